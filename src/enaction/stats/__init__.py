@@ -1,0 +1,48 @@
+"""Statistics of token measurements: pure functions of arrays, knowing nothing of models, files or clocks.
+
+The order in which data meets them: `pooling` (tokens to passages to prompts), `matrix` (the reader x author table and
+what it says of recognition), `resampling` (intervals and p-values over prompts), `identity` (the instrument's alarm)
+and `matched` (own against other text at equal input surprise).
+Randomness enters as a `numpy.random.Generator`. Everything is in nats unless said otherwise.
+"""
+
+from enaction.stats.identity import IDENTITY_LIMIT, IdentityResidual, identity_residual
+from enaction.stats.matched import MatchedGap, NextTokenPairs, matched_gap, next_token_pairs
+from enaction.stats.matrix import LogRatioSplit, interaction, log_ratio_split, other_self_ratio
+from enaction.stats.pooling import PassageSums, passage_sums, prompt_means, prompt_rates
+from enaction.stats.resampling import (
+    N_RESAMPLES,
+    Estimate,
+    InteractionTest,
+    bootstrap_estimate,
+    bootstrap_means,
+    cluster_weights,
+    percentile_interval,
+    permutation_pvalue,
+)
+
+__all__ = [
+    "IDENTITY_LIMIT",
+    "N_RESAMPLES",
+    "Estimate",
+    "IdentityResidual",
+    "InteractionTest",
+    "LogRatioSplit",
+    "MatchedGap",
+    "NextTokenPairs",
+    "PassageSums",
+    "bootstrap_estimate",
+    "bootstrap_means",
+    "cluster_weights",
+    "identity_residual",
+    "interaction",
+    "log_ratio_split",
+    "matched_gap",
+    "next_token_pairs",
+    "other_self_ratio",
+    "passage_sums",
+    "percentile_interval",
+    "permutation_pvalue",
+    "prompt_means",
+    "prompt_rates",
+]
