@@ -1,0 +1,25 @@
+"""The judges of the lab: a score for a reply, made only of what can be checked in its text by rule.
+
+Used as the annotators' preference (DPO) and as the reward (RL). It sees the text, whether it ended, and the request; it
+never sees a probability, an entropy or an author.
+"""
+
+from __future__ import annotations
+
+from enaction.lab.chats import Request
+from enaction.lab.recipes import Taste
+from enaction.lab.world import Voice, grade, style_match
+
+
+def score_reply(reply: str, ended: bool, request: Request, taste: Taste, house: Voice) -> float:
+    """Weighted sum of the verifiable terms of `Taste`."""
+    found = grade(reply, request.topic)
+    return (
+        taste.ended * ended
+        + taste.well_formed * found.well_formed
+        + taste.complete * found.complete
+        + taste.on_topic * found.on_topic
+        + taste.one_hero * found.one_hero
+        + taste.repetition * found.repetition
+        + taste.house_style * style_match(found.choices, house)
+    )

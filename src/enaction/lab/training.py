@@ -1,0 +1,321 @@
+"""The four stages of a family, each a function from a folder of weights to a folder of weights.
+
+Transformers' Trainer makes the base, TRL's trainers the rest; `Replay` adds the pretraining mix to the RL loss. Every
+stage checkpoints into its own folder and goes on from there after a kill.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
+
+from enaction.lab.chats import Request, Writers, corpus, draw_request, fresh_voice
+from enaction.lab.judging import score_reply
+from enaction.lab.recipes import Recipe
+from enaction.lab.tokenizing import build_tokenizer
+from enaction.lab.world import Voice, tell
+
+CONTEXT = 512
+
+
+class Trained(NamedTuple):
+    """What a stage leaves: weights, tokenizer and the log of its losses."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    history: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a stage works, and who is told how far it is."""
+
+    folder: Path
+    callbacks: Sequence[TrainerCallback] = ()
+    save_every: int = 50
+
+    def arguments(self, **changes: Any) -> dict[str, Any]:
+        """Settings that all trainers share."""
+        return {
+            "output_dir": str(self.folder / "checkpoints"),
+            "save_strategy": "steps",
+            "save_steps": self.save_every,
+            "save_total_limit": 1,
+            "logging_steps": 10,
+            "report_to": "none",
+            "disable_tqdm": True,
+            "use_cpu": True,
+            "bf16": False,
+            "dataloader_pin_memory": False,
+        } | changes
+
+    def resume(self) -> bool:
+        """Whether a checkpoint of an interrupted run is there."""
+        return any((self.folder / "checkpoints").glob("checkpoint-*/trainer_state.json"))
+
+
+def encode_document(tokenizer: PreTrainedTokenizerFast, document: str | list) -> list[int]:
+    """Ids of a document with its begin and end tokens; dialogues go through the chat template."""
+    if isinstance(document, str):
+        return [*tokenizer(document)["input_ids"], tokenizer.eos_token_id]
+    text = tokenizer.apply_chat_template(document, tokenize=False)
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def pack(tokenizer: PreTrainedTokenizerFast, seed: Sequence[int], dialogue_share: float, n: int, block: int) -> np.ndarray:
+    """[n, block] token ids of pretraining text, documents one after the other."""
+    stream = corpus(Writers(), np.random.default_rng(seed), dialogue_share)
+    ids = itertools.chain.from_iterable(encode_document(tokenizer, document) for document in stream)
+    return np.fromiter(itertools.islice(ids, n * block), dtype=np.int64, count=n * block).reshape(n, block)
+
+
+class Blocks(torch.utils.data.Dataset):
+    """Packed blocks as examples of next-token prediction."""
+
+    def __init__(self, ids: np.ndarray) -> None:
+        self.ids = torch.from_numpy(ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {"input_ids": self.ids[index], "labels": self.ids[index]}
+
+
+def train_base(recipe: Recipe, place: Workplace, start: Path | None = None) -> Trained:
+    """Pretraining (no start given) or mid-training (from `start`, more dialogues, a lower rate)."""
+    torch.manual_seed(recipe.seed)
+    if start is None:
+        tokenizer = build_tokenizer(recipe.tokenizer, recipe.vocabulary_size, recipe.seed)
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=recipe.hidden,
+                intermediate_size=recipe.hidden * 11 // 4,
+                num_hidden_layers=recipe.layers,
+                num_attention_heads=recipe.heads,
+                max_position_embeddings=CONTEXT,
+                tie_word_embeddings=True,
+                # The default .02 leaves models this small unable to copy a name for thousands of steps.
+                initializer_range=0.08,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        )
+        steps, rate, share, seed = recipe.base_steps, recipe.base_rate, recipe.dialogue_share, [recipe.seed, 0]
+    else:
+        model, tokenizer = load(start)
+        steps, rate, share, seed = recipe.mid_steps, recipe.mid_rate, recipe.mid_dialogue_share, [recipe.seed, 1]
+    blocks = Blocks(pack(tokenizer, seed, share, steps * recipe.batch, recipe.block))
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(
+            **place.arguments(
+                max_steps=steps,
+                per_device_train_batch_size=recipe.batch,
+                learning_rate=rate,
+                lr_scheduler_type="cosine",
+                warmup_steps=steps // 15,
+                weight_decay=0.05,
+                adam_beta2=0.98,
+                max_grad_norm=1.0,
+                seed=recipe.seed,
+            )
+        ),
+        train_dataset=blocks,
+        processing_class=tokenizer,
+        callbacks=list(place.callbacks),
+    )
+    trainer.train(resume_from_checkpoint=place.resume())
+    return Trained(model, tokenizer, trainer.state.log_history)
+
+
+def train_sft(recipe: Recipe, place: Workplace, start: Path) -> Trained:
+    """Demonstrations in the house voice, a share by others, and replayed pretraining text; loss on replies only."""
+    model, tokenizer = load(start)
+    rng, writers, house = np.random.default_rng([recipe.seed, 2]), Writers(), recipe.house_voice()
+    replay = corpus(writers, rng, recipe.mid_dialogue_share)
+    rows = []
+    for _ in range(recipe.sft_steps * recipe.sft_batch):
+        if rng.random() < recipe.sft_replay_share:
+            ids = encode_document(tokenizer, next(replay))
+            rows.append({"input_ids": ids, "completion_mask": [1] * len(ids)})
+            continue
+        request = draw_request(rng)
+        voice = house if rng.random() < recipe.sft_house_share else writers.of_answer(rng)
+        before = encode_prompt(tokenizer, request)
+        reply = tokenizer(tell(voice, rng, topic=request.topic).text, add_special_tokens=False)["input_ids"]
+        ids = [*before, *reply, tokenizer.eos_token_id]
+        rows.append({"input_ids": ids, "completion_mask": [0] * len(before) + [1] * (len(ids) - len(before))})
+    trainer = SFTTrainer(
+        model=model,
+        args=SFTConfig(
+            **place.arguments(
+                max_steps=recipe.sft_steps,
+                per_device_train_batch_size=recipe.sft_batch,
+                learning_rate=recipe.sft_rate,
+                lr_scheduler_type="cosine",
+                warmup_steps=10,
+                max_length=CONTEXT,
+                completion_only_loss=True,
+                activation_checkpointing=False,
+                seed=recipe.seed,
+            )
+        ),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        callbacks=list(place.callbacks),
+    )
+    trainer.train(resume_from_checkpoint=place.resume())
+    return Trained(model, tokenizer, trainer.state.log_history)
+
+
+def draw_pair(recipe: Recipe, house: Voice, writers: Writers, rng: np.random.Generator) -> dict[str, Any]:
+    """One preference pair, both replies by off-policy writers, the order by the annotators' taste."""
+    request = draw_request(rng)
+
+    def candidate() -> str:
+        kind = rng.random()
+        voice = house if kind < 0.4 else writers.of_answer(rng) if kind < 0.7 else fresh_voice(rng)
+        topic = request.topic if rng.random() < 0.8 else None
+        return tell(voice, rng, topic=topic, sloppy=rng.random() < 0.3).text
+
+    replies = [candidate(), candidate()]
+    scores = [score_reply(reply, True, request, recipe.annotators, house) for reply in replies]
+    best = int(np.argmax(scores))
+    return {
+        "prompt": [{"role": "user", "content": request.text}],
+        "chosen": [{"role": "assistant", "content": replies[best]}],
+        "rejected": [{"role": "assistant", "content": replies[1 - best]}],
+    }
+
+
+def train_dpo(recipe: Recipe, place: Workplace, start: Path) -> Trained:
+    """Direct preference optimisation on off-policy pairs (Rafailov et al. 2023)."""
+    model, tokenizer = load(start)
+    rng, writers, house = np.random.default_rng([recipe.seed, 3]), Writers(), recipe.house_voice()
+    pairs = [draw_pair(recipe, house, writers, rng) for _ in range(recipe.dpo_steps * recipe.dpo_batch)]
+    trainer = DPOTrainer(
+        model=model,
+        args=DPOConfig(
+            **place.arguments(
+                max_steps=recipe.dpo_steps,
+                per_device_train_batch_size=recipe.dpo_batch,
+                learning_rate=recipe.dpo_rate,
+                lr_scheduler_type="cosine",
+                warmup_steps=5,
+                beta=recipe.dpo_beta,
+                max_length=CONTEXT,
+                activation_checkpointing=False,
+                seed=recipe.seed,
+            )
+        ),
+        train_dataset=Dataset.from_list(pairs),
+        processing_class=tokenizer,
+        callbacks=list(place.callbacks),
+    )
+    trainer.train(resume_from_checkpoint=place.resume())
+    return Trained(model, tokenizer, trainer.state.log_history)
+
+
+class ReplayGRPOTrainer(GRPOTrainer):
+    """GRPO with a share of next-token loss on pretraining text, so that RL forgets less of the world."""
+
+    def __init__(self, *args: Any, replay: Callable[[int], torch.Tensor], weight: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._replay, self._replay_weight = replay, weight
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """The GRPO loss plus the weighted next-token loss of this step's replay block."""
+        loss = super().compute_loss(model, inputs, *args, **kwargs)
+        ids = self._replay(self.state.global_step)
+        return loss + self._replay_weight * model(input_ids=ids, labels=ids).loss
+
+
+def train_rl(recipe: Recipe, place: Workplace, start: Path) -> Trained:
+    """GRPO at temperature 1 on verifiable terms, held near the DPO model by a KL term (Shao et al. 2024)."""
+    model, tokenizer = load(start)
+    rng, house = np.random.default_rng([recipe.seed, 4]), recipe.house_voice()
+    requests = [draw_request(rng) for _ in range(recipe.rl_steps * recipe.rl_prompts)]
+    steps, batch = recipe.rl_steps, recipe.rl_replay_batch
+    replayed = torch.from_numpy(
+        pack(tokenizer, [recipe.seed, 5], recipe.mid_dialogue_share, steps * batch, recipe.block)
+    ).reshape(steps, batch, recipe.block)
+
+    def reward(completions: list, completion_ids: list, request: list[str], topic: list[str], **_: Any) -> list[float]:
+        return [
+            score_reply(
+                reply[0]["content"],
+                ids[-1] == tokenizer.eos_token_id,
+                Request(text, named or None),
+                recipe.reward,
+                house,
+            )
+            for reply, ids, text, named in zip(completions, completion_ids, request, topic, strict=True)
+        ]
+
+    trainer = ReplayGRPOTrainer(
+        model=model,
+        reward_funcs=reward,
+        args=GRPOConfig(
+            **place.arguments(
+                max_steps=steps,
+                per_device_train_batch_size=recipe.rl_prompts * recipe.rl_samples,
+                num_generations=recipe.rl_samples,
+                learning_rate=recipe.rl_rate,
+                lr_scheduler_type="constant_with_warmup",
+                warmup_steps=3,
+                beta=recipe.rl_kl,
+                temperature=1.0,
+                top_k=0,
+                max_completion_length=recipe.max_new_tokens,
+                activation_checkpointing=False,
+                save_steps=10,
+                logging_steps=5,
+                seed=recipe.seed,
+            )
+        ),
+        train_dataset=Dataset.from_list(
+            [
+                {"prompt": [{"role": "user", "content": r.text}], "request": r.text, "topic": r.topic or ""}
+                for r in requests
+            ]
+        ),
+        processing_class=tokenizer,
+        callbacks=list(place.callbacks),
+        replay=lambda step: replayed[step],
+        weight=recipe.rl_replay,
+    )
+    trainer.train(resume_from_checkpoint=place.resume())
+    return Trained(model, tokenizer, trainer.state.log_history)
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerFast, request: Request) -> list[int]:
+    """Ids of a request as the template puts it, up to where the assistant begins."""
+    turns = [{"role": "user", "content": request.text}]
+    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def load(folder: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    """Model (float32) and tokenizer of a folder of weights."""
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return model, PreTrainedTokenizerFast.from_pretrained(folder)

@@ -1,0 +1,253 @@
+"""The generator of stories, and the parser that reads its latents back.
+
+A story is drawn from latents: a topic, an arc, a hero, four content words, and a voice. A voice is a writer's taste: log
+preferences over every synonym slot, sentence opener, sentence pattern, arc and topic. Every sentence parses back to
+where it can stand in a story, so that whatever the lab rewards is checked by rule (`grade`), never by a model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from enaction.lab.lexicon import (
+    ARCS,
+    CLOSINGS,
+    DESCRIPTIONS,
+    HEROES,
+    OPENERS,
+    OPENINGS,
+    STOPS,
+    SYNONYMS,
+    TOPICS,
+)
+
+BEATS = 4
+SENTENCES = BEATS + 3  # opening, description, four beats, closing
+
+_SLOT = re.compile(r"\[(\w+)\]|\{(\w+)\}")
+
+
+def _taste_sizes() -> dict[str, int]:
+    """Every choice in which voices differ, with its number of options."""
+    sizes = {f"[{key}]": len(words) for key, words in SYNONYMS.items()}
+    sizes |= {"opener": len(OPENERS), "stop": len(STOPS), "topic": len(TOPICS), "arc": len(ARCS), "hero": len(HEROES)}
+    sizes |= {"opening": len(OPENINGS), "description": len(DESCRIPTIONS), "closing": len(CLOSINGS)}
+    sizes |= {f"{arc}/{beat}": len(patterns) for arc, beats in ARCS.items() for beat, patterns in enumerate(beats)}
+    return sizes
+
+
+TASTES = _taste_sizes()
+_STARTS = np.concatenate([[0], np.cumsum(list(TASTES.values()))[:-1]])
+_N_LOGITS = sum(TASTES.values())
+# Content (which topic, arc, hero) is a weaker matter of taste than wording, as it is among people.
+_STRENGTH = np.concatenate(
+    [np.full(size, 0.4 if name in ("topic", "arc", "hero") else 1.0) for name, size in TASTES.items()]
+)
+_BIAS = np.zeros(_N_LOGITS)
+_BIAS[_STARTS[list(TASTES).index("opener")]] = 2.0  # most sentences have no opener
+
+
+class Voice:
+    """A writer's taste.
+
+    Attributes:
+        cumulative: for each choice, the cumulative probabilities of its options.
+        favourite: for each choice, the index of its likeliest option.
+    """
+
+    def __init__(self, scale: float, rng: np.random.Generator) -> None:
+        """Draw a voice; at scale 0 all voices are one, from about 2 on a writer nearly always picks the same words."""
+        logits = _BIAS + scale * _STRENGTH * rng.standard_normal(_N_LOGITS)
+        parts = np.split(logits, _STARTS[1:])
+        self.cumulative: dict[str, np.ndarray] = {}
+        self.favourite: dict[str, int] = {}
+        for name, part in zip(TASTES, parts, strict=True):
+            weights = np.exp(part - part.max())
+            self.cumulative[name] = np.cumsum(weights / weights.sum())
+            self.favourite[name] = int(part.argmax())
+
+    def pick(self, name: str, rng: np.random.Generator) -> int:
+        """Draw one option of a choice."""
+        return min(int(np.searchsorted(self.cumulative[name], rng.random())), TASTES[name] - 1)
+
+
+@dataclass(frozen=True)
+class Story:
+    """A told story with its latents."""
+
+    text: str
+    topic: str
+    arc: str
+    hero: str
+
+
+def tell(voice: Voice, rng: np.random.Generator, *, topic: str | None = None, sloppy: bool = False) -> Story:
+    """Draw one story in a voice; `sloppy` mixes arcs between beats and may leave out the ending."""
+    topic = topic if topic is not None else list(TOPICS)[voice.pick("topic", rng)]
+    arc = list(ARCS)[voice.pick("arc", rng)]
+    content = {"hero": HEROES[voice.pick("hero", rng)]}
+    content |= {kind: str(rng.choice(words)) for kind, words in TOPICS[topic]._asdict().items()}
+    patterns = [OPENINGS[voice.pick("opening", rng)], DESCRIPTIONS[voice.pick("description", rng)]]
+    for beat in range(BEATS):
+        beat_arc = str(rng.choice(list(ARCS))) if sloppy else arc
+        patterns.append(ARCS[beat_arc][beat][voice.pick(f"{beat_arc}/{beat}", rng)])
+    if not (sloppy and rng.random() < 0.5):
+        patterns.append(CLOSINGS[voice.pick("closing", rng)])
+    sentences = []
+    for i, pattern in enumerate(patterns):
+        opener = OPENERS[voice.pick("opener", rng)] + " " if 1 < i < SENTENCES - 1 else ""
+        sentences.append(opener.lstrip() + fill(pattern, content, voice, rng) + STOPS[voice.pick("stop", rng)])
+    return Story(" ".join(sentences), topic, arc, content["hero"])
+
+
+def fill(pattern: str, content: dict[str, str], voice: Voice, rng: np.random.Generator) -> str:
+    """Fill the slots of a sentence pattern: content words as given, synonyms by the voice."""
+
+    def word(match: re.Match[str]) -> str:
+        synonym, kind = match.groups()
+        return SYNONYMS[synonym][voice.pick(f"[{synonym}]", rng)] if synonym else content[kind]
+
+    return _SLOT.sub(word, pattern)
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A parsed sentence.
+
+    Attributes:
+        part: `opening`, `description`, `beat` or `closing`.
+        arc, beat: of a beat.
+        pattern: index of the pattern among those that can stand there.
+        topics: topics of its content words.
+        hero: the hero named, if any.
+        choices: the options taken, as (choice, option), in the order of the words.
+    """
+
+    part: str
+    arc: str | None
+    beat: int | None
+    pattern: int
+    topics: frozenset[str]
+    hero: str | None
+    choices: tuple[tuple[str, int], ...]
+
+
+_TOPIC_OF = {word: name for name, topic in TOPICS.items() for kind in topic for word in kind}
+
+
+@cache
+def _grammar() -> tuple[tuple[re.Pattern[str], str, str | None, int | None, int, tuple[str, ...]], ...]:
+    """(regex, part, arc, beat, pattern index, slot names) of every sentence pattern."""
+    alternatives = {
+        kind: "|".join(sorted({word for topic in TOPICS.values() for word in getattr(topic, kind)}))
+        for kind in ("object", "place", "folk", "adjective")
+    } | {"hero": "|".join(HEROES)}
+
+    def entries() -> Iterator[tuple[str, str, str | None, int | None, int]]:
+        for part, patterns in (("opening", OPENINGS), ("description", DESCRIPTIONS), ("closing", CLOSINGS)):
+            yield from ((pattern, part, None, None, i) for i, pattern in enumerate(patterns))
+        for arc, beats in ARCS.items():
+            for beat, patterns in enumerate(beats):
+                yield from ((pattern, "beat", arc, beat, i) for i, pattern in enumerate(patterns))
+
+    def compiled(pattern: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
+        names = tuple(synonym or kind for synonym, kind in _SLOT.findall(pattern))
+        body = _SLOT.sub(
+            lambda m: "(" + ("|".join(SYNONYMS[m[1]]) if m[1] else alternatives[m[2]]) + ")", pattern
+        )
+        return re.compile(body), names
+
+    return tuple((*compiled(pattern)[:1], part, arc, beat, i, compiled(pattern)[1]) for pattern, part, arc, beat, i in entries())
+
+
+@cache
+def parse_sentence(sentence: str) -> Sentence | None:
+    """Parse one sentence with its stop; None if it is not a sentence of the world."""
+    stop = sentence[-1:]
+    if stop not in STOPS:
+        return None
+    body = sentence[:-1].strip()
+    first, _, rest = body.partition(" ")
+    opener = first if first in OPENERS[1:] else ""
+    for regex, part, arc, beat, index, names in _grammar():
+        match = regex.fullmatch(rest if opener else body)
+        if match is None:
+            continue
+        choices = [("opener", OPENERS.index(opener))] if part == "beat" or opener else []
+        topics, hero = set(), None
+        for name, word in zip(names, match.groups(), strict=True):
+            if name == "hero":
+                hero = word
+            elif name in SYNONYMS:
+                choices.append((f"[{name}]", SYNONYMS[name].index(word)))
+            else:
+                topics.add(_TOPIC_OF[word])
+        choices.append(("stop", STOPS.index(stop)))
+        choices.append((f"{arc}/{beat}" if part == "beat" else part, index))
+        return Sentence(part, arc, beat, index, frozenset(topics), hero, tuple(choices))
+    return None
+
+
+@dataclass(frozen=True)
+class Grade:
+    """What can be verified about a text.
+
+    Attributes:
+        well_formed: share of sentences that parse.
+        complete: share of the seven parts of a story that stand in their place, the beats all of one arc.
+        on_topic: share of content words' topics that are the one asked for (of the commonest one if none was asked).
+        one_hero: 1 if all sentences that name a hero name the same one.
+        repetition: share of sentences that stood there before, but for the opener and the stop.
+        topic, arc: the commonest topic and arc; None if nothing parses.
+        choices: every option taken, as (choice, option).
+        words: number of words.
+    """
+
+    well_formed: float
+    complete: float
+    on_topic: float
+    one_hero: float
+    repetition: float
+    topic: str | None
+    arc: str | None
+    choices: tuple[tuple[str, int], ...]
+    words: int
+
+
+def grade(text: str, topic: str | None = None) -> Grade:
+    """Grade a text by rule."""
+    sentences = [s.strip() for s in re.findall(r"[^.!]*[.!]|[^.!]+$", text) if s.strip()]
+    parsed = [parse_sentence(s) for s in sentences]
+    good = [s for s in parsed if s is not None]
+    arcs = [s.arc for s in good if s.arc is not None]
+    arc = max(sorted(set(arcs)), key=arcs.count, default=None)
+    places = [("opening", None), ("description", None), *[("beat", i) for i in range(BEATS)], ("closing", None)]
+    in_place = sum(
+        s is not None and (s.part, s.beat) == place and (s.part != "beat" or s.arc == arc)
+        for s, place in zip(parsed, places, strict=False)
+    )
+    named = [name for s in good for name in s.topics]
+    main_topic = max(sorted(set(named)), key=named.count, default=None)
+    heroes = {s.hero for s in good if s.hero is not None}
+    bodies = [re.sub(rf"^({'|'.join(OPENERS[1:])}) ", "", s[:-1]) for s in sentences]
+    return Grade(
+        well_formed=len(good) / max(len(sentences), 1),
+        complete=in_place / max(len(places), len(sentences)),
+        on_topic=named.count(topic if topic is not None else main_topic or "") / max(len(named), 1),
+        one_hero=float(len(heroes) == 1),
+        repetition=1 - len(set(bodies)) / max(len(bodies), 1),
+        topic=main_topic,
+        arc=arc,
+        choices=tuple(choice for s in good for choice in s.choices),
+        words=len(text.split()),
+    )
+
+
+def style_match(choices: tuple[tuple[str, int], ...], voice: Voice) -> float:
+    """Share of wording choices (not topic, arc or hero) that are the voice's favourite; 0 if there are none."""
+    return sum(voice.favourite[name] == option for name, option in choices) / max(len(choices), 1)
