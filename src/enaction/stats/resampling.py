@@ -38,7 +38,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class InteractionTest:
-    """Observed interaction (log units) and one-sided permutation p-value: of each reader [R], and of the readers' mean."""
+    """Observed interaction (log units) and one-sided permutation p-value: each reader's [R], and the readers' mean."""
 
     interaction: NDArray[np.float64]
     pvalue: NDArray[np.float64]
@@ -85,7 +85,8 @@ def percentile_interval(sample_B: ArrayLike, level: float = 0.95) -> tuple[NDArr
     """Central percentile interval over the first axis.
 
     Undefined (NaN) resamples are left out; where more than 5% are undefined both bounds are NaN, for what remains no
-    longer stands for the sampling distribution. Percentile intervals are a little short below about 20 prompts.
+    longer stands for the sampling distribution. Percentile intervals of few prompts are a little short: simulated
+    coverage of a nominal 95% is about 94% with 40 to 60 prompts.
 
     Args:
         sample_B: [B, ...].
@@ -127,7 +128,8 @@ def bootstrap_estimate(
     Args:
         value_P: [..., P] per-prompt means, NaN where missing, as in `bootstrap_means`.
         weight_BP: [B, P] from `cluster_weights`.
-        statistic: maps cell means [batch, ...] to [batch, anything]; the cell means themselves by default.
+        statistic: maps cell means [batch, ...] to [batch, anything], vectorised over the batch; the cell means
+            themselves by default.
         size_P: [..., P] sizes for token-weighted or per-byte means, as in `bootstrap_means`.
         level: coverage aimed at.
 
@@ -157,8 +159,10 @@ def permutation_pvalue(
 
     Shuffles the authors of each prompt, the same way for all readers, so a text keeps what every reader thinks of it
     and loses only whose it is. One-sided: p = (1 + permutations with an interaction as small or smaller) /
-    (1 + n_permutations). The null is that authors are exchangeable within a prompt; author and reader main effects do
-    not by themselves make p small, because they are removed from each shuffled table too.
+    (1 + n_permutations). The null is that authors are exchangeable within a prompt. Reader and author main effects
+    leave the p-value valid, if conservative, because they are removed from each shuffled table too; an author whose
+    texts vary much more than the others' can make its own reader's p too small (not the mean's), so read it beside the
+    bootstrap interval.
 
     Args:
         entropy_RAP: [R, A, P] mean entropy, nats, for each reader, author and prompt; NaN where missing.
