@@ -85,8 +85,8 @@ def percentile_interval(sample_B: ArrayLike, level: float = 0.95) -> tuple[NDArr
     """Central percentile interval over the first axis.
 
     Undefined (NaN) resamples are left out; where more than 5% are undefined both bounds are NaN, for what remains no
-    longer stands for the sampling distribution. Percentile intervals of few prompts are a little short: simulated
-    coverage of a nominal 95% is about 94% with 40 to 60 prompts.
+    longer stands for the sampling distribution. Percentile intervals of few prompts are a little short: a nominal
+    95% covered a planted interaction 89% of the time with 10 prompts, 91% with 20, 93% with 40 to 60.
 
     Args:
         sample_B: [B, ...].
