@@ -1,0 +1,6 @@
+"""One causal language model: load it, locate its body and head, and read passages with it."""
+
+from enaction.reader.reader import Progress, Reader
+from enaction.reader.statistics import TokenStats, token_statistics
+
+__all__ = ["Progress", "Reader", "TokenStats", "token_statistics"]

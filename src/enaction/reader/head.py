@@ -1,0 +1,95 @@
+"""The output head: from the body's last hidden state to logits, bit for bit as the model's own forward goes.
+
+Scoring by the model's own forward would hold logits of the whole vocabulary for every position, prompts and padding
+included. So the body is run alone and the head only on measured positions, a bounded slice at a time. What stands
+between the two differs between architectures (a bias, a scale, a soft cap); it is found by structure and then checked:
+a probe compares the result with the model's own logits. A model that fails the probe is read through its own logits.
+
+Axes: `B` batch, `T` time, `N` measured positions, `D` hidden, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+PROBE_TOKENS = 24
+# Largest deviation from the model's own logits, relative to their largest magnitude. Half precision rounds the logits
+# of the two paths at different places.
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}
+HALF_TOLERANCE = 2e-2
+
+
+@dataclass(frozen=True)
+class Head:
+    """Body and output transform of one causal LM.
+
+    Attributes:
+        body: everything before the output matrix; returns `last_hidden_state` [B, T, D].
+        matrix: the output embedding, with its bias if it has one.
+        scale: factor on the logits (Cohere `logit_scale`, the reciprocal of Granite's `logits_scaling`).
+        softcap: c in c * tanh(logits / c), or None (Gemma 2).
+    """
+
+    body: nn.Module
+    matrix: nn.Module
+    scale: float
+    softcap: float | None
+
+    def logits(self, hidden_ND: Tensor) -> Tensor:
+        """Float32 logits [N, V], a tensor of the caller's own.
+
+        The matrix product runs in the model's dtype, as the model's own forward does, and is converted behind it.
+        """
+        logits_NV = self.matrix(hidden_ND).float()
+        if self.scale != 1.0:
+            logits_NV = logits_NV.mul_(self.scale)
+        if self.softcap is not None:
+            logits_NV = logits_NV.div_(self.softcap).tanh_().mul_(self.softcap)
+        return logits_NV
+
+
+def locate_head(model: PreTrainedModel) -> Head | None:
+    """Body, output matrix and output transform by structure, not by the model's name; None if there is no such pair."""
+    body, matrix = model.base_model, model.get_output_embeddings()
+    if body is model or not isinstance(matrix, nn.Module):
+        return None
+    config = model.config.get_text_config()
+    scale = 1.0
+    for name in ("logit_scale", "lm_head_multiplier"):
+        scale *= getattr(config, name, None) or 1.0
+    scale /= getattr(config, "logits_scaling", None) or 1.0
+    return Head(body, matrix, scale, getattr(config, "final_logit_softcapping", None))
+
+
+def parity_error(model: PreTrainedModel, head: Head) -> float:
+    """Largest difference between the head's logits and the model's own on a short probe, relative to their magnitude.
+
+    inf where body or head cannot be run apart.
+    """
+    # Markers of images and sounds, where a model has them, stand at the end of the vocabulary.
+    vocabulary = max(1, model.config.get_text_config().vocab_size // 2)
+    generator = torch.Generator().manual_seed(0)
+    ids_BT = torch.randint(vocabulary, (1, PROBE_TOKENS), generator=generator).to(model.device)
+    own_TV = model(input_ids=ids_BT, use_cache=False).logits[0].float()
+    try:
+        hidden_TD = head.body(input_ids=ids_BT, use_cache=False).last_hidden_state[0]
+        logits_TV = head.logits(hidden_TD)
+    except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError):
+        # A body that wants other inputs, or gives something else, cannot be streamed; the caller falls back.
+        return float("inf")
+    if logits_TV.shape != own_TV.shape:
+        return float("inf")
+    finite = own_TV.isfinite()
+    if not torch.equal(finite, logits_TV.isfinite()):
+        return float("inf")
+    scale = own_TV[finite].abs().max().clamp_min(1e-6)
+    return float((logits_TV[finite] - own_TV[finite]).abs().max() / scale)
+
+
+def is_exact(error: float, dtype: torch.dtype) -> bool:
+    """Whether a parity error is rounding and nothing else."""
+    return error <= TOLERANCE.get(dtype, HALF_TOLERANCE)

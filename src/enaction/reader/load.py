@@ -1,0 +1,105 @@
+"""Find and load a causal LM and its tokenizer by name, with errors that a person can act on."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from enaction.errors import ModelError
+
+ZOO = "zoo:"
+
+
+def load_model(
+    name_or_path: str,
+    *,
+    revision: str | None,
+    dtype: torch.dtype,
+    device: str,
+    trust_remote_code: bool,
+    use_safetensors: bool,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load model and tokenizer; the arguments are those of `Reader.load`.
+
+    Raises:
+        ModelError: nothing there, nothing that transformers can load, or a missing package.
+    """
+    where, options = _resolve(name_or_path, revision)
+    options["trust_remote_code"] = trust_remote_code
+    weights = {} if "gguf_file" in options else {"use_safetensors": use_safetensors}
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(where, **options)
+            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, **weights, **options)
+    except ImportError as err:
+        raise ModelError(f"{name_or_path} needs a package that is not installed: {_gist(err)}") from err
+    except (OSError, ValueError, KeyError, RuntimeError) as err:
+        raise ModelError(f"cannot load {name_or_path}: {_gist(err)} ({_remedy(where)})") from err
+
+    nn.Module.to(model, torch.device(device))
+    return model.eval(), tokenizer
+
+
+def _resolve(name_or_path: str, revision: str | None) -> tuple[str, dict[str, Any]]:
+    """What `from_pretrained` is given: a place, and the options that go with it."""
+    if name_or_path.startswith(ZOO):
+        # Imported here because the zoo is a room above this one: it builds readers itself.
+        from enaction import zoo
+
+        return str(zoo.path(name_or_path.removeprefix(ZOO))), {}
+    path = Path(name_or_path).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelError(f"there is no file {name_or_path}: check the path of the .gguf file")
+        missing = [name for name in ("gguf", "accelerate") if importlib.util.find_spec(name) is None]
+        if missing:
+            raise ModelError(
+                f"{name_or_path} is a GGUF file and {' and '.join(missing)} is not installed: "
+                "pip install 'enaction[gguf]'"
+            )
+        return str(path.parent), {"gguf_file": path.name}
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(
+                f"the folder {name_or_path} holds no config.json: give a folder that save_pretrained wrote"
+            )
+        return str(path), {}
+    if path.exists() or name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") > 1:
+        raise ModelError(f"there is no model folder {name_or_path}: check the path")
+    name, at, named_revision = name_or_path.partition("@")
+    if at and revision is not None and revision != named_revision:
+        raise ModelError(f"{name_or_path} names a revision and revision='{revision}' another: give one of them")
+    chosen = named_revision if at else revision
+    return name, {} if chosen is None else {"revision": chosen}
+
+
+def _remedy(where: str) -> str:
+    if Path(where).is_dir():
+        return "the folder needs config.json, tokenizer files and *.safetensors of a causal LM"
+    return "check the name, the connection and, for a gated model, your access; or give a local folder or zoo:NAME"
+
+
+def _gist(err: BaseException) -> str:
+    """The first line of an error that may run over a page."""
+    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(err).__name__
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No loading bars of the library while the block runs; the user's setting comes back."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

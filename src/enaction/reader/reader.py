@@ -1,0 +1,296 @@
+"""The reader: one causal language model that reads passages by teacher forcing.
+
+Logits at index t-1 predict `ids[t]`: the hidden states gathered for a span `[start, stop)` are those at `start-1` to
+`stop-2`, and the last token is not fed at all. Only these positions go through the output head, a bounded slice at a
+time.
+
+Batches are sorted by length, longest first, and padded on the right: under a causal mask no measured position can see
+what stands behind it, so a score does not depend on what shared its batch. The attention mask is passed all the same.
+
+Axes: `B` batch, `T` time, `N` measured positions, `D` hidden, `V` vocabulary. Statistics are float32, in nats.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from enaction.errors import FramingError, ModelError
+from enaction.framing import Framed, tokenizer_fingerprint
+from enaction.reader.head import is_exact, locate_head, parity_error
+from enaction.reader.load import load_model
+from enaction.reader.statistics import TokenStats, token_statistics
+
+# Logits that exist at a time: 16 MiB of float32. With a small vocabulary the tile is also kept near the second-level
+# cache, where its few passes are cheap.
+LOGITS_IN_FLIGHT = 4_194_304
+MOST_ROWS = 512
+TOKEN_BUDGET = 4096
+
+Progress = Callable[[int, int], None]
+
+
+class Reader:
+    """A causal language model and its tokenizer, ready to read and to be sampled from.
+
+    Neither object is changed: dropout is off only while a call runs, and a chat template given here goes to a copy of
+    the tokenizer.
+
+    Attributes:
+        model: the causal LM as given.
+        tokenizer: its tokenizer, fast.
+        name: what the `reader` and `author` columns call it.
+        dtype: dtype of the weights, `float32` or `bfloat16` and so on; statistics are float32 whatever it is.
+        head_path: `streamed` (body and head run apart, a bounded slice of logits) or `own logits` (the model's own
+            forward, because the probe did not agree or there is no such pair).
+        parity_error: largest difference of the streamed logits from the model's own on a probe, relative to their
+            magnitude; inf where they could not be computed.
+        context_length: longest sequence that the model takes, None if it names no limit.
+        vocabulary_size: rows of the output head, padding rows included: they have probability like all others.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str | None = None,
+        chat_template: str | None = None,
+    ) -> None:
+        """Take a model and a tokenizer that are already in memory.
+
+        Args:
+            model: a causal LM of transformers.
+            tokenizer: its tokenizer.
+            name: defaults to the name that the model was loaded by.
+            chat_template: Jinja text that replaces the tokenizer's own template.
+
+        Raises:
+            ModelError: the model has no causal LM head.
+        """
+        if chat_template is not None:
+            tokenizer = copy.deepcopy(tokenizer)
+            tokenizer.chat_template = chat_template
+        self.model = model
+        self.tokenizer = tokenizer
+        self.name = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
+        self.dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self.context_length: int | None = limit if isinstance(limit, int) and limit > 0 else None
+        with self.reading():
+            probe = model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device), use_cache=False)
+            if not isinstance(getattr(probe, "logits", None), Tensor) or probe.logits.dim() != 3:
+                raise ModelError(
+                    f"{self.name} is a {type(model).__name__} and gives no next-token logits: load a causal LM"
+                )
+            self.vocabulary_size: int = probe.logits.shape[-1]
+            head = locate_head(model)
+            self.parity_error = float("inf") if head is None else parity_error(model, head)
+        exact = is_exact(self.parity_error, next(model.parameters()).dtype)
+        self._head = head if exact else None
+        self.head_path: Literal["streamed", "own logits"] = "streamed" if exact else "own logits"
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str,
+        *,
+        revision: str | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
+        chat_template: str | None = None,
+        trust_remote_code: bool = False,
+        use_safetensors: bool = True,
+        name: str | None = None,
+    ) -> Reader:
+        """Load a reader by name.
+
+        Args:
+            name_or_path: a hub id, optionally `@revision`; a local folder; a `.gguf` file; or `zoo:NAME`.
+            revision: of a hub id, if the name does not carry it.
+            dtype: of the weights; statistics are float32 whatever it is.
+            device: where torch puts the model.
+            chat_template: Jinja text that replaces the tokenizer's own template.
+            trust_remote_code: run code that comes with the model.
+            use_safetensors: refuse weights in pickle files, which can run code.
+            name: what tables call the reader; defaults to `name_or_path`.
+
+        Raises:
+            ModelError: the model cannot be found or loaded, in one line with the remedy.
+        """
+        model, tokenizer = load_model(
+            name_or_path,
+            revision=revision,
+            dtype=dtype,
+            device=device,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=use_safetensors,
+        )
+        return cls(model, tokenizer, name=name or name_or_path, chat_template=chat_template)
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go."""
+        return self.model.device
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the tokenizer, as passages record it."""
+        return tokenizer_fingerprint(self.tokenizer)
+
+    @property
+    def has_template(self) -> bool:
+        """Whether the tokenizer has a chat template."""
+        return self.tokenizer.chat_template is not None
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end a text by the model's generation settings or its tokenizer; a template may add its own."""
+        stops: set[int] = set()
+        for eos in (getattr(self.model.generation_config, "eos_token_id", None), self.tokenizer.eos_token_id):
+            stops.update(i for i in (eos if isinstance(eos, list) else [eos]) if isinstance(i, int))
+        return frozenset(stops)
+
+    def score(
+        self, framed: Sequence[Framed], *, token_budget: int = TOKEN_BUDGET, progress: Progress | None = None
+    ) -> list[TokenStats]:
+        """Statistics of the measured tokens of each passage, in the order given.
+
+        Args:
+            framed: passages as `enaction.framing.frame` puts them.
+            token_budget: tokens in a batch, padding included; a longer passage has a batch of its own.
+            progress: called after each batch with the number of passages done and their total.
+
+        Raises:
+            FramingError: a passage is longer than the model's context, or holds ids that the model does not have.
+        """
+        for passage in framed:
+            self._check(passage)
+        if self._head is None:
+            # The model's own forward holds logits of every position; keep them near the same bound.
+            token_budget = min(token_budget, max(1, LOGITS_IN_FLIGHT // self.vocabulary_size))
+        nothing = np.empty(0, np.float32)
+        results = [TokenStats(nothing, nothing, nothing, np.empty(0, np.int32))] * len(framed)
+        measured = [i for i, f in enumerate(framed) if f.stop > f.start]
+        done = len(framed) - len(measured)
+        with self.reading():
+            for batch in _batches(framed, measured, token_budget):
+                for index, stats in zip(batch, self._score_batch([framed[i] for i in batch]), strict=True):
+                    results[index] = stats
+                done += len(batch)
+                if progress is not None:
+                    progress(done, len(framed))
+        return results
+
+    def _score_batch(self, batch: list[Framed]) -> list[TokenStats]:
+        lengths = [f.stop - 1 for f in batch]
+        longest = max(lengths)
+        ids_BT = np.zeros((len(batch), longest), dtype=np.int64)
+        mask_BT = np.zeros((len(batch), longest), dtype=np.int64)
+        for row, (f, length) in enumerate(zip(batch, lengths, strict=True)):
+            ids_BT[row, :length] = f.ids[:length]
+            mask_BT[row, :length] = 1
+        row_N = np.concatenate([np.full(f.stop - f.start, row) for row, f in enumerate(batch)])
+        position_N = np.concatenate([np.arange(f.start - 1, f.stop - 1) for f in batch])
+        targets = torch.tensor([i for f in batch for i in f.ids[f.start : f.stop]], dtype=torch.long)
+        # A mask of ones says nothing, and without one the attention kernels take their plain causal path.
+        mask = None if mask_BT.all() else torch.from_numpy(mask_BT).to(self.device)
+        index_N = torch.from_numpy(row_N * longest + position_N).to(self.device)
+        stats_4N = self._statistics(torch.from_numpy(ids_BT).to(self.device), mask, index_N, targets.to(self.device))
+        surprisal, entropy, varentropy, rank = stats_4N.cpu().numpy()
+        bounds = np.cumsum([f.stop - f.start for f in batch])[:-1]
+        columns = [np.split(c, bounds) for c in (surprisal, entropy, varentropy, rank.astype(np.int32))]
+        return [TokenStats(*(np.ascontiguousarray(part) for part in parts)) for parts in zip(*columns, strict=True)]
+
+    def _statistics(self, ids_BT: Tensor, mask_BT: Tensor | None, index_N: Tensor, targets_N: Tensor) -> Tensor:
+        """Float32 [4, N] of the predictions at flat positions `index_N` of the batch."""
+        source = self.model if self._head is None else self._head.body
+        output = source(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
+        wide = output.logits if self._head is None else output.last_hidden_state
+        flat = wide.flatten(0, 1)
+        rows = min(MOST_ROWS, max(1, LOGITS_IN_FLIGHT // self.vocabulary_size))
+        parts = []
+        for begin in range(0, len(index_N), rows):
+            chunk = flat[index_N[begin : begin + rows]]
+            logits_NV = chunk.float() if self._head is None else self._head.logits(chunk)
+            parts.append(token_statistics(logits_NV, targets_N[begin : begin + rows]))
+        return torch.cat(parts, 1)
+
+    def next_logits(
+        self, ids_BT: Tensor, mask_BT: Tensor | None, positions_BT: Tensor | None, cache: Any
+    ) -> tuple[Tensor, Any]:
+        """Float32 logits [B, V] behind the last token of each row, and the key-value cache, for a sampling loop.
+
+        Args:
+            ids_BT: the new tokens, int64; right-aligned, so that the last column is the newest token of every row.
+            mask_BT: attention mask over cache and new tokens, or None where nothing is padded.
+            positions_BT: position ids, or None where nothing is padded.
+            cache: what the previous call returned, None at first.
+        """
+        source = self.model if self._head is None else self._head.body
+        given = {"attention_mask": mask_BT, "position_ids": positions_BT, "past_key_values": cache}
+        if self._head is None and "logits_to_keep" in inspect.signature(self.model.forward).parameters:
+            given["logits_to_keep"] = 1
+        output = source(input_ids=ids_BT, use_cache=True, **{k: v for k, v in given.items() if v is not None})
+        cache = getattr(output, "past_key_values", None)
+        if cache is None:
+            raise ModelError(
+                f"{self.name} keeps no key-value cache that transformers returns, so it cannot be sampled here"
+            )
+        if self._head is None:
+            return output.logits[:, -1].float(), cache
+        return self._head.logits(output.last_hidden_state[:, -1]), cache
+
+    @property
+    def takes_left_padding(self) -> bool:
+        """Whether rows of unlike length can share a sampling batch: positions can be named, no state runs through."""
+        source = self.model if self._head is None else self._head.body
+        names = inspect.signature(source.forward).parameters
+        return "position_ids" in names and "attention_mask" in names and not getattr(self.model, "_is_stateful", False)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Inference mode with dropout off; modules that were training are set back to it."""
+        training = [module for module in self.model.modules() if module.training]
+        for module in training:
+            module.training = False
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            for module in training:
+                module.training = True
+
+    def _check(self, framed: Framed) -> None:
+        fed = framed.stop - 1
+        if self.context_length is not None and fed > self.context_length:
+            raise FramingError(
+                f"passage '{framed.passage_id}' has {fed} tokens with its prompt and {self.name} takes "
+                f"{self.context_length}: shorten the passage or the prompt, or take a reader with a longer context"
+            )
+        if framed.ids and max(framed.ids) >= self.vocabulary_size:
+            raise FramingError(
+                f"passage '{framed.passage_id}' holds token id {max(framed.ids)} and {self.name} has "
+                f"{self.vocabulary_size} tokens: the tokenizer does not belong to the model, or the ids to neither"
+            )
+
+
+def _batches(framed: Sequence[Framed], measured: list[int], token_budget: int) -> Iterator[list[int]]:
+    """Indices of passages that share a batch: longest first, so that memory peaks at the start and padding is small."""
+    order = sorted(measured, key=lambda i: -framed[i].stop)
+    batch: list[int] = []
+    for index in order:
+        if batch and (len(batch) + 1) * framed[batch[0]].stop > token_budget:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

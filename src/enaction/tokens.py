@@ -1,0 +1,166 @@
+"""The token table: one row a prediction, the contract between readers and statistics.
+
+A row describes ONE prediction: surprisal, entropy, varentropy and rank all belong to the distribution that predicted
+the token of the row. One table holds one cell (a reader, an author, a framing) or several.
+
+The table's schema metadata tells how it was read (`table_notes`): which path the logits took, in which dtype, how many
+passages were read by their own ids, and how far their re-tokenised text would have drifted from these.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from enaction.errors import StudyError
+from enaction.files import write_atomically
+from enaction.framing import Framed, Framing, frame, retokenisation_drift
+from enaction.passages import Passage
+from enaction.reader import Progress, Reader, TokenStats
+from enaction.reader.reader import TOKEN_BUDGET
+
+_NAME = pa.dictionary(pa.int32(), pa.string())
+
+SCHEMA = pa.schema(
+    [
+        ("reader", _NAME),
+        ("author", _NAME),
+        ("framing", _NAME),
+        ("passage_id", _NAME),
+        ("prompt_id", _NAME),
+        ("position", pa.int32()),  # 0-based in the response
+        ("token_id", pa.int32()),
+        ("surprisal", pa.float32()),  # nats
+        ("entropy", pa.float32()),  # nats
+        ("varentropy", pa.float32()),  # nats^2
+        ("rank", pa.int32()),  # 0: the token that came was the most probable one
+        ("is_first", pa.bool_()),  # predicted from the prompt alone
+        ("is_end", pa.bool_()),  # the end-of-turn token
+    ]
+)
+
+_NOTES = b"enaction"
+
+
+def score_passages(
+    reader: Reader,
+    passages: Sequence[Passage],
+    framing: Framing,
+    *,
+    separator: str = "\n",
+    token_budget: int = TOKEN_BUDGET,
+    progress: Progress | None = None,
+) -> pa.Table:
+    """Read passages in one framing; the token table, in the order of the passages.
+
+    Args:
+        reader: who reads.
+        passages: what is read, of one author or several.
+        framing: how it is put.
+        separator: between question and response in `user` and `none`.
+        token_budget: tokens in a batch.
+        progress: called after each batch with the number of passages done and their total.
+
+    Raises:
+        FramingError: a passage cannot be put before this reader so, or is longer than its context.
+    """
+    framed = [frame(reader.tokenizer, passage, framing, separator=separator) for passage in passages]
+    scores = reader.score(framed, token_budget=token_budget, progress=progress)
+    table = token_table(reader.name, framing, zip(passages, framed, scores, strict=True))
+    drift = [
+        drifted
+        for passage, f in zip(passages, framed, strict=True)
+        if f.is_own and (drifted := retokenisation_drift(reader.tokenizer, passage, framing, separator=separator))
+    ]
+    notes = {
+        "reader": reader.name,
+        "framing": framing,
+        "dtype": reader.dtype,
+        "head_path": reader.head_path,
+        "parity_error": reader.parity_error,
+        "passages": len(passages),
+        "passages_by_own_ids": sum(f.is_own for f in framed),
+        "passages_that_would_drift": len(drift),
+        "tokens_that_would_drift": sum(drift),
+        "passages_without_rows": sum(f.stop == f.start for f in framed),
+        "first_tokens_without_context": sum(f.skipped for f in framed),
+    }
+    return table.replace_schema_metadata({_NOTES: json.dumps(notes).encode()})
+
+
+def token_table(reader: str, framing: Framing, read: Iterable[tuple[Passage, Framed, TokenStats]]) -> pa.Table:
+    """Build the table from passages, how each was put, and what the reader found.
+
+    Args:
+        reader: name of the reader.
+        framing: of all of them.
+        read: each passage with its ids and the statistics of its measured tokens.
+    """
+    read = list(read)
+    counts = np.array([len(stats) for _, _, stats in read], dtype=np.int64)
+    passages, framed, scores = zip(*read, strict=True) if read else ((), (), ())
+
+    def named(names: Iterable[str]) -> pa.Array:
+        return pa.array(
+            [name for name, count in zip(names, counts, strict=True) for _ in range(count)], _NAME.value_type
+        )
+
+    position = _joined((np.arange(f.skipped, f.skipped + n) for f, n in zip(framed, counts, strict=True)), np.int32)
+    is_last = _joined((np.arange(n) == n - 1 for n in counts), np.bool_)
+    has_end = np.repeat(np.array([f.has_end for f in framed], dtype=np.bool_), counts)
+    columns = {
+        "reader": pa.array([reader] * int(counts.sum()), pa.string()),
+        "author": named(p.author for p in passages),
+        "framing": pa.array([framing] * int(counts.sum()), pa.string()),
+        "passage_id": named(p.id for p in passages),
+        "prompt_id": named(p.prompt_id for p in passages),
+        "position": position,
+        "token_id": _joined((np.array(f.ids[f.start : f.stop]) for f in framed), np.int32),
+        "surprisal": _joined((s.surprisal for s in scores), np.float32),
+        "entropy": _joined((s.entropy for s in scores), np.float32),
+        "varentropy": _joined((s.varentropy for s in scores), np.float32),
+        "rank": _joined((s.rank for s in scores), np.int32),
+        "is_first": position == 0,
+        "is_end": is_last & has_end,
+    }
+    arrays = [pa.array(columns[field.name]).cast(field.type) for field in SCHEMA]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def table_notes(table: pa.Table) -> dict[str, Any]:
+    """How a table was read; empty for one that was put together from others."""
+    return json.loads((table.schema.metadata or {}).get(_NOTES, b"{}"))
+
+
+def write_token_table(table: pa.Table, path: Path) -> None:
+    """Write Parquet, whole or not at all."""
+    with write_atomically(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_token_table(path: Path) -> pa.Table:
+    """Read Parquet as `write_token_table` wrote it.
+
+    Raises:
+        StudyError: no such file, not Parquet, or not a token table.
+    """
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError as err:
+        raise StudyError(f"there is no token table {path}: check the path, or score the passages first") from err
+    except (pa.ArrowInvalid, OSError) as err:
+        raise StudyError(f"{path} is not a readable Parquet file: remove it and score the passages again") from err
+    missing = [name for name in SCHEMA.names if name not in table.column_names]
+    if missing:
+        raise StudyError(f"{path} is not a token table: it lacks the columns {', '.join(missing)}")
+    return table.select(SCHEMA.names)
+
+
+def _joined(parts: Iterable[np.ndarray], dtype: type[np.generic]) -> np.ndarray:
+    return np.concatenate([np.empty(0, dtype), *(part.astype(dtype) for part in parts)])

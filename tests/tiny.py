@@ -1,0 +1,183 @@
+"""Tiny random models and tokenizers, built in memory in milliseconds, for tests of the instrument.
+
+Weights are drawn wide enough that predictions differ from uniform and depend on the context: with the usual
+initialisation a random model is flat, and a test on it could not tell one position from the next.
+"""
+
+from __future__ import annotations
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from enaction.passages import Message, Passage, Prompt
+
+WORDS = (
+    "a the one old small red fox bird river stone garden house night day song walked found saw made kept lost "
+    "then and but so because under over near into why what how tell me about please story of in it was very"
+).split()
+SPECIAL = ["<unk>", "<pad>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>"]
+
+# A plain template: special role tokens, content as it is, an end-of-turn token behind every turn.
+CHATML = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+# Strips every content, as Llama 3 and Gemma do, and puts line breaks around it.
+STRIPPING = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] | trim + '<|end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+# Adds a system prompt of its own where there is none, as SmolLM2 and Qwen 2.5 do.
+DEFAULT_SYSTEM = "{% if messages[0]['role'] != 'system' %}{{ '<|system|>tell me a story<|end|>' }}{% endif %}" + CHATML
+# Puts today's date in, as Llama 3.1 does, and BOS, as most templates do.
+DATED = "{{ '<s>' }}{{ '<|system|>' + strftime_now('%d %b %Y') + '<|end|>' }}" + CHATML
+# A blank between the generation prompt and the content, and EOS behind it, as Llama 2 does.
+BLANK = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ '<s>[ ' + m['content'] | trim + ' ]' }}"
+    "{% else %}{{ ' ' + m['content'] | trim + ' </s>' }}{% endif %}{% endfor %}"
+)
+# An empty block of thoughts in finished turns that the generation prompt does not have, as Qwen 3 does.
+THINKING = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>' }}"
+    "{% if m['role'] == 'assistant' %}{{ '<think></think>\n' }}{% endif %}{{ m['content'] + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+def word_tokenizer(chat_template: str | None = CHATML) -> PreTrainedTokenizerFast:
+    """One token a word, white space dropped, no BOS."""
+    vocabulary = {word: i for i, word in enumerate([*SPECIAL, *WORDS])}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return _wrap(backend, chat_template)
+
+
+def byte_tokenizer(chat_template: str | None = CHATML, *, bos: bool = False) -> PreTrainedTokenizerFast:
+    """Byte-level BPE trained on a few sentences; tokens begin with their blank and can straddle any boundary."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    corpus = [" ".join(WORDS[i:] + WORDS[:i]) for i in range(len(WORDS))]
+    backend.train_from_iterator(corpus, trainer)
+    if bos:
+        backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 2)])
+    return _wrap(backend, chat_template)
+
+
+def _wrap(backend: Tokenizer, chat_template: str | None) -> PreTrainedTokenizerFast:
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="<unk>", pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    )
+    # Special in the tokenizer's own eyes too, so that text does not split them.
+    tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL[4:]})
+    tokenizer.chat_template = chat_template
+    return tokenizer
+
+
+def llama(vocabulary: int, *, seed: int = 0, context: int = 256, tied: bool = True) -> LlamaForCausalLM:
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=context,
+        tie_word_embeddings=tied,
+        initializer_range=0.3,
+        bos_token_id=2,
+        eos_token_id=3,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def gemma2(vocabulary: int, *, seed: int = 0) -> Gemma2ForCausalLM:
+    """Soft-capped logits, and sliding windows short enough to matter."""
+    torch.manual_seed(seed)
+    config = Gemma2Config(
+        vocab_size=vocabulary,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=256,
+        sliding_window=12,
+        final_logit_softcapping=3.0,
+        initializer_range=0.3,
+        attn_implementation="eager",
+        bos_token_id=2,
+        eos_token_id=3,
+    )
+    return Gemma2ForCausalLM(config).eval()
+
+
+def neox(vocabulary: int, *, seed: int = 0) -> GPTNeoXForCausalLM:
+    torch.manual_seed(seed)
+    config = GPTNeoXConfig(
+        vocab_size=vocabulary,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=256,
+        initializer_range=0.3,
+        bos_token_id=2,
+        eos_token_id=3,
+    )
+    return GPTNeoXForCausalLM(config).eval()
+
+
+def user(content: str) -> tuple[Message, ...]:
+    return (Message(role="user", content=content),)
+
+
+def prompt(content: str = "tell me a story", name: str = "p0") -> Prompt:
+    return Prompt(name, user(content))
+
+
+def passage(
+    response: str = "the old fox walked over the river",
+    content: str = "tell me a story",
+    *,
+    ended: bool | None = True,
+    name: str = "x0",
+) -> Passage:
+    """A passage of a person: text only."""
+    return Passage(name, f"p-{content}", user(content), response, "person", ended=ended)
+
+
+def reference(model: PreTrainedModel, ids: tuple[int, ...], start: int, stop: int) -> torch.Tensor:
+    """The oracle: one sequence at a time, no padding, statistics in float64. [4, N]: surprisal, H, V, rank.
+
+    Row by row and by the definitions, so that it shares no step with the reader but the model itself.
+    """
+    columns = []
+    with torch.inference_mode():
+        logits_TV = model(input_ids=torch.tensor([ids])).logits[0].double()
+    for t in range(start, stop):
+        logprob_V = torch.log_softmax(logits_TV[t - 1], 0)
+        p_V = logprob_V.exp()
+        entropy = -(p_V * logprob_V).sum()
+        varentropy = (p_V * (-logprob_V - entropy) ** 2).sum()
+        rank = (logits_TV[t - 1] > logits_TV[t - 1, ids[t]]).sum()
+        columns.append(torch.stack([-logprob_V[ids[t]], entropy, varentropy, rank.double()]))
+    return torch.stack(columns, 1)
