@@ -6,6 +6,8 @@ initialisation a random model is flat, and a test on it could not tell one posit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
@@ -21,10 +23,9 @@ from transformers import (
 
 from enaction.passages import Message, Passage, Prompt
 
-WORDS = (
-    "a the one old small red fox bird river stone garden house night day song walked found saw made kept lost "
-    "then and but so because under over near into why what how tell me about please story of in it was very"
-).split()
+_TEXT = """a the one old small red fox bird river stone garden house night day song walked found saw made kept lost then
+and but so because under over near into why what how tell me about please story of in it was very"""
+WORDS = _TEXT.split()
 SPECIAL = ["<unk>", "<pad>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>"]
 
 # A plain template: special role tokens, content as it is, an end-of-turn token behind every turn.
@@ -123,7 +124,6 @@ def gemma2(vocabulary: int, *, seed: int = 0) -> Gemma2ForCausalLM:
         sliding_window=12,
         final_logit_softcapping=3.0,
         initializer_range=0.3,
-        attn_implementation="eager",
         bos_token_id=2,
         eos_token_id=3,
     )
@@ -148,6 +148,11 @@ def neox(vocabulary: int, *, seed: int = 0) -> GPTNeoXForCausalLM:
 
 def user(content: str) -> tuple[Message, ...]:
     return (Message(role="user", content=content),)
+
+
+def plain(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """Messages as transformers annotates them."""
+    return [{"role": m["role"], "content": m["content"]} for m in messages]
 
 
 def prompt(content: str = "tell me a story", name: str = "p0") -> Prompt:

@@ -48,9 +48,10 @@ def sample(
 
     A response ends with the end-of-turn token of the template or an EOS of the model's generation settings; that token
     is the last of `token_ids`, and `ended` is True. A response cut off at `max_new_tokens` has `ended` False and no
-    such token. `logprobs` are those of the distribution drawn from: tempered, and cut and renormalised where `top_p < 1`.
-    The text is the decoded ids without the end token; special tokens inside a response stay visible in it. A response
-    that ends at once has an empty text and one token, and is kept: leaving it out would bend what the author says.
+    such token. `logprobs` are those of the distribution drawn from: tempered, and cut and renormalised where
+    `top_p < 1`. The text is the decoded ids without the end token; special tokens inside a response stay visible in
+    it. A response that ends at once has an empty text and one token, and is kept: leaving it out would bend what the
+    author says.
 
     Args:
         reader: the author.

@@ -41,7 +41,7 @@ def load_model(
             model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, **weights, **options)
     except ImportError as err:
         raise ModelError(f"{name_or_path} needs a package that is not installed: {_gist(err)}") from err
-    except (OSError, ValueError, KeyError, RuntimeError) as err:
+    except Exception as err:  # whatever a broken or foreign file sets off in the libraries that read it
         raise ModelError(f"cannot load {name_or_path}: {_gist(err)} ({_remedy(where)})") from err
 
     nn.Module.to(model, torch.device(device))
