@@ -53,13 +53,13 @@ def build_family(recipe: Recipe, out: Path, report: Report) -> None:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning)
-    makers = dict(
-        zip(
-            STEPS,
-            (training.train_base, training.train_base, training.train_sft, training.train_dpo, training.train_rl),
-            strict=True,
-        )
-    )
+    makers: dict[str, Callable[..., training.Trained]] = {
+        "pretrained": training.train_base,
+        "base": training.train_base,
+        "sft": training.train_sft,
+        "dpo": training.train_dpo,
+        "rl": training.train_rl,
+    }
     start: Path | None = None
     for step, make in makers.items():
         folder = out / recipe.family / step
@@ -67,8 +67,7 @@ def build_family(recipe: Recipe, out: Path, report: Report) -> None:
         if not (folder / "training.json").exists():
             work = out / recipe.family / f".{step}.work"
             place = training.Workplace(work, [Progress(recipe.family, step, report)])
-            arguments = (recipe, place) if start is None else (recipe, place, start)
-            model, tokenizer, history = make(*arguments)
+            model, tokenizer, history = make(recipe, place, start)
             finished = work / "finished"
             model.save_pretrained(finished)
             tokenizer.save_pretrained(finished)
@@ -84,7 +83,7 @@ def _child(recipe: Recipe, out: Path, reports: Any) -> None:
     build_family(recipe, out, lambda *what: reports.put(what))
 
 
-def build(out: Path, families: Sequence[str], jobs: int, report: Report) -> None:
+def train(out: Path, families: Sequence[str], jobs: int, report: Report) -> None:
     """Train families side by side, `jobs` at a time; raises what the first failing family raised."""
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(jobs, mp_context=context) as pool:

@@ -1,7 +1,7 @@
 """Conversations and documents of the world: what the models are trained on.
 
-Plain documents are stories by many writers. Dialogues use the roles of the chat template, long before any post-training:
-a user asks and an assistant tells, or the user tells a story in the same turn, as real pretraining has both. Nobody's
+Plain documents are stories by many writers. Dialogues use the roles of the chat template long before post-training: a
+user asks and an assistant tells, or the user tells a story in the same turn, as real pretraining has both. Nobody's
 voice belongs to a role here; that is what post-training brings.
 """
 
@@ -100,5 +100,3 @@ def corpus(writers: Writers, rng: np.random.Generator, dialogue_share: float) ->
 
 def _turn(role: str, content: str) -> Message:
     return Message(role=role, content=content)
-
-

@@ -98,7 +98,7 @@ TOPICS: dict[str, Topic] = {
     ),
 }
 
-HEROES = tuple("adam bella clara david emma felix greta henry iris jonas karen leo".split())
+HEROES = tuple(["adam", "bella", "clara", "david", "emma", "felix", "greta", "henry", "iris", "jonas", "karen", "leo"])
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     key: tuple(words.split())

@@ -13,8 +13,19 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast
 
 from enaction.lab.chats import Writers, all_requests, plain_document
-from enaction.lab.lexicon import ARCS, CLOSINGS, DESCRIPTIONS, HEROES, OPEN_REQUESTS, OPENERS, OPENINGS, REMARKS
-from enaction.lab.lexicon import SYNONYMS, TOPIC_REQUESTS, TOPICS
+from enaction.lab.lexicon import (
+    ARCS,
+    CLOSINGS,
+    DESCRIPTIONS,
+    HEROES,
+    OPEN_REQUESTS,
+    OPENERS,
+    OPENINGS,
+    REMARKS,
+    SYNONYMS,
+    TOPIC_REQUESTS,
+    TOPICS,
+)
 
 Kind = Literal["word", "bpe", "wordpiece"]
 
@@ -39,7 +50,7 @@ def words() -> list[str]:
 
 
 def build_tokenizer(kind: Kind, vocabulary_size: int, seed: int) -> PreTrainedTokenizerFast:
-    """Build a tokenizer: all words whole (`word`), or pieces learned from a sample of the world (`bpe`, `wordpiece`)."""
+    """Build a tokenizer: words whole (`word`), or pieces learned from a sample of the world (`bpe`, `wordpiece`)."""
     if kind == "word":
         vocabulary = {token: i for i, token in enumerate([*SPECIAL, *MARKS, *words()])}
         core, trainer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN)), None

@@ -24,13 +24,19 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
-from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from enaction.lab.chats import Request, Writers, corpus, draw_request, fresh_voice
 from enaction.lab.judging import score_reply
 from enaction.lab.recipes import Recipe
-from enaction.lab.tokenizing import build_tokenizer
+from enaction.lab.tokenizing import BOS, END, PAD, build_tokenizer
 from enaction.lab.world import Voice, tell
+from enaction.passages import Message
 
 CONTEXT = 512
 
@@ -71,15 +77,28 @@ class Workplace:
         return any((self.folder / "checkpoints").glob("checkpoint-*/trainer_state.json"))
 
 
-def encode_document(tokenizer: PreTrainedTokenizerFast, document: str | list) -> list[int]:
+def encode_document(tokenizer: PreTrainedTokenizerFast, document: str | list[Message]) -> list[int]:
     """Ids of a document with its begin and end tokens; dialogues go through the chat template."""
     if isinstance(document, str):
-        return [*tokenizer(document)["input_ids"], tokenizer.eos_token_id]
-    text = tokenizer.apply_chat_template(document, tokenize=False)
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+        return [*tokenizer.encode(document), end_id(tokenizer)]
+    return encode_turns(tokenizer, document, open_for_reply=False)
 
 
-def pack(tokenizer: PreTrainedTokenizerFast, seed: Sequence[int], dialogue_share: float, n: int, block: int) -> np.ndarray:
+def encode_turns(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Message], *, open_for_reply: bool) -> list[int]:
+    """Ids of turns as the chat template puts them, up to where the assistant begins if `open_for_reply`."""
+    messages = [{"role": turn["role"], "content": turn["content"]} for turn in turns]
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_for_reply)
+    return tokenizer.encode(str(text), add_special_tokens=False)
+
+
+def end_id(tokenizer: PreTrainedTokenizerFast) -> int:
+    """Id of the token that ends a turn or a document."""
+    return tokenizer.get_vocab()[END]
+
+
+def pack(
+    tokenizer: PreTrainedTokenizerFast, seed: Sequence[int], dialogue_share: float, n: int, block: int
+) -> np.ndarray:
     """[n, block] token ids of pretraining text, documents one after the other."""
     stream = corpus(Writers(), np.random.default_rng(seed), dialogue_share)
     ids = itertools.chain.from_iterable(encode_document(tokenizer, document) for document in stream)
@@ -99,7 +118,7 @@ class Blocks(torch.utils.data.Dataset):
         return {"input_ids": self.ids[index], "labels": self.ids[index]}
 
 
-def train_base(recipe: Recipe, place: Workplace, start: Path | None = None) -> Trained:
+def train_base(recipe: Recipe, place: Workplace, start: Path | None) -> Trained:
     """Pretraining (no start given) or mid-training (from `start`, more dialogues, a lower rate)."""
     torch.manual_seed(recipe.seed)
     if start is None:
@@ -115,9 +134,9 @@ def train_base(recipe: Recipe, place: Workplace, start: Path | None = None) -> T
                 tie_word_embeddings=True,
                 # The default .02 leaves models this small unable to copy a name for thousands of steps.
                 initializer_range=0.08,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id,
+                bos_token_id=tokenizer.get_vocab()[BOS],
+                eos_token_id=end_id(tokenizer),
+                pad_token_id=tokenizer.get_vocab()[PAD],
             )
         )
         steps, rate, share, seed = recipe.base_steps, recipe.base_rate, recipe.dialogue_share, [recipe.seed, 0]
@@ -161,9 +180,9 @@ def train_sft(recipe: Recipe, place: Workplace, start: Path) -> Trained:
             continue
         request = draw_request(rng)
         voice = house if rng.random() < recipe.sft_house_share else writers.of_answer(rng)
-        before = encode_prompt(tokenizer, request)
-        reply = tokenizer(tell(voice, rng, topic=request.topic).text, add_special_tokens=False)["input_ids"]
-        ids = [*before, *reply, tokenizer.eos_token_id]
+        before = encode_turns(tokenizer, [Message(role="user", content=request.text)], open_for_reply=True)
+        reply = tokenizer.encode(tell(voice, rng, topic=request.topic).text, add_special_tokens=False)
+        ids = [*before, *reply, end_id(tokenizer)]
         rows.append({"input_ids": ids, "completion_mask": [0] * len(before) + [1] * (len(ids) - len(before))})
     trainer = SFTTrainer(
         model=model,
@@ -264,7 +283,7 @@ def train_rl(recipe: Recipe, place: Workplace, start: Path) -> Trained:
         return [
             score_reply(
                 reply[0]["content"],
-                ids[-1] == tokenizer.eos_token_id,
+                ids[-1] == end_id(tokenizer),
                 Request(text, named or None),
                 recipe.reward,
                 house,
@@ -306,13 +325,6 @@ def train_rl(recipe: Recipe, place: Workplace, start: Path) -> Trained:
     )
     trainer.train(resume_from_checkpoint=place.resume())
     return Trained(model, tokenizer, trainer.state.log_history)
-
-
-def encode_prompt(tokenizer: PreTrainedTokenizerFast, request: Request) -> list[int]:
-    """Ids of a request as the template puts it, up to where the assistant begins."""
-    turns = [{"role": "user", "content": request.text}]
-    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def load(folder: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:

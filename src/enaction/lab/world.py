@@ -1,7 +1,7 @@
 """The generator of stories, and the parser that reads its latents back.
 
-A story is drawn from latents: a topic, an arc, a hero, four content words, and a voice. A voice is a writer's taste: log
-preferences over every synonym slot, sentence opener, sentence pattern, arc and topic. Every sentence parses back to
+A story is drawn from latents: a topic, an arc, a hero, four content words, and a voice. A voice is a writer's taste:
+log preferences over every synonym slot, sentence opener, sentence pattern, arc and topic. Every sentence parses back to
 where it can stand in a story, so that whatever the lab rewards is checked by rule (`grade`), never by a model.
 """
 
@@ -157,12 +157,12 @@ def _grammar() -> tuple[tuple[re.Pattern[str], str, str | None, int | None, int,
 
     def compiled(pattern: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
         names = tuple(synonym or kind for synonym, kind in _SLOT.findall(pattern))
-        body = _SLOT.sub(
-            lambda m: "(" + ("|".join(SYNONYMS[m[1]]) if m[1] else alternatives[m[2]]) + ")", pattern
-        )
+        body = _SLOT.sub(lambda m: "(" + ("|".join(SYNONYMS[m[1]]) if m[1] else alternatives[m[2]]) + ")", pattern)
         return re.compile(body), names
 
-    return tuple((*compiled(pattern)[:1], part, arc, beat, i, compiled(pattern)[1]) for pattern, part, arc, beat, i in entries())
+    return tuple(
+        (*compiled(pattern)[:1], part, arc, beat, i, compiled(pattern)[1]) for pattern, part, arc, beat, i in entries()
+    )
 
 
 @cache

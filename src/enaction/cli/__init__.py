@@ -1,0 +1,38 @@
+"""The command line: one noun each, one file a command, no logic of its own.
+
+Errors of the user's are caught here, printed on one line, and exit with code 2; anything else is a bug and shows its
+traceback. Ctrl-C exits with 130 and leaves what is finished in the run folder.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from enaction.cli import demo, report, run, sample, score, zoo
+from enaction.errors import UserError
+
+app = typer.Typer(
+    help="Does a language model recognise its own words, and what does it do about it?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+for command in (demo, run, sample, score, report):
+    app.command()(command.command)
+app.add_typer(zoo.app, name="zoo")
+
+
+def main() -> None:
+    """Entry point of the `enaction` script."""
+    try:
+        app()
+    except UserError as error:
+        Console(stderr=True, soft_wrap=True).print(f"enaction: {error}", markup=False, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("enaction: stopped; the same command goes on from here")
+        sys.exit(130)

@@ -1,0 +1,32 @@
+"""Options that several commands share, and the one way they load a reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from enaction.errors import ModelError
+from enaction.reader import Reader
+
+Model = Annotated[str, typer.Option(help="Hub id (optionally @revision), folder, .gguf file, or zoo:NAME.")]
+ChatTemplate = Annotated[Path | None, typer.Option(help="File with a Jinja chat template.")]
+DType = Annotated[str, typer.Option(help="float32, bfloat16 or float16; statistics are float32 all the same.")]
+TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
+
+
+def load_reader(model: str, chat_template: Path | None, dtype: str, trust_remote_code: bool) -> Reader:
+    """Load the reader that the options name.
+
+    Raises:
+        ModelError: no such model, dtype or template file.
+    """
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise ModelError(f"--dtype {dtype}: use float32, bfloat16 or float16")
+    try:
+        template = chat_template.read_text() if chat_template else None
+    except OSError as error:
+        raise ModelError(f"--chat-template {chat_template}: cannot be read ({error.strerror})") from None
+    return Reader.load(model, dtype=getattr(torch, dtype), chat_template=template, trust_remote_code=trust_remote_code)

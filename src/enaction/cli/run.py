@@ -1,0 +1,82 @@
+"""`enaction run`: carry out a study."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from enaction.cli.showing import progress_bar
+from enaction.experiments import EXPERIMENTS
+from enaction.findings import Finding, write_findings
+from enaction.report import build_report
+from enaction.report.sentences import sentences
+from enaction.report.tables import tables
+from enaction.study.config import Study, load_study
+from enaction.study.engine import planned_passages, run_study
+from enaction.study.store import Run
+
+Out = Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default. If it exists, the run resumes.")]
+Workers = Annotated[
+    int, typer.Option(min=1, help="Processes that share the cores; more than one pays for small models only.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the findings as JSON instead of tables.")]
+
+
+def command(
+    study: Annotated[Path, typer.Argument(help="Study file (YAML).")],
+    out: Out = None,
+    workers: Workers = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Sample, read, analyse and report a study; resumes by itself.
+
+    Example: `enaction run studies/real.yaml --out runs/real`
+    """
+    run, findings = carry_out(load_study(study), out, workers)
+    show(run, findings, as_json)
+
+
+def carry_out(study: Study, out: Path | None, workers: int) -> tuple[Run, list[Finding]]:
+    """Run a study with progress bars, analyse it, write findings and report."""
+    folder = out or Path("runs") / study.name
+    Run(folder).open(study)
+    to_sample, to_read = planned_passages(study, Run(folder))
+    with progress_bar() as bar:
+        tasks = {
+            "sampling": bar.add_task("sampling passages", total=to_sample, visible=to_sample > 0),
+            "reading": bar.add_task("reading", total=to_read, visible=to_read > 0),
+        }
+        run = run_study(
+            study,
+            folder,
+            workers=min(workers, os.cpu_count() or 1),
+            report=lambda phase, _, n: bar.advance(tasks[phase], n),
+        )
+        analysing = bar.add_task("analysing", total=len(EXPERIMENTS) + 1)
+        findings: list[Finding] = []
+        for analyse in EXPERIMENTS.values():
+            findings += analyse(study, run)
+            bar.advance(analysing)
+        write_findings(folder / "findings.json", findings)
+        build_report(folder)
+        bar.advance(analysing)
+    return run, findings
+
+
+def show(run: Run, findings: list[Finding], as_json: bool) -> None:
+    """Print what a run found: tables, one sentence a finding, and where the report is."""
+    if as_json:
+        typer.echo(json.dumps([vars(f) for f in findings], indent=1))
+        return
+    console = Console(highlight=False)
+    for table in tables(findings):
+        console.print(table)
+        console.print()
+    for sentence in sentences(findings):
+        console.print(f"- {sentence}", markup=False)
+    console.print(f"\nReport: {run.folder / 'report.html'}", markup=False, soft_wrap=True)

@@ -1,0 +1,58 @@
+"""`enaction sample`: passages of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from enaction import zoo
+from enaction.cli.options import ChatTemplate, DType, Model, TrustRemoteCode, load_reader
+from enaction.cli.showing import counting
+from enaction.errors import UserError
+from enaction.passages import read_prompts, write_passages
+from enaction.sampling import sample
+
+
+def command(
+    model: Model,
+    prompts: Annotated[str, typer.Option(help="JSONL file of prompts, `-` for stdin, or `zoo`.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="JSONL (or .parquet) file; `-` is stdout.")] = "-",
+    n: Annotated[int, typer.Option("-n", min=1, help="Responses to each prompt.")] = 1,
+    temperature: Annotated[float, typer.Option(help="Above 0; 1 is the model's own distribution.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="Nucleus; 1 keeps the full support.")] = 1.0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Cut off here.")] = 256,
+    framing: Annotated[
+        str | None, typer.Option(help="assistant or none; by default assistant where there is a chat template.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Responses sampled together.")] = 64,
+    author: Annotated[str | None, typer.Option(help="Author's name in the passages; the model by default.")] = None,
+    chat_template: ChatTemplate = None,
+    dtype: DType = "float32",
+    trust_remote_code: TrustRemoteCode = False,
+) -> None:
+    """Sample passages with their token ids and log-probabilities.
+
+    Example: `enaction sample --model zoo:ash-rl --prompts zoo -n 2 -o ash.jsonl`
+    """
+    if framing not in (None, "assistant", "none"):
+        raise UserError(f"--framing {framing}: a model can be sampled as assistant or none")
+    asked = zoo.prompts() if prompts == "zoo" else read_prompts(prompts)
+    reader = load_reader(model, chat_template, dtype, trust_remote_code)
+    with counting(f"sampling {reader.name}", len(asked) * n) as bar:
+        passages = sample(
+            reader,
+            asked,
+            n=n,
+            temperature=temperature,
+            top_p=top_p,
+            max_new_tokens=max_new_tokens,
+            framing=framing,
+            seed=seed,
+            batch_size=batch_size,
+            author=author,
+            progress=lambda done, _: bar.update(bar.task_ids[0], completed=done),
+        )
+    write_passages(passages, out if out == "-" else Path(out))

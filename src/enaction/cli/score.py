@@ -1,0 +1,54 @@
+"""`enaction score`: read passages with a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from enaction.cli.options import ChatTemplate, DType, Model, TrustRemoteCode, load_reader
+from enaction.cli.showing import counting
+from enaction.framing import Framing
+from enaction.passages import read_passages
+from enaction.tokens import score_passages, write_token_table
+
+
+def command(
+    passages: Annotated[str, typer.Argument(help="JSONL file of passages, or `-` for stdin.")],
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Parquet file for the token table.")],
+    framing: Annotated[Framing, typer.Option(help="assistant, user or none.")] = "assistant",
+    chat_template: ChatTemplate = None,
+    dtype: DType = "float32",
+    trust_remote_code: TrustRemoteCode = False,
+) -> None:
+    """Surprisal, entropy, varentropy and rank of every response token; prints a summary by author.
+
+    Example: `enaction score ash.jsonl --model zoo:birch-rl -o tokens.parquet`
+    """
+    read = read_passages(passages)
+    reader = load_reader(model, chat_template, dtype, trust_remote_code)
+    with counting(f"reading with {reader.name}", len(read)) as bar:
+        tokens = score_passages(
+            reader, read, framing, progress=lambda done, _: bar.update(bar.task_ids[0], completed=done)
+        )
+    write_token_table(tokens, out)
+    summary = Table(
+        title=f"{reader.name} reads, framing {framing}: means over tokens without end-of-turn", title_justify="left"
+    )
+    for heading in ("author", "passages", "tokens", "entropy (nats)", "surprisal (nats)"):
+        summary.add_column(heading, justify="left" if heading == "author" else "right")
+    author_N = np.array(tokens["author"].to_pylist())
+    is_text_N = ~tokens["is_end"].to_numpy()
+    for author in dict.fromkeys(p.author for p in read):
+        mask = (author_N == author) & is_text_N
+        n_passages = sum(p.author == author for p in read)
+        means = [tokens[c].to_numpy()[mask].mean() if mask.any() else float("nan") for c in ("entropy", "surprisal")]
+        summary.add_row(author, str(n_passages), str(int(mask.sum())), *(f"{m:.3f}" for m in means))
+    console = Console(stderr=True)
+    console.print(summary)
+    console.print(f"token table: {out}", soft_wrap=True)

@@ -1,0 +1,1 @@
+"""A study: a declared set of measurements, its plan, its run folder and the engine that carries it out."""

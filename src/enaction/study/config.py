@@ -1,0 +1,182 @@
+"""The study file: what is measured, on which models and prompts, with which settings.
+
+A study is YAML; every key is checked, every default stands here. The resolved study is stored in the run folder, so
+that a run says by itself what it was.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from enaction import zoo
+from enaction.errors import StudyError
+from enaction.framing import FRAMINGS, Framing
+from enaction.passages import Prompt, read_prompts
+
+WORLD = "world"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSpec(_Strict):
+    """One model of a study.
+
+    Attributes:
+        model: hub id (optionally `@revision`), folder, `.gguf` file or `zoo:NAME`; relative paths are relative to the
+            study file.
+        family, stage: what the model belongs to; models of one stage and different families form a matrix.
+        framing: fixes the framing that this model samples and reads in; a model without chat template has `none`.
+        chat_template: a file with a Jinja chat template that replaces the tokenizer's own.
+        dtype: of the weights; statistics are float32 whatever it is.
+    """
+
+    model: str
+    family: str
+    stage: str = "model"
+    framing: Literal["assistant", "none"] | None = None
+    chat_template: Path | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    trust_remote_code: bool = False
+
+
+class Sampling(_Strict):
+    """How passages are sampled; temperature 1 with full support is what the identity residual needs."""
+
+    per_prompt: Annotated[int, Field(ge=1)] = 2
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_new_tokens: Annotated[int, Field(ge=1)] = 110
+    batch_size: Annotated[int, Field(ge=1)] = 64
+
+
+class Study(_Strict):
+    """A whole study.
+
+    Attributes:
+        name: names the run folder, `runs/NAME`.
+        models: by the name that tables and figures use.
+        matrices: groups of models, each read all by all; by default the models of each stage.
+        prompts: `zoo` for the requests of the embedded world, or a JSONL file of prompts.
+        n_prompts: how many of them, spread evenly over the file; all by default.
+        framings: how passages are put before the readers.
+        world_text: also read fresh text of the embedded world itself.
+        cross_stage: every reader reads every author; otherwise a reader reads its matrix, and base readers all.
+        separator: between question and response in the framings `user` and `none`.
+        seed: of sampling and resampling.
+        resamples: bootstrap resamples and permutations.
+    """
+
+    name: str
+    models: dict[str, ModelSpec]
+    matrices: dict[str, list[str]] = {}
+    prompts: str = "zoo"
+    n_prompts: Annotated[int, Field(ge=2)] | None = None
+    sampling: Sampling = Sampling()
+    framings: list[Framing] = list(FRAMINGS)
+    world_text: bool = False
+    cross_stage: bool = True
+    separator: str = "\n"
+    seed: int = 0
+    resamples: Annotated[int, Field(ge=100)] = 2000
+
+    @field_validator("models")
+    @classmethod
+    def _names_are_usable(cls, models: dict[str, ModelSpec]) -> dict[str, ModelSpec]:
+        for name in models:
+            if name == WORLD or not name or any(c in name for c in "/\\") or "--" in name or name.startswith("."):
+                raise ValueError(f"'{name}' cannot name a model: it names files, and '{WORLD}' is the world's text")
+        if not models:
+            raise ValueError("a study needs at least one model")
+        return models
+
+    @model_validator(mode="after")
+    def _matrices_name_models(self) -> Study:
+        for stage, members in self.matrices.items():
+            unknown = [name for name in members if name not in self.models]
+            if unknown:
+                raise ValueError(f"matrix '{stage}' names {', '.join(unknown)}, which is not among the models")
+            if len(members) < 2 or len(set(members)) < len(members):
+                raise ValueError(f"matrix '{stage}' needs two or more different models")
+        return self
+
+    def groups(self) -> dict[str, list[str]]:
+        """Stage -> its models, for every stage with two or more: `matrices` if given, else by stage in order."""
+        if self.matrices:
+            return self.matrices
+        by_stage: dict[str, list[str]] = {}
+        for name, spec in self.models.items():
+            by_stage.setdefault(spec.stage, []).append(name)
+        return {stage: members for stage, members in by_stage.items() if len(members) > 1}
+
+    def base_of(self, name: str) -> str | None:
+        """The base model of the same family, if the study has one and it is another model."""
+        family = self.models[name].family
+        bases = [m for m, spec in self.models.items() if spec.family == family and spec.stage == "base"]
+        return bases[0] if bases and bases[0] != name else None
+
+    def load_prompts(self) -> list[Prompt]:
+        """The prompts, thinned evenly to `n_prompts`.
+
+        Raises:
+            PassageError: the file is missing or malformed.
+            StudyError: there are fewer prompts than `n_prompts`.
+        """
+        prompts = zoo.prompts() if self.prompts == "zoo" else read_prompts(self.prompts)
+        if self.n_prompts is None:
+            return prompts
+        if self.n_prompts > len(prompts):
+            raise StudyError(f"n_prompts is {self.n_prompts}, but {self.prompts} has {len(prompts)}: lower n_prompts")
+        return [prompts[i * len(prompts) // self.n_prompts] for i in range(self.n_prompts)]
+
+
+def load_study(path: Path) -> Study:
+    """Read a study file; its relative paths become absolute.
+
+    Raises:
+        StudyError: the file is missing, not YAML, or not a study; one line names each key and what is wrong.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise StudyError(f"{path}: no such study file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        raise StudyError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise StudyError(
+            f"{path}: a study is a mapping with the keys name, models, prompts ...; see `enaction run --help`"
+        )
+    try:
+        study = Study.model_validate(raw)
+    except ValidationError as error:
+        raise StudyError(f"{path}: {_problems(error)}") from None
+    return _with_absolute_paths(study, path.parent)
+
+
+def _problems(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'study'}: {e['msg']}" for e in error.errors())
+
+
+def _with_absolute_paths(study: Study, folder: Path) -> Study:
+    def resolved(name: str) -> str:
+        is_path = name.endswith(".gguf") or name.startswith((".", "~"))
+        return str((folder / Path(name).expanduser()).resolve()) if is_path else name
+
+    models = {
+        name: spec.model_copy(
+            update={
+                "model": resolved(spec.model),
+                "chat_template": (folder / spec.chat_template).resolve() if spec.chat_template else None,
+            }
+        )
+        for name, spec in study.models.items()
+    }
+    prompts = study.prompts if study.prompts == "zoo" else str((folder / study.prompts).resolve())
+    return study.model_copy(update={"models": models, "prompts": prompts})

@@ -1,0 +1,137 @@
+"""The run folder: where everything of a run lies, and what is already there.
+
+Every file is written under another name and renamed, so that what is there is whole; a finished cell is a file and is
+never computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import yaml
+
+from enaction import zoo
+from enaction.errors import StudyError
+from enaction.files import write_atomically
+from enaction.framing import Framing
+from enaction.passages import Passage, read_passages, write_passages
+from enaction.study.config import Study
+from enaction.tokens import read_token_table, write_token_table
+
+_PACKAGES = ("enaction", "torch", "transformers", "tokenizers", "numpy", "pyarrow")
+
+
+class Cell(NamedTuple):
+    """The independent unit of work: one reader, one author, one framing."""
+
+    reader: str
+    author: str
+    framing: Framing
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder."""
+
+    folder: Path
+
+    def open(self, study: Study) -> None:
+        """Begin or resume a run of this study.
+
+        Raises:
+            StudyError: the folder holds a run of another study, or cannot be written.
+        """
+        resolved = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        path = self.folder / "study.yaml"
+        try:
+            if path.exists() and yaml.safe_load(path.read_text()) != yaml.safe_load(resolved):
+                raise StudyError(
+                    f"{self.folder} holds a run of another study (or of this one before it was changed): give --out "
+                    "another folder, or remove this one"
+                )
+            with write_atomically(path) as temporary:
+                temporary.write_text(resolved)
+        except OSError as error:
+            raise StudyError(
+                f"{self.folder}: cannot write there ({error.strerror}): give --out another folder"
+            ) from None
+
+    def study(self) -> Study:
+        """The study that this run is of.
+
+        Raises:
+            StudyError: the folder is no run folder.
+        """
+        path = self.folder / "study.yaml"
+        if not path.is_file():
+            raise StudyError(f"{self.folder} is no run folder: it has no study.yaml; `enaction run` makes one")
+        return Study.model_validate(yaml.safe_load(path.read_text()))
+
+    def has_passages(self, author: str) -> bool:
+        """Whether an author's passages are there."""
+        return self._passages(author).exists()
+
+    def write_passages(self, author: str, passages: list[Passage]) -> None:
+        """Store an author's passages."""
+        write_passages(passages, self._passages(author))
+
+    def passages(self, author: str) -> list[Passage]:
+        """An author's passages."""
+        return read_passages(self._passages(author))
+
+    def has_tokens(self, cell: Cell) -> bool:
+        """Whether a cell is finished."""
+        return self._tokens(cell).exists()
+
+    def write_tokens(self, cell: Cell, table: pa.Table) -> None:
+        """Store a cell's token table; this finishes it."""
+        write_token_table(table, self._tokens(cell))
+
+    def tokens(self, cell: Cell) -> pa.Table:
+        """A cell's token table."""
+        return read_token_table(self._tokens(cell))
+
+    def write_manifest(self, study: Study, extra: dict[str, Any]) -> None:
+        """Store what the run was made with: versions, models and their hashes, machine, and `extra`."""
+        manifest = {
+            "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in _PACKAGES},
+            "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
+            "models": {
+                name: {"model": s.model, "dtype": s.dtype, **_identity(s.model)} for name, s in study.models.items()
+            },
+            "seed": study.seed,
+        } | extra
+        with write_atomically(self.folder / "manifest.json") as temporary:
+            temporary.write_text(json.dumps(manifest, indent=1) + "\n")
+
+    def manifest(self) -> dict[str, Any]:
+        """What the run was made with; empty if it was cut short before that was written."""
+        path = self.folder / "manifest.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def _passages(self, author: str) -> Path:
+        return self.folder / "passages" / f"{author}.parquet"
+
+    def _tokens(self, cell: Cell) -> Path:
+        return self.folder / "tokens" / f"{cell.reader}--{cell.author}--{cell.framing}.parquet"
+
+
+def _identity(model: str) -> dict[str, str]:
+    """What fixes the weights behind a name: the hash of its files, or the revision that was asked for."""
+    path = zoo.path(model.removeprefix("zoo:")) if model.startswith("zoo:") else Path(model)
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path] if path.is_file() else []
+    if not files:
+        return {"revision": model.partition("@")[2] or "latest"}
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as handle:
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    return {"sha256": digest.hexdigest()}
