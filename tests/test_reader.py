@@ -127,6 +127,21 @@ def test_a_passage_without_measured_tokens_has_empty_statistics() -> None:
     assert reader.score([]) == []
 
 
+def test_no_batch_holds_more_tokens_than_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = tiny.word_tokenizer()
+    reader = Reader(tiny.llama(len(tokenizer)), tokenizer)
+    framed = [frame(tokenizer, passage, "assistant") for passage in texts(12)]
+    sizes: list[tuple[int, ...]] = []
+    head = reader._head
+    assert head is not None
+    run = head.body.forward
+    monkeypatch.setattr(head.body, "forward", lambda **given: sizes.append(given["input_ids"].shape) or run(**given))
+    reader.score(framed, token_budget=150)
+    assert max(rows * length for rows, length in sizes) <= 150
+    assert [length for _, length in sizes] == sorted((length for _, length in sizes), reverse=True)
+    assert len(sizes) < len(framed)
+
+
 def test_only_a_bounded_slice_of_logits_exists_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = tiny.byte_tokenizer()
     reader = Reader(tiny.llama(len(tokenizer)), tokenizer)
