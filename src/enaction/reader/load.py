@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import HfApi, try_to_load_from_cache
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
@@ -16,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from enaction.errors import ModelError
 
 ZOO = "zoo:"
+HUB_TIMEOUT = 10.0  # seconds
 
 
 def load_model(
@@ -78,7 +80,18 @@ def _resolve(name_or_path: str, revision: str | None) -> tuple[str, dict[str, An
     if at and revision is not None and revision != named_revision:
         raise ModelError(f"{name_or_path} names a revision and revision='{revision}' another: give one of them")
     chosen = named_revision if at else revision
+    _ask_hub(name, chosen)
     return name, {} if chosen is None else {"revision": chosen}
+
+
+def _ask_hub(name: str, revision: str | None) -> None:
+    """Fail at once where the hub cannot be reached or has no such model; loading would retry for a minute first."""
+    try:
+        if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
+            return
+        HfApi().model_info(name, revision=revision, timeout=HUB_TIMEOUT)
+    except Exception as err:  # whatever the connection or the hub's client sets off
+        raise ModelError(f"cannot find {name} on the hub: {_gist(err)} ({_remedy(name)})") from err
 
 
 def _remedy(where: str) -> str:
