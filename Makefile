@@ -24,6 +24,7 @@ lint: $(VENV)/.dev
 	$(BIN)/pyright
 
 real: $(VENV)/.real
+	$(BIN)/python studies/real_models.py
 	$(BIN)/enaction run studies/real.yaml
 
 $(VENV)/.venv:

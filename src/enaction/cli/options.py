@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import typer
@@ -13,18 +13,19 @@ from enaction.reader import Reader
 
 Model = Annotated[str, typer.Option(help="Hub id (optionally @revision), folder, .gguf file, or zoo:NAME.")]
 ChatTemplate = Annotated[Path | None, typer.Option(help="File with a Jinja chat template.")]
-DType = Annotated[str, typer.Option(help="float32, bfloat16 or float16; statistics are float32 all the same.")]
+DType = Annotated[
+    Literal["float32", "bfloat16", "float16"],
+    typer.Option(help="float32, bfloat16 or float16; statistics are float32 all the same."),
+]
 TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
 
 
-def load_reader(model: str, chat_template: Path | None, dtype: str, trust_remote_code: bool) -> Reader:
+def load_reader(model: str, chat_template: Path | None, dtype: DType, trust_remote_code: bool) -> Reader:
     """Load the reader that the options name.
 
     Raises:
-        ModelError: no such model, dtype or template file.
+        ModelError: no such model or template file.
     """
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise ModelError(f"--dtype {dtype}: use float32, bfloat16 or float16")
     try:
         template = chat_template.read_text() if chat_template else None
     except OSError as error:

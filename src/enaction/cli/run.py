@@ -13,9 +13,15 @@ from rich.console import Console
 from enaction.cli.showing import progress_bar
 from enaction.experiments import EXPERIMENTS
 from enaction.findings import Finding, write_findings
-from enaction.report import build_report
-from enaction.report.sentences import sentences
-from enaction.report.tables import tables
+from enaction.report import (
+    arc_table,
+    build_report,
+    critic_table,
+    identity_table,
+    matrix_table,
+    sentences,
+    split_table,
+)
 from enaction.study.config import Study, load_study
 from enaction.study.engine import planned_passages, run_study
 from enaction.study.store import Run
@@ -74,8 +80,8 @@ def show(run: Run, findings: list[Finding], as_json: bool) -> None:
         typer.echo(json.dumps([vars(f) for f in findings], indent=1))
         return
     console = Console(highlight=False)
-    for table in tables(findings):
-        console.print(table)
+    for table in (identity_table, matrix_table, arc_table, split_table, critic_table):
+        console.print(table(findings))
         console.print()
     for sentence in sentences(findings):
         console.print(f"- {sentence}", markup=False)

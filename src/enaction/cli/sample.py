@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from enaction import zoo
 from enaction.cli.options import ChatTemplate, DType, Model, TrustRemoteCode, load_reader
 from enaction.cli.showing import counting
-from enaction.errors import UserError
 from enaction.passages import read_prompts, write_passages
 from enaction.sampling import sample
 
@@ -24,7 +23,8 @@ def command(
     top_p: Annotated[float, typer.Option(help="Nucleus; 1 keeps the full support.")] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Cut off here.")] = 256,
     framing: Annotated[
-        str | None, typer.Option(help="assistant or none; by default assistant where there is a chat template.")
+        Literal["assistant", "none"] | None,
+        typer.Option(help="assistant or none; by default assistant where there is a chat template."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Responses sampled together.")] = 64,
@@ -37,8 +37,6 @@ def command(
 
     Example: `enaction sample --model zoo:ash-rl --prompts zoo -n 2 -o ash.jsonl`
     """
-    if framing not in (None, "assistant", "none"):
-        raise UserError(f"--framing {framing}: a model can be sampled as assistant or none")
     asked = zoo.prompts() if prompts == "zoo" else read_prompts(prompts)
     reader = load_reader(model, chat_template, dtype, trust_remote_code)
     with counting(f"sampling {reader.name}", len(asked) * n) as bar:

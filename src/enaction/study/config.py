@@ -96,13 +96,15 @@ class Study(_Strict):
         return models
 
     @model_validator(mode="after")
-    def _matrices_name_models(self) -> Study:
+    def _parts_fit(self) -> Study:
         for stage, members in self.matrices.items():
             unknown = [name for name in members if name not in self.models]
             if unknown:
                 raise ValueError(f"matrix '{stage}' names {', '.join(unknown)}, which is not among the models")
             if len(members) < 2 or len(set(members)) < len(members):
                 raise ValueError(f"matrix '{stage}' needs two or more different models")
+        if self.world_text and self.prompts != "zoo":
+            raise ValueError("world_text is text of the embedded world, which answers only prompts: zoo")
         return self
 
     def groups(self) -> dict[str, list[str]]:

@@ -1,0 +1,249 @@
+"""A study end to end on tiny models: the numbers of `enaction run` against a plain loop, resuming, and bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+import yaml
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from enaction import stats
+from enaction.errors import StudyError
+from enaction.experiments.matrix import analyse
+from enaction.findings import Finding, read_findings, select, write_findings
+from enaction.passages import Passage
+from enaction.study.config import Study, load_study
+from enaction.study.engine import cells_of, own_framing, run_study
+from enaction.study.store import Cell, Run
+
+PROMPTS = [
+    "tell me a story", "tell me about the fox", "please tell me about a garden in the night", "what is it", "why",
+    "how was the old stone house made and lost",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module", name="study_file")
+def _study_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two architectures, two tokenizers, two stages; one base has no chat template."""
+    folder = tmp_path_factory.mktemp("models")
+    tokenizers = {"a": tiny.word_tokenizer(), "b": tiny.byte_tokenizer()}
+    for family, build in (("a", tiny.llama), ("b", tiny.neox)):
+        for seed, stage in enumerate(("base", "rl")):
+            build(len(tokenizers[family]), seed=seed).save_pretrained(folder / f"{family}-{stage}")
+            tokenizers[family].save_pretrained(folder / f"{family}-{stage}")
+    (folder / "b-base" / "chat_template.jinja").unlink()
+    (folder / "prompts.jsonl").write_text(
+        "\n".join(json.dumps({"id": f"p{i}", "prompt": text}) for i, text in enumerate(PROMPTS))
+    )
+    study = {
+        "name": "tiny",
+        "models": {
+            f"{family}-{stage}": {"model": f"./{family}-{stage}", "family": family, "stage": stage}
+            for stage in ("base", "rl")
+            for family in ("a", "b")
+        },
+        "prompts": "prompts.jsonl",
+        "sampling": {"per_prompt": 2, "max_new_tokens": 24, "batch_size": 5},
+        "resamples": 200,
+    }
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+    return folder / "study.yaml"
+
+
+@pytest.fixture(scope="module", name="run")
+def _run(study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run_study(load_study(study_file), tmp_path_factory.mktemp("run") / "tiny")
+
+
+@pytest.fixture(scope="module", name="findings")
+def _findings(run: Run) -> list[Finding]:
+    return analyse(run.study(), run)
+
+
+def _plain_entropy(folder: Path, passage: Passage, framing: str) -> tuple[float, float]:
+    """Mean entropy and surprisal of a response's tokens by nothing but transformers and float64."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    question = passage.prompt[0]["content"]
+    if framing == "assistant":
+        before, after = f"<|user|>{question}<|end|><|assistant|>", ""
+    elif framing == "user":
+        before, after = f"<|user|>{question}\n", ""
+    else:
+        before, after = f"{question}\n", ""
+    own = passage.author == folder.name
+    if own:
+        context = tokenizer.encode(before, add_special_tokens=False)
+        body = list(passage.token_ids or ())[: -1 if passage.ended else None]
+    else:
+        encoded = tokenizer(before + passage.response + after, add_special_tokens=False, return_offsets_mapping=True)
+        is_body = [end > len(before) for _, end in encoded["offset_mapping"]]
+        context = [i for i, b in zip(encoded["input_ids"], is_body, strict=True) if not b]
+        body = [i for i, b in zip(encoded["input_ids"], is_body, strict=True) if b]
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([context + body])).logits[0].double()
+    entropies, surprisals = [], []
+    for t, token in enumerate(body, start=len(context)):
+        p = torch.softmax(logits[t - 1], 0)
+        entropies.append(float(torch.special.entr(p).sum()))
+        surprisals.append(float(-p[token].log()))
+    return float(np.mean(entropies)), float(np.mean(surprisals))
+
+
+def test_matrix_equals_a_plain_loop_over_hugging_face_logits(
+    study_file: Path, run: Run, findings: list[Finding]
+) -> None:
+    checked = 0
+    for reader, author, framing in [
+        ("a-rl", "a-rl", "assistant"), ("a-rl", "b-rl", "assistant"), ("b-rl", "a-rl", "assistant"),
+        ("b-rl", "b-rl", "assistant"), ("a-rl", "b-rl", "user"), ("b-rl", "b-rl", "none"), ("b-base", "a-rl", "none"),
+        ("a-base", "b-base", "user"),
+    ]:  # fmt: skip
+        by_prompt: dict[str, list[tuple[float, float]]] = {}
+        for passage in run.passages(author):
+            if passage.response:
+                means = _plain_entropy(study_file.parent / reader, passage, framing)
+                by_prompt.setdefault(passage.prompt_id, []).append(means)
+        expected = np.mean([np.mean(means, axis=0) for means in by_prompt.values()], axis=0)
+        for i, quantity in enumerate(("entropy", "surprisal")):
+            (found,) = select(findings, quantity, reader=reader, author=author, framing=framing)
+            assert found.estimate == pytest.approx(expected[i], abs=1e-4), (reader, author, framing, quantity)
+            assert found.low is not None
+            assert found.high is not None
+            assert found.low <= expected[i] <= found.high
+            checked += 1
+    assert checked == 16
+
+
+def test_ratio_and_interaction_follow_from_the_printed_matrix(findings: list[Finding]) -> None:
+    members = ["a-rl", "b-rl"]
+    entropy = np.array(
+        [
+            [select(findings, "entropy", reader=r, author=a, framing="assistant")[0].estimate for a in members]
+            for r in members
+        ]
+    )
+    for i, reader in enumerate(members):
+        for quantity, expected in (
+            ("other_self_ratio", stats.other_self_ratio(entropy)[i]),
+            ("interaction", stats.interaction(entropy)[i]),
+            ("recognition", stats.log_ratio_split(entropy).recognition[i]),
+            ("ease", stats.log_ratio_split(entropy).ease[i]),
+        ):
+            (found,) = select(findings, quantity, reader=reader, stage="rl", framing="assistant")
+            assert found.estimate == pytest.approx(expected, abs=1e-9)
+
+
+def test_identity_residual_is_quiet_on_every_reader(findings: list[Finding]) -> None:
+    found = select(findings, "identity_residual")
+    assert {f.where["reader"] for f in found} == {"a-base", "b-base", "a-rl", "b-rl"}
+    assert all(f.estimate is not None and abs(f.estimate) < 4 for f in found)
+
+
+def test_model_without_template_reads_without_one_and_the_findings_say_so(run: Run, findings: list[Finding]) -> None:
+    study = run.study()
+    assert own_framing(study, run, "b-base") == "none"
+    assert {cell.framing for cell in cells_of(study, run, "b-base")} == {"none"}
+    assert {cell.framing for cell in cells_of(study, run, "a-base")} == {"assistant", "user", "none"}
+    (found,) = select(findings, "interaction", reader="mean", stage="base", framing="assistant")
+    assert any("b-base has no chat template" in note for note in found.notes)
+    (other,) = select(findings, "interaction", reader="mean", stage="rl", framing="assistant")
+    assert not any("no chat template" in note for note in other.notes)
+
+
+def test_random_models_show_no_recognition(findings: list[Finding]) -> None:
+    # Weights that never met any text cannot recognise their own; a leak of authorship into the reading would show here.
+    for framing in ("assistant", "user", "none"):
+        (found,) = select(findings, "interaction", reader="mean", stage="rl", framing=framing)
+        assert found.estimate is not None
+        assert abs(found.estimate) < 0.1
+
+
+def test_end_of_turn_enters_the_identity_and_not_the_mean(run: Run) -> None:
+    cell = Cell("a-rl", "a-rl", "assistant")
+    tokens = run.tokens(cell).to_pandas()
+    passages = {p.id: p for p in run.passages("a-rl")}
+    assert any(p.ended for p in passages.values()) or any(not p.ended for p in passages.values())
+    for name, rows in tokens.groupby("passage_id", observed=True):
+        passage = passages[str(name)]
+        assert rows.token_id.tolist() == list(passage.token_ids or ())
+        assert rows.is_end.tolist() == [False] * (len(rows) - 1) + [bool(passage.ended)]
+        assert rows.is_first.tolist() == [True] + [False] * (len(rows) - 1)
+        assert rows.surprisal.to_numpy() == pytest.approx(-np.array(passage.logprobs), abs=1e-4)
+
+
+def test_finished_cells_are_not_computed_again_and_missing_ones_are(run: Run) -> None:
+    study = run.study()
+    files = sorted((run.folder / "tokens").iterdir())
+    before = {f.name: f.stat().st_mtime_ns for f in files}
+    gone = files[3]
+    content = gone.read_bytes()
+    gone.unlink()
+    done: list[tuple[str, int]] = []
+    run_study(study, run.folder, report=lambda phase, model, n: done.append((phase, n)))
+    after = {f.name: f.stat().st_mtime_ns for f in sorted((run.folder / "tokens").iterdir())}
+    assert {name for name in before if before[name] != after[name]} == {gone.name}
+    assert gone.read_bytes() == content
+    assert {phase for phase, _ in done} == {"reading"}
+    assert sum(n for _, n in done) == len(PROMPTS) * 2
+
+
+def test_two_workers_give_the_same_tables_as_one(run: Run, tmp_path: Path) -> None:
+    study = run.study()
+    other = run_study(study, tmp_path / "two", workers=2)
+    for cell in cells_of(study, run, "b-rl"):
+        one, two = run.tokens(cell).to_pandas(), other.tokens(cell).to_pandas()
+        assert one.token_id.tolist() == two.token_id.tolist()
+        assert one.entropy.to_numpy() == pytest.approx(two.entropy.to_numpy(), abs=1e-5)
+
+
+def test_a_run_of_another_study_is_refused(run: Run) -> None:
+    changed = run.study().model_copy(update={"seed": 99})
+    with pytest.raises(StudyError, match="another study"):
+        run_study(changed, run.folder)
+
+
+def test_findings_survive_the_file(findings: list[Finding], tmp_path: Path) -> None:
+    write_findings(tmp_path / "findings.json", findings)
+    assert read_findings(tmp_path / "findings.json") == findings
+    assert all(f.definition and f.unit and f.n > 0 for f in findings)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: [", "not YAML"),
+        ("just words", "mapping"),
+        ("name: x\nmodels: {}", "at least one model"),
+        ("name: x\nmodels: {m: {model: zoo:ash-rl, family: f, colour: red}}", "models.m.colour"),
+        ("name: x\nmodels: {world: {model: zoo:ash-rl, family: f}}", "cannot name a model"),
+        ("name: x\nmodels: {m: {model: a, family: f}}\nsampling: {temperature: 0}", "sampling.temperature"),
+        ("name: x\nmodels: {m: {model: a, family: f}}\nmatrices: {s: [m, n]}", "not among the models"),
+        ("name: x\nmodels: {m: {model: a, family: f}}\nframings: [system]", "framings.0"),
+        ("name: x\nmodels: {m: {model: a, family: f}}\nprompts: p.jsonl\nworld_text: true", "world_text"),
+    ],
+)
+def test_bad_study_files_are_refused_with_the_key_at_fault(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(StudyError, match=message) as caught:
+        load_study(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_more_prompts_than_there_are_is_refused() -> None:
+    study = Study.model_validate({"name": "x", "models": {"m": {"model": "a", "family": "f"}}, "n_prompts": 500})
+    with pytest.raises(StudyError, match="lower n_prompts"):
+        study.load_prompts()
+
+
+def test_thinned_prompts_are_spread_over_all_topics() -> None:
+    study = Study.model_validate({"name": "x", "models": {"m": {"model": "a", "family": "f"}}, "n_prompts": 36})
+    prompts = study.load_prompts()
+    assert len({p.id for p in prompts}) == 36
+    assert len({p.id.rpartition("-")[0] for p in prompts}) == 13
