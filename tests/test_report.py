@@ -300,14 +300,13 @@ def test_a_damaged_manifest_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("quantity", "begins"),
     [
-        ("interaction", "RL models, assistant turn"),
-        ("other_self_ratio", "RL models, assistant turn"),
+        ("interaction", "RL models, assistant turn:"),
+        ("other_self_ratio", "RL models, assistant turn:"),
         ("interaction_change", "From DPO to RL"),
-        ("recognition", "Split, RL models"),
-        ("ease", "Split, RL models"),
-        ("world_self_ratio", "World text against own text"),
-        ("base_reader_ratio", "Own base"),
-        ("matched_gap", "Equal input surprise"),
+        ("recognition", "RL models, assistant turn, split"),
+        ("world_self_ratio", "RL models, assistant turn, world against"),
+        ("base_reader_ratio", "RL models, assistant turn, the same texts"),
+        ("matched_gap", "RL models, assistant turn, own minus other"),
     ],
 )
 @pytest.mark.parametrize(
@@ -323,12 +322,7 @@ def test_a_damaged_manifest_is_named(tmp_path):
 )
 def test_no_effect_is_said_exactly_where_the_interval_contains_the_null(quantity, begins, low, high, none):
     # The tested quantity alone, so that a verdict in the sentence can only be its own.
-    beside = {"recognition": ("log_ratio", "ease"), "ease": ("log_ratio", "recognition")}.get(quantity, ())
-    kept = [
-        replace(f, low=None, high=None) if f.quantity in beside else f
-        for f in a_run()
-        if f.quantity in (quantity, "entropy", *beside)
-    ]
+    kept = [f for f in a_run() if f.quantity in (quantity, "entropy")]
     null = NULL[quantity]
     # A run with no matrix but of this quantity: the stages come from the entropies.
     moved = [
@@ -349,7 +343,7 @@ def test_no_verdict_without_an_interval():
 def test_the_two_verdicts_of_a_stage_are_kept_apart():
     # A ratio moved by easy text alone: the interaction says no effect, the ratio does not.
     found = [replace(f, estimate=0.0, low=-0.01, high=0.01) if f.quantity == "interaction" else f for f in a_run()]
-    line = next(line for line in sentences(found) if line.startswith("RL models, assistant turn"))
+    line = next(line for line in sentences(found) if line.startswith("RL models, assistant turn:"))
     interaction_clause, ratio_clause = line.split("; ")
     assert "no effect" in interaction_clause
     assert "no effect" not in ratio_clause
@@ -369,7 +363,7 @@ def test_an_identity_residual_outside_the_limits_is_the_first_thing_said(tmp_pat
 
 def test_overconfidence_is_claimed_only_where_surprisal_exceeds_entropy():
     overconfident = [line for line in sentences(a_run()) if "overconfident" in line]
-    assert {line.split(",")[0] for line in overconfident} == {"Foreign text", "World text"}
+    assert {line.split(": ")[0].split(", ")[-1] for line in overconfident} == {"foreign text", "world text"}
     equal = {(f.where["reader"], f.where["author"], f.where["framing"]): f for f in select(a_run(), "entropy")}
     calibrated = [
         replace(equal[f.where["reader"], f.where["author"], f.where["framing"]], quantity="surprisal")
@@ -378,7 +372,7 @@ def test_overconfidence_is_claimed_only_where_surprisal_exceeds_entropy():
         for f in a_run()
     ]
     assert not any("overconfident" in line for line in sentences(calibrated))
-    assert any(line.startswith("World text") and "does not exceed" in line for line in sentences(calibrated))
+    assert any("world text: " in line and "does not exceed" in line for line in sentences(calibrated))
 
 
 def test_world_and_foreign_text_of_the_last_stage_are_the_cells_of_that_stage():

@@ -21,6 +21,8 @@ FRAMINGS = ("assistant", "user", "none")
 MEAN = "mean"
 WORLD = "world"
 IDENTITY_BAND = 1.96
+# Some sums are zero by construction and come out as 1e-17.
+_ROUNDING = 1e-9
 
 # The value of a quantity that means "no effect".
 NULL = {
@@ -78,7 +80,7 @@ class Triple(NamedTuple):
 def ordered(names: Iterable[str], first: Sequence[str]) -> list[str]:
     """Each name once: those of `first` in that order, then the rest as they came."""
     seen = list(dict.fromkeys(names))
-    return [name for name in first if name in seen] + [name for name in seen if name not in first]
+    return [name for name in dict.fromkeys(first) if name in seen] + [name for name in seen if name not in first]
 
 
 def stages(findings: Sequence[Finding]) -> list[str]:
@@ -217,10 +219,10 @@ def value(finding: Finding) -> float:
 
 
 def contains(finding: Finding, null: float) -> bool | None:
-    """Whether the interval contains the null; None if the finding has no interval."""
+    """Whether the interval contains the null, up to rounding errors; None if the finding has no interval."""
     if finding.low is None or finding.high is None:
         return None
-    return finding.low <= null <= finding.high
+    return finding.low - _ROUNDING <= null <= finding.high + _ROUNDING
 
 
 def alarmed(finding: Finding) -> bool:
@@ -231,6 +233,14 @@ def alarmed(finding: Finding) -> bool:
 def stage_label(stage: str) -> str:
     """A stage as it is printed: `RL`."""
     return _STAGE_LABELS.get(stage, stage)
+
+
+def models_of(stage: str | None) -> str:
+    """The models of a stage as the subject of a sentence or title: `RL models`."""
+    if not stage:
+        return "All models"
+    label = stage_label(stage)
+    return f"{label[0].upper()}{label[1:]} models"
 
 
 def framing_label(framing: str) -> str:
@@ -290,7 +300,7 @@ def _middle_out(text: str, limit: int) -> str:
 
 
 def _rounds_onto(value: float, null: float, digits: int) -> bool:
-    return value != null and round(value, digits) == null
+    return abs(value - null) > _ROUNDING and round(value, digits) == null
 
 
 def _text(finding: Finding, key: str) -> str:

@@ -139,7 +139,7 @@ def matrix(findings: Sequence[Finding]) -> Figure | None:
     side = _cell_inches(widest)
     width = n_columns * (widest * side + 1.25) + 0.75
     height = n_rows * (max(len(cells.readers) for _, cells in panels) * side * 0.86 + 1.0)
-    figure = Figure(figsize=(max(width, 4.4), max(height, 3.0)), layout="constrained")
+    figure = Figure(figsize=(max(width, 5.4), max(height, 3.0)), layout="constrained")
     axes = figure.subplots(n_rows, n_columns, squeeze=False)
     norm = _norm([cells for _, cells in panels])
     for ax, (stage, cells) in zip(axes.flat, panels, strict=False):
@@ -368,7 +368,7 @@ def _heat_map(ax: Axes, cells: Grid, norm: Normalize, stage: str) -> None:
                 ax.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, edgecolor="black", linewidth=1.8))
     ax.set_xlim(-0.02, left_A[-1] + 1.02)
     ax.set_ylim(len(cells.readers) + 0.02, -0.02)
-    long = max(len(names[a]) for a in cells.authors) > 8
+    long = max(len(names[a]) for a in cells.authors) > _cell_inches(len(cells.authors)) / 0.077
     ax.set_xticks(
         [x + 0.5 for x in left_A],
         [names[a] for a in cells.authors],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,9 @@ from enaction.report.arrange import (
     grid,
     main_framing,
     members,
+    models_of,
     number,
+    ordered,
     stage_label,
     stages,
     triples,
@@ -114,16 +117,17 @@ def build_report(run: Path) -> Path:
         pictures[name] = Picture(name, f"data:image/svg+xml;base64,{encoded}", _CAPTIONS.get(name, ""))
     page = _template().render(
         title=run.resolve().name,
-        sentences=sentences(findings),
+        sentences=[line.partition(": ") for line in sentences(findings)],
         alarm=any(alarmed(f) for f in select(findings, "identity_residual")),
         limit=f"{IDENTITY_LIMIT:g}",
         pictures=pictures,
         identity=_identity(findings),
         matrices=_matrices(findings),
+        all_cells=_all_cells(findings),
         arc=_arc(findings),
         split=[_split(findings, framing) for framing in framings(findings, "log_ratio")],
         critic=_critic(findings),
-        samples=_samples(run),
+        samples=_samples(run, findings),
         quality=_quality(findings),
         questions=questions.answered(findings),
         definitions=_definitions(findings),
@@ -157,7 +161,7 @@ def _identity(findings: Sequence[Finding]) -> Table:
         rows.append(
             [
                 Cell(str(f.where.get("reader")), "name"),
-                Cell(framing_label(str(f.where.get("framing") or ""))),
+                Cell(framing_label(str(f.where.get("framing") or "")), "name"),
                 Cell(number(f.estimate, 2), "bad" if alarmed(f) else ""),
                 Cell(with_interval(gap) if gap else "–"),
                 Cell(str(f.n)),
@@ -169,16 +173,18 @@ def _identity(findings: Sequence[Finding]) -> Table:
 
 
 def _matrices(findings: Sequence[Finding]) -> list[Table]:
-    """One table a stage in the main framing, then one of all cells in every framing."""
+    """One table a stage, in the main framing."""
     main = main_framing(findings)
-    tables = [
-        _matrix(findings, f"{_title(stage)}, {framing_label(main)}", main, models)
+    return [
+        _matrix(findings, f"{models_of(stage)}, {framing_label(main)}", main, models)
         for stage in stages(findings)
         if len(models := members(findings, stage)) > 1
     ]
-    for framing in framings(findings, "entropy"):
-        tables.append(_matrix(findings, f"Every reader on every author, {framing_label(framing)}", framing, None))
-    return tables
+
+
+def _all_cells(findings: Sequence[Finding]) -> list[Table]:
+    """Every reader on every author, one table a framing."""
+    return [_matrix(findings, f"All cells, {framing_label(f)}", f, None) for f in framings(findings, "entropy")]
 
 
 def _matrix(findings: Sequence[Finding], title: str, framing: str, models: list[str] | None) -> Table:
@@ -188,7 +194,8 @@ def _matrix(findings: Sequence[Finding], title: str, framing: str, models: list[
         row = [Cell(f"{reader} †" if reader in cells.plain else reader, "name")]
         for a, author in enumerate(cells.authors):
             entropy, surprisal = (float(table[r, a]) for table in (cells.entropy_RA, cells.surprisal_RA))
-            row.append(Cell(f"{number(entropy)} / {number(surprisal)}", "own" if reader == author else ""))
+            text = f"{number(entropy)} / {number(surprisal)}" if math.isfinite(entropy) else "–"
+            row.append(Cell(text, "own" if reader == author else ""))
         rows.append(row)
     note = "; † read without template" if cells.plain else ""
     return Table(
@@ -215,7 +222,7 @@ def _arc(findings: Sequence[Finding]) -> Table:
                 found = {q: _of_reader([*p.readers, *([p.mean] if p.mean else [])], reader) for q, p in points.items()}
                 notes = _permutation(found.get("interaction"))
                 look = "mean" if reader == MEAN else "name"
-                row = [Cell(framing_label(framing)), Cell(stage_label(stage)), Cell(str(reader), look)]
+                row = [Cell(framing_label(framing), "name"), Cell(stage_label(stage), "name"), Cell(str(reader), look)]
                 rows.append([*row, *(_judged(found.get(q)) for q in quantities), Cell(notes)])
     header = ["framing", "stage", "reader", *(q.replace("_", " ") for q in quantities), "permutation p"]
     return Table(
@@ -234,7 +241,7 @@ def _split(findings: Sequence[Finding], framing: str) -> Table:
             found = [_of_reader([*p.readers, *([p.mean] if p.mean else [])], reader) for p in points]
             if any(found):
                 look = "mean" if reader == MEAN else "name"
-                rows.append([Cell(stage_label(stage)), Cell(reader, look), *(_judged(f) for f in found)])
+                rows.append([Cell(stage_label(stage), "name"), Cell(reader, look), *(_judged(f) for f in found)])
     header = ["stage", "reader", "log ratio", "= recognition", "+ ease of own text"]
     return Table(f"Split of the log ratio, log units, {framing_label(framing)}", header, rows, quantities)
 
@@ -261,7 +268,7 @@ def _critic(findings: Sequence[Finding]) -> Table:
             rows.append(
                 [
                     Cell(t.reader, "name"),
-                    Cell("itself" if itself else t.author),
+                    Cell("itself" if itself else t.author, "name"),
                     *_three(t, surprisal_of.get((t.reader, t.author))),
                     _judged(ratios.get((t.reader, t.author))),
                     _judged(worlds.get(t.reader) if itself else None),
@@ -271,7 +278,7 @@ def _critic(findings: Sequence[Finding]) -> Table:
     header = ["reader", "own text by", "own", "others (mean)", WORLD, "other/self", "world/self", "matched gap, nats"]
     about = ["base_reader_ratio", "world_self_ratio", "matched_gap"]
     about = [quantity for quantity in about if select(findings, quantity)]
-    return Table(f"{_title(stage)}, {framing_label(framing)}: entropy / surprisal, nats", header, rows, about)
+    return Table(f"{models_of(stage)}, {framing_label(framing)}: entropy / surprisal, nats", header, rows, about)
 
 
 def _three(entropy: Triple, surprisal: Triple | None) -> list[Cell]:
@@ -299,20 +306,21 @@ def _quality(findings: Sequence[Finding]) -> Table:
     return Table("What the texts are like", ["author", *(q.replace("_", " ") for q in quantities)], rows, quantities)
 
 
-def _samples(run: Path) -> list[tuple[str, list[Sample]]]:
-    """A few passages of each author, of the same prompts for all authors that have them."""
-    shown = []
+def _samples(run: Path, findings: Sequence[Finding]) -> list[tuple[str, list[Sample], bool]]:
+    """A few passages of each author, of the same prompts where they have them; those of the last stage stand open."""
+    last = members(findings, there[-1]) if (there := stages(findings)) else []
+    shown = {}
     for path in sorted((run / "passages").glob("*.parquet")):
-        passages = read_passages(path)
-        first_of = {}
-        for passage in passages:
+        first_of: dict[str, Passage] = {}
+        for passage in read_passages(path):
             first_of.setdefault(passage.prompt_id, passage)
         ids = sorted(first_of)
         count = min(SAMPLES_PER_AUTHOR, len(ids))
         chosen = [first_of[ids[(2 * i + 1) * len(ids) // (2 * count)]] for i in range(count)]
         if chosen:
-            shown.append((chosen[0].author, [_sample(passage) for passage in chosen]))
-    return shown
+            shown[chosen[0].author] = [_sample(passage) for passage in chosen]
+    in_order = ordered(shown, [str(f.where["author"]) for f in findings if set(f.where) == {"author"}])
+    return [(author, shown[author], author in last) for author in in_order]
 
 
 def _sample(passage: Passage) -> Sample:
@@ -337,9 +345,9 @@ def _definitions(findings: Sequence[Finding]) -> list[tuple[str, list[str], list
 def _everything(findings: Sequence[Finding]) -> Table:
     rows = [
         [
-            Cell(f.experiment),
+            Cell(f.experiment, "name"),
             Cell(f.quantity, "name"),
-            Cell(", ".join(f"{k} {_plain(v)}" for k, v in f.where.items() if k != "authors")),
+            Cell(", ".join(f"{k} {_plain(v)}" for k, v in f.where.items() if k != "authors"), "name"),
             Cell(with_interval(f)),
             Cell(str(f.n)),
             Cell(f.unit),
@@ -396,10 +404,6 @@ def _of_reader(findings: Iterable[Finding], reader: object) -> Finding | None:
 
 def _mean(cells: list[Finding]) -> float | None:
     return sum(map(value, cells)) / len(cells) if cells else None
-
-
-def _title(stage: str) -> str:
-    return f"{stage_label(stage)} models" if stage else "All models"
 
 
 def _plain(leaf: Any) -> str:

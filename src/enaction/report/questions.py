@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from enaction.findings import Finding
-from enaction.report.arrange import framing_label, main_framing
+from enaction.report.arrange import framing_label, main_framing, models_of, stages
 from enaction.report.sentences import (
     base_reader_sentences,
     change_sentences,
@@ -66,19 +66,26 @@ def _nothing(findings: Sequence[Finding]) -> list[str]:
     return []
 
 
-def _main_recognition(findings: Sequence[Finding]) -> list[str]:
+def _last_stage(findings: Sequence[Finding]) -> list[str]:
     label = f", {framing_label(main_framing(findings))}: "
-    return [line for line in recognition_sentences(findings) if label in line]
+    return [line for line in _framings_of_last_stage(findings) if label in line]
 
 
 def _stages(findings: Sequence[Finding]) -> list[str]:
+    label = f", {framing_label(main_framing(findings))}: "
     changes = change_sentences(findings)
-    return [*_main_recognition(findings), *changes] if changes else []
+    return [line for line in recognition_sentences(findings) if changes and label in line] + changes
 
 
 def _framings(findings: Sequence[Finding]) -> list[str]:
-    lines = recognition_sentences(findings)
-    return lines if len(lines) > len(_main_recognition(findings)) else []
+    lines = _framings_of_last_stage(findings)
+    return lines if len(lines) > 1 else []
+
+
+def _framings_of_last_stage(findings: Sequence[Finding]) -> list[str]:
+    there = stages(findings)
+    models = f"{models_of(there[-1] if there else None)}, "
+    return [line for line in recognition_sentences(findings) if line.startswith(models)]
 
 
 def _collapse(findings: Sequence[Finding]) -> list[str]:
@@ -99,7 +106,7 @@ QUESTIONS = (
         "While it writes, can a model tell that the trajectory is its own?",
         "matrix, splice, audit",
         "interaction 0, ratio 1",
-        _main_recognition,
+        _last_stage,
         figures=("matrix", "arc"),
     ),
     Question(

@@ -23,6 +23,7 @@ from enaction.report.arrange import (
     headline,
     main_framing,
     members,
+    models_of,
     number,
     stage_label,
     stages,
@@ -32,6 +33,8 @@ from enaction.report.arrange import (
 )
 
 NO_EFFECT = "no effect"
+# With more readers than this a sentence gives their range in place of their names.
+_NAMED_READERS = 6
 
 
 def sentences(findings: Sequence[Finding]) -> list[str]:
@@ -61,11 +64,15 @@ def identity_sentences(findings: Sequence[Finding]) -> list[str]:
             "trusted before that is found."
         ]
     largest = max(residuals, key=lambda f: abs(value(f)))
-    they = f"all {len(residuals)} identity residuals lie" if len(residuals) > 1 else "the identity residual lies"
+    they = (
+        f"{len(residuals)} of {len(residuals)} identity residuals lie"
+        if len(residuals) > 1
+        else "the identity residual lies"
+    )
     return [
         f"Instrument: {they} within ±{IDENTITY_LIMIT:g} standard deviations "
         f"({_place(largest)} {number(largest.estimate, 2)} at most); on its own text each reader is as surprised as "
-        "it expects to be, so template, tokenisation and temperature are right."
+        "it expects to be: no sign of an error in template, tokenisation or temperature."
     ]
 
 
@@ -85,7 +92,7 @@ def recognition_sentences(findings: Sequence[Finding]) -> list[str]:
             if ratio := ratio_of.get(stage):
                 clauses.append(_ratio_clause(ratio))
             if clauses:
-                lines.append(f"{_who(stage)}, {framing_label(framing)}: {'; '.join(clauses)}.")
+                lines.append(f"{models_of(stage)}, {framing_label(framing)}: {'; '.join(clauses)}.")
     return lines
 
 
@@ -106,25 +113,28 @@ def change_sentences(findings: Sequence[Finding]) -> list[str]:
 
 
 def split_sentences(findings: Sequence[Finding]) -> list[str]:
-    """How much of the last stage's log ratio is recognition, and how much the ease of its own text."""
+    """How much of each reader's log ratio at the last stage is recognition, and how much the ease of its own text.
+
+    Over all readers of a table the eases cancel, so only the mean recognition gets a verdict.
+    """
     framing, stage = main_framing(findings), _last(findings)
-    parts = {
-        quantity: headline(point)
+    parts = [
+        next((p for p in curve(findings, quantity, framing) if p.stage == stage), None)
         for quantity in ("log_ratio", "recognition", "ease")
-        for point in curve(findings, quantity, framing)
-        if point.stage == stage
-    }
-    log_ratio, recognition, ease = (parts.get(q) for q in ("log_ratio", "recognition", "ease"))
-    if stage is None or log_ratio is None or recognition is None or ease is None:
+    ]
+    if parts[1] is None or (mean := headline(parts[1])) is None:
         return []
-    clauses = [
-        f"{with_interval(recognition)} is recognition{_no_effect(recognition)}",
-        f"{with_interval(ease)} is the ease of their own text for all readers alike{_no_effect(ease)}",
-    ]
-    return [
-        f"Split, {_who(stage)}, {framing_label(framing)}: of the mean log ratio {number(log_ratio.estimate)}, "
-        f"{'; '.join(clauses)}."
-    ]
+    verdict = _verdict(mean, below="the reverse of recognition", above="recognition")
+    clauses = [f"{verdict}: {'mean ' * (mean.where.get('reader') == MEAN)}recognition {with_interval(mean)} log units"]
+    readers = [{f.where.get("reader"): f for f in part.readers} if part else {} for part in parts]
+    together = [name for name in readers[0] if all(name in found for found in readers)]
+    if len(together) > _NAMED_READERS:
+        eases = sorted(value(readers[2][name]) for name in together)
+        clauses.append(f"the ease of the own text adds from {number(eases[0])} to {number(eases[-1])} to the log ratio")
+    elif together:
+        sums = [" ".join(_sum(*(found[name] for found in readers))) for name in together]
+        clauses.append(f"log ratio = recognition + ease of own text: {', '.join(sums)}")
+    return [f"{models_of(stage)}, {framing_label(framing)}, split: {'; '.join(clauses)}."]
 
 
 def base_reader_sentences(findings: Sequence[Finding]) -> list[str]:
@@ -132,7 +142,7 @@ def base_reader_sentences(findings: Sequence[Finding]) -> list[str]:
     framing, stage = main_framing(findings), _last(findings)
     found = [p for p in curve(findings, "base_reader_ratio", framing) if p.stage == stage]
     return [
-        f"Own base on the same {stage_label(point.stage)} texts, {framing_label(framing)}, other/self ratio: "
+        f"{models_of(stage)}, {framing_label(framing)}, the same texts read by their own base, other/self ratio: "
         + _by_reader(
             point,
             below="its descendant's text is no easier for it but harder",
@@ -149,17 +159,17 @@ def world_sentences(findings: Sequence[Finding]) -> list[str]:
         return []
     lines = []
     entropy, surprisal = (triples(findings, q, stage, framing) for q in ("entropy", "surprisal"))
-    for kind, name in (("others", "Foreign text"), ("world", "World text")):
+    for kind, name in (("others", "foreign text"), ("world", "world text")):
         pairs = _pairs(entropy, surprisal, kind)
         if pairs:
-            lines.append(f"{name}, {_who(stage)}, {framing_label(framing)}: {_overconfidence(pairs)}.")
+            lines.append(f"{models_of(stage)}, {framing_label(framing)}, {name}: {_overconfidence(pairs)}.")
     for point in curve(findings, "world_self_ratio", framing):
         if point.stage == stage and (ratio := headline(point)):
             verdict = _verdict(
                 ratio, below="less entropy than on their own text", above="more entropy than on their own text"
             )
             lines.append(
-                f"World text against own text, {_who(stage)}, {framing_label(framing)}: {verdict}: "
+                f"{models_of(stage)}, {framing_label(framing)}, world against own text: {verdict}: "
                 f"world/self ratio {with_interval(ratio)}."
             )
     return lines
@@ -170,8 +180,8 @@ def matched_sentences(findings: Sequence[Finding]) -> list[str]:
     framing, stage = main_framing(findings), _last(findings)
     found = [p for p in curve(findings, "matched_gap", framing) if p.stage == stage]
     return [
-        f"Equal input surprise, {_who(stage)}, {framing_label(framing)}, own minus other entropy of the next token, "
-        "nats: " + _by_reader(point, below="less entropy on own text all the same", above="more entropy on own text")
+        f"{models_of(stage)}, {framing_label(framing)}, own minus other entropy after equally surprising tokens, "
+        "nats: " + _by_reader(point, below="less on own text all the same", above="more on own text")
         for point in found
     ]
 
@@ -193,8 +203,8 @@ def diversity_sentences(findings: Sequence[Finding]) -> list[str]:
 def _interaction_clause(mean: Finding, readers: list[Finding]) -> str:
     verdict = _verdict(
         mean,
-        below="more certain on their own text than their confidence and its ease explain",
-        above="less certain on their own text than their confidence and its ease explain",
+        below="recognition beyond their confidence and the text's ease",
+        above="the reverse of recognition",
     )
     several = mean.where.get("reader") == MEAN
     below = sum(f.high is not None and f.high < 0 for f in readers)
@@ -219,6 +229,12 @@ def _verdict(finding: Finding, *, below: str, above: str) -> str:
             return below if (finding.high or 0.0) < null else above
 
 
+def _sum(log_ratio: Finding, recognition: Finding, ease: Finding) -> tuple[str, ...]:
+    sign = "-" if value(ease) < 0 else "+"
+    parts = number(value(recognition)), sign, number(abs(value(ease)))
+    return str(log_ratio.where.get("reader")), number(value(log_ratio)), "=", *parts
+
+
 def _by_reader(point: StagePoint, *, below: str, above: str) -> str:
     """A clause a verdict, naming the readers that it holds for; of the mean alone where there is one."""
     found = [point.mean] if point.mean else point.readers
@@ -228,10 +244,6 @@ def _by_reader(point: StagePoint, *, below: str, above: str) -> str:
         verdict = _verdict(f, below=below, above=above)
         verdicts.setdefault(verdict, []).append(f"{f.where.get('reader')}{of} {with_interval(f)}")
     return "; ".join(f"{verdict}: {', '.join(readers)}" for verdict, readers in verdicts.items()) + "."
-
-
-def _no_effect(finding: Finding) -> str:
-    return f" ({NO_EFFECT})" if contains(finding, NULL[finding.quantity]) else ""
 
 
 def _pairs(entropy: list[Triple], surprisal: list[Triple], kind: str) -> list[tuple[Finding, Finding]]:
@@ -277,12 +289,6 @@ def _range(cells: list[Finding]) -> str:
 def _last(findings: Sequence[Finding]) -> str | None:
     there = stages(findings)
     return there[-1] if there else None
-
-
-def _who(stage: str | None) -> str:
-    if stage is None:
-        return "All models"
-    return {"base": "Base models", "": "All models"}.get(stage, f"{stage_label(stage)} models")
 
 
 def _place(finding: Finding) -> str:
