@@ -1,5 +1,7 @@
 """The command line: one noun each, one file a command, no logic of its own.
 
+Commands import what they need when they run, so that `--help` and a misspelt option answer at once.
+
 Errors of the user's are caught here, printed on one line, and exit with code 2; anything else is a bug and shows its
 traceback. Ctrl-C exits with 130 and leaves what is finished in the run folder.
 """
@@ -21,8 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (demo, run, sample, score, report):
-    app.command()(command.command)
+for name, module in (("demo", demo), ("run", run), ("sample", sample), ("score", score), ("report", report)):
+    app.command(name)(module.command)
 app.add_typer(zoo.app, name="zoo")
 
 

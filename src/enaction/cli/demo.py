@@ -7,7 +7,6 @@ from importlib import resources
 from pathlib import Path
 
 from enaction.cli.run import AsJson, Out, carry_out, show
-from enaction.study.config import load_study
 
 
 def command(out: Out = None, as_json: AsJson = False) -> None:
@@ -16,6 +15,8 @@ def command(out: Out = None, as_json: AsJson = False) -> None:
     Samples fresh passages from every embedded model, reads them all with all as assistant turn, user turn and without
     template, and prints what that says, with intervals and nulls. Example: `enaction demo --out runs/demo`
     """
+    from enaction.study.config import load_study
+
     study = load_study(Path(str(resources.files("enaction.study") / "shipped" / "demo.yaml")))
     run, findings = carry_out(study, out, workers=os.cpu_count() or 1)
     show(run, findings, as_json)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 import typer
 
 from enaction.errors import ModelError
-from enaction.reader import Reader
+
+if TYPE_CHECKING:
+    from enaction.reader import Reader
 
 Model = Annotated[str, typer.Option(help="Hub id (optionally @revision), folder, .gguf file, or zoo:NAME.")]
 ChatTemplate = Annotated[Path | None, typer.Option(help="File with a Jinja chat template.")]
@@ -26,6 +27,10 @@ def load_reader(model: str, chat_template: Path | None, dtype: DType, trust_remo
     Raises:
         ModelError: no such model or template file.
     """
+    import torch
+
+    from enaction.reader import Reader
+
     try:
         template = chat_template.read_text() if chat_template else None
     except OSError as error:

@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from enaction.experiments import EXPERIMENTS
-from enaction.findings import write_findings
-from enaction.report import build_report
-from enaction.study.store import Run
-
 
 def command(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
     """Analyse the token tables of a run again and rebuild findings.json, figures and report.html.
 
     Example: `enaction report runs/demo`
     """
+    from enaction.experiments import EXPERIMENTS
+    from enaction.findings import write_findings
+    from enaction.report import build_report
+    from enaction.study.store import Run
+
     opened = Run(run)
     study = opened.study()
     write_findings(run / "findings.json", [f for analyse in EXPERIMENTS.values() for f in analyse(study, opened)])

@@ -5,26 +5,17 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from enaction.cli.showing import progress_bar
-from enaction.experiments import EXPERIMENTS
-from enaction.findings import Finding, write_findings
-from enaction.report import (
-    arc_table,
-    build_report,
-    critic_table,
-    identity_table,
-    matrix_table,
-    sentences,
-    split_table,
-)
-from enaction.study.config import Study, load_study
-from enaction.study.engine import planned_passages, run_study
-from enaction.study.store import Run
+
+if TYPE_CHECKING:
+    from enaction.findings import Finding
+    from enaction.study.config import Study
+    from enaction.study.store import Run
 
 Out = Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default. If it exists, the run resumes.")]
 Workers = Annotated[
@@ -43,12 +34,20 @@ def command(
 
     Example: `enaction run studies/real.yaml --out runs/real`
     """
+    from enaction.study.config import load_study
+
     run, findings = carry_out(load_study(study), out, workers)
     show(run, findings, as_json)
 
 
 def carry_out(study: Study, out: Path | None, workers: int) -> tuple[Run, list[Finding]]:
     """Run a study with progress bars, analyse it, write findings and report."""
+    from enaction.experiments import EXPERIMENTS
+    from enaction.findings import write_findings
+    from enaction.report import build_report
+    from enaction.study.engine import planned_passages, run_study
+    from enaction.study.store import Run
+
     folder = out or Path("runs") / study.name
     Run(folder).open(study)
     to_sample, to_read = planned_passages(study, Run(folder))
@@ -76,6 +75,8 @@ def carry_out(study: Study, out: Path | None, workers: int) -> tuple[Run, list[F
 
 def show(run: Run, findings: list[Finding], as_json: bool) -> None:
     """Print what a run found: tables, one sentence a finding, and where the report is."""
+    from enaction.report import arc_table, critic_table, identity_table, matrix_table, sentences, split_table
+
     if as_json:
         typer.echo(json.dumps([vars(f) for f in findings], indent=1))
         return

@@ -7,11 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from enaction import zoo
 from enaction.cli.options import ChatTemplate, DType, Model, TrustRemoteCode, load_reader
 from enaction.cli.showing import counting
-from enaction.passages import read_prompts, write_passages
-from enaction.sampling import sample
 
 
 def command(
@@ -37,6 +34,10 @@ def command(
 
     Example: `enaction sample --model zoo:ash-rl --prompts zoo -n 2 -o ash.jsonl`
     """
+    from enaction import zoo
+    from enaction.passages import read_prompts, write_passages
+    from enaction.sampling import sample
+
     asked = zoo.prompts() if prompts == "zoo" else read_prompts(prompts)
     reader = load_reader(model, chat_template, dtype, trust_remote_code)
     with counting(f"sampling {reader.name}", len(asked) * n) as bar:

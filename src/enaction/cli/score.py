@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from enaction.cli.options import ChatTemplate, DType, Model, TrustRemoteCode, load_reader
 from enaction.cli.showing import counting
-from enaction.framing import Framing
-from enaction.passages import read_passages
-from enaction.tokens import score_passages, write_token_table
 
 
 def command(
     passages: Annotated[str, typer.Argument(help="JSONL file of passages, or `-` for stdin.")],
     model: Model,
     out: Annotated[Path, typer.Option("--out", "-o", help="Parquet file for the token table.")],
-    framing: Annotated[Framing, typer.Option(help="assistant, user or none.")] = "assistant",
+    framing: Annotated[
+        Literal["assistant", "user", "none"], typer.Option(help="assistant, user or none.")
+    ] = "assistant",
     chat_template: ChatTemplate = None,
     dtype: DType = "float32",
     trust_remote_code: TrustRemoteCode = False,
@@ -30,6 +28,11 @@ def command(
 
     Example: `enaction score ash.jsonl --model zoo:birch-rl -o tokens.parquet`
     """
+    import numpy as np
+
+    from enaction.passages import read_passages
+    from enaction.tokens import score_passages, write_token_table
+
     read = read_passages(passages)
     reader = load_reader(model, chat_template, dtype, trust_remote_code)
     with counting(f"reading with {reader.name}", len(read)) as bar:

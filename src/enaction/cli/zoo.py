@@ -11,7 +11,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from enaction import zoo
 from enaction.cli.run import AsJson
 from enaction.cli.showing import progress_bar
 from enaction.errors import UserError
@@ -22,6 +21,8 @@ app = typer.Typer(help="The embedded models.", no_args_is_help=True, rich_markup
 @app.command("list")
 def list_models(as_json: AsJson = False) -> None:
     """List the embedded models. Example: `enaction zoo list`"""
+    from enaction import zoo
+
     if as_json:
         typer.echo(json.dumps([{"name": n, "family": zoo.family(n), "stage": zoo.stage(n)} for n in zoo.names()]))
         return
@@ -35,12 +36,16 @@ def list_models(as_json: AsJson = False) -> None:
 @app.command("path")
 def path(name: Annotated[str, typer.Argument(help="Name, e.g. ash-rl.")]) -> None:
     """Print the folder of an embedded model. Example: `enaction zoo path ash-rl`"""
+    from enaction import zoo
+
     typer.echo(zoo.path(name.removeprefix("zoo:")))
 
 
 @app.command("card")
 def card(name: Annotated[str, typer.Argument(help="Name, e.g. ash-rl.")]) -> None:
     """Print the card of an embedded model. Example: `enaction zoo card ash-rl`"""
+    from enaction import zoo
+
     typer.echo(zoo.card(name.removeprefix("zoo:")))
 
 
