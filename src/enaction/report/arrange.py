@@ -213,6 +213,11 @@ def _cells(findings: Sequence[Finding], framing: str) -> dict[tuple[str, str, st
     }
 
 
+def cancels(finding: Finding) -> bool:
+    """Whether a number is zero by construction: over all readers of a table the eases of their own texts cancel."""
+    return finding.quantity == "ease" and _text(finding, "reader") == MEAN
+
+
 def value(finding: Finding) -> float:
     """The estimate as a number: NaN where there is none."""
     return math.nan if finding.estimate is None else finding.estimate

@@ -250,7 +250,7 @@ def critic(findings: Sequence[Finding]) -> Figure | None:
     handles = [
         _point("o", _BLUE, _FULL, "entropy"),
         _point("o", _RED, _OPEN, "surprisal", face="none"),
-        _point("|", _GREY, 6, "single authors"),
+        *([_point("|", _GREY, 6, "single authors")] if any(len(t.others) > 1 for t in last["entropy"]) else []),
     ]
     figure.legend(handles=handles, loc="outside upper left", ncols=3, handlelength=1.0, columnspacing=1.4)
     return figure

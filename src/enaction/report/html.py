@@ -29,6 +29,7 @@ from enaction.report.arrange import (
     Triple,
     alarmed,
     base_triples,
+    cancels,
     contains,
     curve,
     framing_label,
@@ -96,11 +97,12 @@ class Sample:
     remark: str
 
 
-def build_report(run: Path) -> Path:
+def build_report(run: Path, *, reference: float | None = None) -> Path:
     """Make figures/ and report.html of a run anew from its findings, manifest, study and passages.
 
     Args:
         run: the run folder.
+        reference: recognition, log units, drawn into the split for comparison, e.g. figures.PAPER_RECOGNITION.
 
     Returns:
         The path of report.html.
@@ -111,7 +113,7 @@ def build_report(run: Path) -> Path:
     """
     findings = read_findings(run / "findings.json")
     pictures = {}
-    for name, figure in figures.draw(findings).items():
+    for name, figure in figures.draw(findings, reference=reference).items():
         vector, _ = figures.save(figure, run / "figures" / name)
         encoded = base64.b64encode(vector.read_bytes()).decode()
         pictures[name] = Picture(name, f"data:image/svg+xml;base64,{encoded}", _CAPTIONS.get(name, ""))
@@ -389,6 +391,8 @@ def _flat(tree: Any, name: str = "") -> list[tuple[str, str]]:
 def _judged(finding: Finding | None) -> Cell:
     if finding is None:
         return Cell("–")
+    if cancels(finding):
+        return Cell("0 by construction")
     null = NULL.get(finding.quantity)
     return Cell(with_interval(finding), "strong" if null is not None and contains(finding, null) is False else "")
 

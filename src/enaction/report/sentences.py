@@ -33,6 +33,7 @@ from enaction.report.arrange import (
 )
 
 NO_EFFECT = "no effect"
+_NO_VERDICT = "no interval, so no verdict"
 # With more readers than this a sentence gives their range in place of their names.
 _NAMED_READERS = 6
 
@@ -124,8 +125,9 @@ def split_sentences(findings: Sequence[Finding]) -> list[str]:
     ]
     if parts[1] is None or (mean := headline(parts[1])) is None:
         return []
-    verdict = _verdict(mean, below="the reverse of recognition", above="recognition")
-    clauses = [f"{verdict}: {'mean ' * (mean.where.get('reader') == MEAN)}recognition {with_interval(mean)} log units"]
+    verdict = _verdict(mean, below="the reverse of recognition", above="recognition is there")
+    averaged = "mean " * (mean.where.get("reader") == MEAN)
+    clauses = [f"{verdict}: {averaged}recognition {with_interval(mean)} log units"]
     readers = [{f.where.get("reader"): f for f in part.readers} if part else {} for part in parts]
     together = [name for name in readers[0] if all(name in found for found in readers)]
     if len(together) > _NAMED_READERS:
@@ -222,7 +224,7 @@ def _verdict(finding: Finding, *, below: str, above: str) -> str:
     null = NULL[finding.quantity]
     match contains(finding, null):
         case None:
-            return "no interval, so no verdict"
+            return _NO_VERDICT
         case True:
             return NO_EFFECT
         case False:
@@ -263,21 +265,16 @@ def _pairs(entropy: list[Triple], surprisal: list[Triple], kind: str) -> list[tu
 
 def _overconfidence(pairs: list[tuple[Finding, Finding]]) -> str:
     """Surprisal beside entropy; overconfident only where the two intervals are apart, in every cell or in some."""
-    over = sum(_low(s) > _high(h) for h, s in pairs)
     read = f"read with surprisal {_range([s for _, s in pairs])} at entropy {_range([h for h, _ in pairs])}"
+    apart = [s.low > h.high for h, s in pairs if s.low is not None and h.high is not None]
+    if len(apart) < len(pairs):
+        return f"{read}: {_NO_VERDICT}"
+    over = sum(apart)
     if over == len(pairs):
         return f"{read}: overconfident off-policy" + (f", in all {over} cells" if over > 1 else "")
     if over:
         return f"{read}: overconfident off-policy in {over} of {len(pairs)} cells"
     return f"{read}: surprisal does not exceed entropy beyond the intervals"
-
-
-def _low(finding: Finding) -> float:
-    return value(finding) if finding.low is None else finding.low
-
-
-def _high(finding: Finding) -> float:
-    return value(finding) if finding.high is None else finding.high
 
 
 def _range(cells: list[Finding]) -> str:

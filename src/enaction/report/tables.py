@@ -19,6 +19,7 @@ from enaction.report.arrange import (
     Triple,
     alarmed,
     base_triples,
+    cancels,
     contains,
     curve,
     framing_label,
@@ -44,7 +45,7 @@ def identity_table(findings: Sequence[Finding]) -> Table:
     table = _table(
         f"Identity: sum(s - H) / sqrt(sum V) on own text; alarm outside ±{IDENTITY_LIMIT:g}",
         ["reader", "framing"],
-        ["residual", "s - H, nats", "tokens or prompts"],
+        ["residual", "s - H, nats", "tokens"],
     )
     table.add_column("verdict", no_wrap=True)
     gaps = {_key(f): f for f in select(findings, "identity_gap")}
@@ -213,6 +214,8 @@ def _mean(cells: list[Finding]) -> float | None:
 def _judged(finding: Finding | None) -> Text:
     if finding is None:
         return Text("–")
+    if cancels(finding):
+        return Text("0 by construction")
     return Text(with_interval(finding), "bold" if contains(finding, NULL[finding.quantity]) is False else "")
 
 
