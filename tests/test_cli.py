@@ -1,0 +1,118 @@
+"""The command line as a person meets it: results on stdout, one clear line and exit code 2 on bad input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+from typer.testing import CliRunner
+
+from enaction.cli import app, main
+from enaction.passages import read_passages
+from enaction.tokens import read_token_table
+
+
+@pytest.fixture(scope="module", name="model")
+def _model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = tiny.word_tokenizer()
+    tiny.llama(len(tokenizer), context=64).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", name="plain_model")
+def _plain_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plain")
+    tokenizer = tiny.word_tokenizer(chat_template=None)
+    tiny.llama(len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _lines(path: Path, *records: object) -> Path:
+    path.write_text("\n".join(r if isinstance(r, str) else json.dumps(r) for r in records) + "\n")
+    return path
+
+
+def _passage(response: str = "the old fox", prompt: str = "tell me a story") -> dict[str, object]:
+    return {"id": "x", "prompt": [{"role": "user", "content": prompt}], "response": response, "author": "person"}
+
+
+def _run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> tuple[int, str]:
+    """Exit code and standard error of `enaction ARGUMENTS`."""
+    monkeypatch.setattr(sys, "argv", ["enaction", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    code = caught.value.code
+    return code if isinstance(code, int) else 0 if code is None else 1, capsys.readouterr().err
+
+
+def test_sample_then_score_round_trip(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = _lines(tmp_path / "p.jsonl", {"id": "a", "prompt": "tell me"}, {"id": "b", "prompt": "what is it"})
+    written, tokens = tmp_path / "s.jsonl", tmp_path / "t.parquet"
+    sampling = ["sample", "--model", model, "--prompts", prompts, "-n", 2, "--max-new-tokens", 9, "-o", written]
+    assert _run(capsys, monkeypatch, *sampling)[0] == 0
+    passages = read_passages(written)
+    assert [p.id for p in passages] == ["a/0", "a/1", "b/0", "b/1"]
+    assert _run(capsys, monkeypatch, "score", written, "--model", model, "-o", tokens)[0] == 0
+    table = read_token_table(tokens)
+    recorded = [-x for p in passages for x in p.logprobs or ()]
+    assert table["surprisal"].to_pylist() == pytest.approx(recorded, abs=1e-4)
+
+
+def test_bad_input_gets_one_clear_line_and_exit_code_2(
+    model: Path,
+    plain_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    good = _lines(tmp_path / "good.jsonl", _passage())
+    score = ("--model", model, "-o", tmp_path / "t.parquet")
+    cases: list[tuple[tuple[object, ...], str]] = [
+        (("score", tmp_path / "none.jsonl", *score), "none.jsonl"),
+        (("score", _lines(tmp_path / "b.jsonl", _passage(), "{not json"), *score), "line 2"),
+        (("score", _lines(tmp_path / "e.jsonl", _passage("")), *score), "line 1: 'response' is empty"),
+        (("score", _lines(tmp_path / "k.jsonl", {"id": "x", "response": "a"}), *score), "line 1"),
+        (("score", _lines(tmp_path / "l.jsonl", _passage(prompt="fox " * 90)), *score), "takes 64"),
+        (("score", good, "--model", "zoo:oak-rl", "-o", tmp_path / "t.parquet"), "the zoo has no model 'oak-rl'"),
+        (("score", good, "--model", "./nowhere", "-o", tmp_path / "t.parquet"), "no model folder ./nowhere"),
+        (("score", good, "--model", plain_model, "-o", tmp_path / "t.parquet"), "no chat template: use --framing none"),
+        (("sample", "--model", model, "--prompts", tmp_path / "no.jsonl"), "no.jsonl"),
+        (("sample", "--model", model, "--prompts", good, "--temperature", "0"), "temperature"),
+        (("sample", "--model", model, "--prompts", good, "--chat-template", tmp_path / "no.jinja"), "--chat-template"),
+        (("run", tmp_path / "no.yaml"), "no such study file"),
+        (("report", tmp_path / "nowhere"), "no run folder"),
+        (("zoo", "path", "oak"), "the zoo has no model"),
+        (("zoo", "build", "--family", "oak"), "no family oak"),
+    ]
+    for arguments, message in cases:
+        code, shown = _run(capsys, monkeypatch, *arguments)
+        last = [line for line in shown.splitlines() if line.startswith("enaction: ")]
+        assert code == 2, (arguments, shown)
+        assert len(last) == 1, (arguments, shown)
+        assert message in last[0], (arguments, shown)
+        assert "Traceback" not in shown
+
+
+def test_plain_model_is_read_without_a_template(
+    plain_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passages = _lines(tmp_path / "p.jsonl", _passage())
+    arguments = ("score", passages, "--model", plain_model, "--framing", "none", "-o", tmp_path / "t.parquet")
+    code, shown = _run(capsys, monkeypatch, *arguments)
+    assert code == 0, shown
+    assert "person" in shown
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    for command in (["demo"], ["run"], ["sample"], ["score"], ["report"], ["zoo", "list"], ["zoo", "build"]):
+        result = CliRunner().invoke(app, [*command, "--help"])
+        assert result.exit_code == 0
+        assert "Example" in result.output, command
