@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
 from transformers import TrainerCallback
 from transformers.utils import logging as transformers_logging
@@ -52,6 +53,7 @@ def build_family(recipe: Recipe, out: Path, report: Report) -> None:
     torch.set_num_threads(1)  # models this small train faster as one process a core
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    datasets.disable_progress_bars()
     warnings.filterwarnings("ignore", category=FutureWarning)
     makers: dict[str, Callable[..., training.Trained]] = {
         "pretrained": training.train_base,

@@ -20,6 +20,7 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -65,6 +66,7 @@ class Workplace:
             "save_steps": self.save_every,
             "save_total_limit": 1,
             "logging_steps": 10,
+            "logging_first_step": True,
             "report_to": "none",
             "disable_tqdm": True,
             "use_cpu": True,
@@ -163,7 +165,7 @@ def train_base(recipe: Recipe, place: Workplace, start: Path | None) -> Trained:
         processing_class=tokenizer,
         callbacks=list(place.callbacks),
     )
-    trainer.train(resume_from_checkpoint=place.resume())
+    _run(trainer, place)
     return Trained(model, tokenizer, trainer.state.log_history)
 
 
@@ -203,7 +205,7 @@ def train_sft(recipe: Recipe, place: Workplace, start: Path) -> Trained:
         processing_class=tokenizer,
         callbacks=list(place.callbacks),
     )
-    trainer.train(resume_from_checkpoint=place.resume())
+    _run(trainer, place)
     return Trained(model, tokenizer, trainer.state.log_history)
 
 
@@ -251,7 +253,7 @@ def train_dpo(recipe: Recipe, place: Workplace, start: Path) -> Trained:
         processing_class=tokenizer,
         callbacks=list(place.callbacks),
     )
-    trainer.train(resume_from_checkpoint=place.resume())
+    _run(trainer, place)
     return Trained(model, tokenizer, trainer.state.log_history)
 
 
@@ -323,8 +325,14 @@ def train_rl(recipe: Recipe, place: Workplace, start: Path) -> Trained:
         replay=lambda step: replayed[step],
         weight=recipe.rl_replay,
     )
-    trainer.train(resume_from_checkpoint=place.resume())
+    _run(trainer, place)
     return Trained(model, tokenizer, trainer.state.log_history)
+
+
+def _run(trainer: Trainer, place: Workplace) -> None:
+    """Train, from the last checkpoint if there is one."""
+    trainer.remove_callback(PrinterCallback)  # progress is reported by the callbacks of the workplace
+    trainer.train(resume_from_checkpoint=place.resume())
 
 
 def load(folder: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:

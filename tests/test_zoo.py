@@ -1,0 +1,115 @@
+"""The embedded models: what ships is what its card says, and it shows what the zoo is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from enaction import stats, zoo
+from enaction.errors import ModelError
+from enaction.experiments.matrix import analyse
+from enaction.findings import select
+from enaction.passages import Prompt
+from enaction.reader import Reader
+from enaction.sampling import sample
+from enaction.study.config import ModelSpec, Sampling, Study, load_study
+from enaction.study.engine import run_study
+from enaction.tokens import score_passages
+
+FAMILIES, STAGES = ("ash", "birch", "cedar"), ("base", "sft", "dpo", "rl")
+
+
+def test_zoo_holds_every_stage_of_every_family_within_its_size() -> None:
+    assert zoo.names() == [f"{family}-{stage}" for family in FAMILIES for stage in STAGES]
+    sizes = [sum(f.stat().st_size for f in zoo.path(name).iterdir()) for name in zoo.names()]
+    assert max(sizes) <= 4e6
+    assert sum(sizes) <= 40e6
+
+
+@pytest.mark.parametrize("name", [f"{family}-{stage}" for family in FAMILIES for stage in STAGES])
+def test_weights_are_float16_and_every_model_has_a_card(name: str) -> None:
+    with safe_open(zoo.path(name) / "model.safetensors", framework="numpy") as weights:
+        assert {weights.get_tensor(key).dtype for key in weights.keys()} == {np.dtype("float16")}  # noqa: SIM118
+    card = zoo.card(name)
+    for section in ("## Data and recipe", "## Training log", "## Its text", "## What it cannot show"):
+        assert section in card
+    assert zoo.path(name).joinpath("chat_template.jinja").exists()
+
+
+def test_unknown_model_is_refused_with_the_names_there_are() -> None:
+    with pytest.raises(ModelError, match=r"no model 'oak'; it has ash-base, ash-sft"):
+        zoo.path("oak")
+
+
+def test_last_stage_recognises_its_own_text_and_the_base_does_not() -> None:
+    """A short form of the demo: 36 prompts, assistant framing, two families."""
+    prompts: list[Prompt] = zoo.prompts()[::3]
+    code = {prompt.id: i for i, prompt in enumerate(prompts)}
+    found = {}
+    for stage in ("base", "rl"):
+        readers = [Reader.load(f"zoo:{family}-{stage}") for family in ("ash", "birch")]
+        authored = [sample(reader, prompts, max_new_tokens=110, seed=3) for reader in readers]
+        entropy_RAP = np.full((2, 2, len(prompts)), np.nan)
+        for r, reader in enumerate(readers):
+            for a, passages in enumerate(authored):
+                tokens = score_passages(reader, passages, "assistant").to_pandas()
+                if r == a:
+                    columns = (tokens.surprisal, tokens.entropy, tokens.varentropy)
+                    assert not stats.identity_residual(*(c.to_numpy() for c in columns)).is_alarming
+                means = tokens[~tokens.is_end].groupby("prompt_id", observed=True).entropy.mean()
+                for prompt, mean in means.items():
+                    entropy_RAP[r, a, code[str(prompt)]] = mean
+        weights = stats.cluster_weights(len(prompts), 500, np.random.default_rng(0))
+        found[stage] = stats.bootstrap_estimate(entropy_RAP, weights, lambda m: stats.interaction(m).mean(-1))
+    assert found["rl"].high < -0.2
+    assert abs(found["base"].value) < 0.05
+
+
+@pytest.mark.slow
+def test_same_recipe_null_a_reader_does_not_recognise_its_own_second_sample(tmp_path: Path) -> None:
+    """A reader against itself at two seeds of sampling: neither half is more its own than the other."""
+    spec = ModelSpec(model="zoo:ash-rl", family="one", stage="rl")
+    twin = ModelSpec(model="zoo:ash-rl", family="two", stage="rl")
+    study = Study(
+        name="twins",
+        models={"one": spec, "two": twin},
+        sampling=Sampling(per_prompt=1),
+        framings=["assistant"],
+        seed=5,
+    )
+    findings = analyse(study, run_study(study, tmp_path / "twins"))
+    (found,) = select(findings, "interaction", reader="mean", stage="rl", framing="assistant")
+    assert found.estimate == pytest.approx(0, abs=1e-6)  # one model: the rows are equal, no interaction is possible
+    (ratio,) = select(findings, "other_self_ratio", reader="one", stage="rl", framing="assistant")
+    assert ratio.low is not None
+    assert ratio.high is not None
+    assert ratio.low < 1 < ratio.high
+
+
+@pytest.mark.slow
+def test_the_demo_shows_the_arc(tmp_path: Path) -> None:
+    """The whole demo: what the README says of it, asserted."""
+    from importlib import resources
+
+    study = load_study(Path(str(resources.files("enaction.study") / "shipped" / "demo.yaml")))
+    findings = analyse(study, run_study(study, tmp_path / "demo", workers=2))
+    assert all(abs(f.estimate or 99) < 4 for f in select(findings, "identity_residual"))
+    mean = {
+        (quantity, stage): select(findings, quantity, reader="mean", stage=stage, framing="assistant")[0]
+        for quantity in ("other_self_ratio", "interaction", "recognition")
+        for stage in STAGES
+    }
+    base = mean["other_self_ratio", "base"]
+    assert (base.low or 0) > 0.9
+    assert (base.high or 9) < 1.1
+    for family in FAMILIES:
+        (last,) = select(findings, "interaction", reader=f"{family}-rl", stage="rl", framing="assistant")
+        assert (last.high or 9) < 0
+    assert (mean["other_self_ratio", "rl"].estimate or 0) > 1.5
+    assert (mean["recognition", "rl"].estimate or 0) > 0.48
+    assert (mean["interaction", "sft"].high or 9) < 0
+    arc = [mean["interaction", stage].estimate or 9 for stage in STAGES]
+    assert arc == sorted(arc, reverse=True)
