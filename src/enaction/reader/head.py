@@ -10,6 +10,7 @@ Axes: `B` batch, `T` time, `N` measured positions, `D` hidden, `V` vocabulary.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -52,19 +53,46 @@ class Head:
         return logits_NV
 
 
-def locate_head(model: PreTrainedModel) -> Head | None:
-    """Body, output matrix and output transform by structure, not by the model's name; None if there is no such pair."""
+def candidate_heads(model: PreTrainedModel) -> list[Head]:
+    """What body, output matrix and output transform may be, by structure and not by the model's name, likeliest first.
+
+    Configurations name the numbers of a transform, but one name can mean a factor in one family and a divisor in the
+    next (`logits_scaling` in HyperCLOVA X and in Granite). The caller's probe tells which is meant. Empty if there is
+    no body and matrix to run apart.
+    """
     body, matrix = model.base_model, model.get_output_embeddings()
-    if body is model or not isinstance(matrix, nn.Module):
-        return None
+    if body is model:
+        # Some classes (Llama 4) name a prefix that is not there; the body is `model` all the same.
+        body = getattr(model, "model", None)
+    if not isinstance(body, nn.Module) or not isinstance(matrix, nn.Module):
+        return []
     config = model.config.get_text_config()
-    scale = 1.0
-    for name in ("logit_scale", "lm_head_multiplier"):
-        scale *= getattr(config, name, None) or 1.0
-    scale /= getattr(config, "logits_scaling", None) or 1.0
-    return Head(body, matrix, scale, getattr(config, "final_logit_softcapping", None))
+
+    def named(*names: str) -> float:
+        return math.prod(getattr(config, name, None) or 1.0 for name in names)
+
+    factor, divisor = named("logit_scale", "lm_head_multiplier"), named("logits_scaling", "logits_mup_width_multiplier")
+    caps = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+    softcap = next((cap for name in caps if (cap := getattr(config, name, None))), None)
+    return [Head(body, matrix, scale, softcap) for scale in dict.fromkeys((factor / divisor, factor * divisor))]
 
 
+def locate_head(model: PreTrainedModel) -> tuple[Head | None, float]:
+    """The candidate that agrees best with the model's own logits on the probe, and its parity error.
+
+    (None, inf) if there is nothing to run apart.
+    """
+    best, least = None, float("inf")
+    for head in candidate_heads(model):
+        error = parity_error(model, head)
+        if best is None or error < least:
+            best, least = head, error
+        if is_exact(error, next(model.parameters()).dtype):
+            break
+    return best, least
+
+
+@torch.inference_mode()
 def parity_error(model: PreTrainedModel, head: Head) -> float:
     """Largest difference between the head's logits and the model's own on a short probe, relative to their magnitude.
 

@@ -25,7 +25,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from enaction.errors import FramingError, ModelError
 from enaction.framing import Framed, tokenizer_fingerprint
-from enaction.reader.head import is_exact, locate_head, parity_error
+from enaction.reader.head import is_exact, locate_head
 from enaction.reader.load import load_model
 from enaction.reader.statistics import TokenStats, token_statistics
 
@@ -93,8 +93,7 @@ class Reader:
                     f"{self.name} is a {type(model).__name__} and gives no next-token logits: load a causal LM"
                 )
             self.vocabulary_size: int = probe.logits.shape[-1]
-            head = locate_head(model)
-            self.parity_error = float("inf") if head is None else parity_error(model, head)
+            head, self.parity_error = locate_head(model)
         exact = is_exact(self.parity_error, next(model.parameters()).dtype)
         self._head = head if exact else None
         self.head_path: Literal["streamed", "own logits"] = "streamed" if exact else "own logits"
