@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 @pytest.fixture(name="recipe")
 def _recipe() -> Recipe:
     return dataclasses.replace(
-        RECIPES["ash"], hidden=32, layers=1, heads=2, base_steps=6, mid_steps=2, sft_steps=3, dpo_steps=3, rl_steps=2,
+        RECIPES["ash"], hidden=32, layers=1, heads=2, base_steps=6, mid_steps=2, sft_steps=3, dpo_steps=3, rl_steps=4,
         rl_prompts=2, rl_samples=2, block=64, batch=4, sft_batch=4, dpo_batch=4, rl_replay_batch=2, max_new_tokens=20,
     )  # fmt: skip
 
@@ -65,7 +65,7 @@ def test_training_resumes_to_the_weights_of_an_uninterrupted_run(recipe: Recipe,
         first.model.save_pretrained(start)
         first.tokenizer.save_pretrained(start)
     whole = make(recipe, training.Workplace(tmp_path / "whole", save_every=1), start)
-    place = training.Workplace(tmp_path / "cut", [_Killed(2 if stage == "base" else 1)], save_every=1)
+    place = training.Workplace(tmp_path / "cut", [_Killed(3)], save_every=1)
     with pytest.raises(KeyboardInterrupt):
         make(recipe, place, start)
     assert place.resume()

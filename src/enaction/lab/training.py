@@ -309,7 +309,7 @@ def train_rl(recipe: Recipe, place: Workplace, start: Path) -> Trained:
                 top_k=0,
                 max_completion_length=recipe.max_new_tokens,
                 activation_checkpointing=False,
-                save_steps=10,
+                save_steps=min(place.save_every, 10),
                 logging_steps=5,
                 seed=recipe.seed,
             )
