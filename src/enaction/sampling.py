@@ -1,9 +1,9 @@
 """Sampling: how passages are written, with the author's own ids and log-probabilities.
 
-A loop of our own over the key-value cache, because what the instrument rests on has to be exact: float32
-log-probabilities of the very distribution that was drawn from, full support at temperature 1, no token dropped, no
-default of a generation config that bends the distribution. A response is sampled after the ids that `framing` would
-read it after.
+A loop of our own over the model's cache (without a usable one, over the whole sequence again), because what the
+instrument rests on has to be exact: float32 log-probabilities of the very distribution that was drawn from, full
+support at temperature 1, no token dropped, no default of a generation config that bends the distribution. A response is
+sampled after the ids that `framing` would read it after.
 
 Every passage has a stream of random numbers of its own, from the seed, the author, the prompt and its number: it does
 not depend on the batch size or on what shared its batch (up to rounding), and sampling more passages later adds to
@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -162,7 +161,7 @@ def _sample_batch(
         live = int(live_B.sum())
         if live == 0:
             break
-        if live <= 0.75 * len(kept_B) and _can_drop_rows(cache):
+        if live <= 0.75 * len(kept_B) and reader.route.drops_rows:
             index = live_B.nonzero().squeeze(1)
             cache.batch_select_indices(index)
             kept_B, token_B, live_B = kept_B[index], token_B[index], live_B[index]
@@ -174,10 +173,6 @@ def _sample_batch(
     ):
         responses.append(_Response(tuple(ids[:length]), tuple(logprobs[:length]), ended))
     return responses
-
-
-def _can_drop_rows(cache: Any) -> bool:
-    return all(hasattr(layer, "batch_select_indices") for layer in getattr(cache, "layers", [None]))
 
 
 def _draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:

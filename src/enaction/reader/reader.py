@@ -16,6 +16,7 @@ import copy
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -25,9 +26,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from enaction.errors import FramingError, ModelError
 from enaction.framing import Framed, tokenizer_fingerprint
-from enaction.reader.head import is_exact, locate_head
+from enaction.reader.head import LOOK_AHEAD, is_exact, locate_head, look_ahead
 from enaction.reader.load import load_model
 from enaction.reader.statistics import TokenStats, token_statistics
+from enaction.reader.stepping import CACHES, Replay, Route, accepted, prove_route
 
 # Logits that exist at a time: 16 MiB of float32. With a small vocabulary the tile is also kept near the second-level
 # cache, where its few passes are cheap.
@@ -87,15 +89,23 @@ class Reader:
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.context_length: int | None = limit if isinstance(limit, int) and limit > 0 else None
         with self.reading():
-            probe = model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device), use_cache=False)
+            probe_11 = torch.zeros((1, 1), dtype=torch.long, device=model.device)
+            probe = model(**accepted(model, {"input_ids": probe_11, "use_cache": False}))
             if not isinstance(getattr(probe, "logits", None), Tensor) or probe.logits.dim() != 3:
                 raise ModelError(
                     f"{self.name} is a {type(model).__name__} and gives no next-token logits: load a causal LM"
                 )
             self.vocabulary_size: int = probe.logits.shape[-1]
+            if look_ahead(model) > LOOK_AHEAD:
+                raise ModelError(
+                    f"the predictions of {self.name} change with the tokens that come later, so they are not those of "
+                    "a causal LM: load a model that was made for writing (an encoder needs is_decoder=True in its "
+                    "configuration, and the training that goes with it)"
+                )
             head, self.parity_error = locate_head(model)
         exact = is_exact(self.parity_error, next(model.parameters()).dtype)
         self._head = head if exact else None
+        self._cache_name = CACHES[0]
         self.head_path: Literal["streamed", "own logits"] = "streamed" if exact else "own logits"
 
     @classmethod
@@ -212,8 +222,7 @@ class Reader:
 
     def _statistics(self, ids_BT: Tensor, mask_BT: Tensor | None, index_N: Tensor, targets_N: Tensor) -> Tensor:
         """Float32 [4, N] of the predictions at flat positions `index_N` of the batch."""
-        source = self.model if self._head is None else self._head.body
-        output = source(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
+        output = self._run(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
         wide = output.logits if self._head is None else output.last_hidden_state
         flat = wide.flatten(0, 1)
         rows = min(MOST_ROWS, max(1, LOGITS_IN_FLIGHT // self.vocabulary_size))
@@ -227,7 +236,7 @@ class Reader:
     def next_logits(
         self, ids_BT: Tensor, mask_BT: Tensor | None, positions_BT: Tensor | None, cache: Any
     ) -> tuple[Tensor, Any]:
-        """Float32 logits [B, V] behind the last token of each row, and the key-value cache, for a sampling loop.
+        """Float32 logits [B, V] behind the last token of each row, and the cache, for a sampling loop.
 
         Args:
             ids_BT: the new tokens, int64; right-aligned, so that the last column is the newest token of every row.
@@ -235,26 +244,52 @@ class Reader:
             positions_BT: position ids, or None where nothing is padded.
             cache: what the previous call returned, None at first.
         """
-        source = self.model if self._head is None else self._head.body
-        given = {"attention_mask": mask_BT, "position_ids": positions_BT, "past_key_values": cache}
-        if self._head is None and "logits_to_keep" in inspect.signature(self.model.forward).parameters:
-            given["logits_to_keep"] = 1
-        output = source(input_ids=ids_BT, use_cache=True, **{k: v for k, v in given.items() if v is not None})
-        cache = getattr(output, "past_key_values", None)
-        if cache is None:
-            raise ModelError(
-                f"{self.name} keeps no key-value cache that transformers returns, so it cannot be sampled here"
+        step = self._cached_step if self.route.is_cached else self._replayed_step
+        return step(ids_BT, mask_BT, positions_BT, cache)
+
+    @cached_property
+    def route(self) -> Route:
+        """How this model can be sampled from: the fastest way that a probe proved right, found at the first use."""
+        with self.reading():
+            return prove_route(
+                self._cached_step,
+                lambda ids_BT: self._logits(self._run(input_ids=ids_BT, use_cache=False), slice(None))[0],
+                max(1, self.vocabulary_size // 2),
+                self.device,
+                is_half=self.dtype not in ("float32", "float64"),
             )
-        if self._head is None:
-            return output.logits[:, -1].float(), cache
-        return self._head.logits(output.last_hidden_state[:, -1]), cache
 
     @property
     def takes_left_padding(self) -> bool:
-        """Whether rows of unlike length can share a sampling batch: positions can be named, no state runs through."""
+        """Whether prompts of unlike length can share a sampling batch."""
+        return self.route.is_padded
+
+    def _cached_step(
+        self, ids_BT: Tensor, mask_BT: Tensor | None, positions_BT: Tensor | None, cache: Any
+    ) -> tuple[Tensor, Any]:
+        given = {"attention_mask": mask_BT, "position_ids": positions_BT, self._cache_name: cache}
+        if self._head is None and "logits_to_keep" in inspect.signature(self.model.forward).parameters:
+            given["logits_to_keep"] = 1
+        output = self._run(input_ids=ids_BT, use_cache=True, **given)
+        self._cache_name = next((name for name in CACHES if getattr(output, name, None) is not None), CACHES[0])
+        return self._logits(output, -1), getattr(output, self._cache_name, None)
+
+    def _replayed_step(
+        self, ids_BT: Tensor, mask_BT: Tensor | None, positions_BT: Tensor | None, cache: Replay | None
+    ) -> tuple[Tensor, Replay]:
+        replay = Replay(ids_BT if cache is None else torch.cat([cache.ids, ids_BT], 1))
+        return self._logits(self._run(input_ids=replay.ids, use_cache=False), -1), replay
+
+    def _run(self, **given: Any) -> Any:
+        """The body's output, or the model's own where body and head are not run apart."""
         source = self.model if self._head is None else self._head.body
-        names = inspect.signature(source.forward).parameters
-        return "position_ids" in names and "attention_mask" in names and not getattr(self.model, "_is_stateful", False)
+        return source(**accepted(source, given))
+
+    def _logits(self, output: Any, positions: int | slice) -> Tensor:
+        """Float32 logits of some positions of every row."""
+        if self._head is None:
+            return output.logits[:, positions].float()
+        return self._head.logits(output.last_hidden_state[:, positions])
 
     @contextmanager
     def reading(self) -> Iterator[None]:
