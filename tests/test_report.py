@@ -343,6 +343,15 @@ def test_no_verdict_without_an_interval():
     assert not any("no effect" in line or "overconfident" in line for line in lines)
 
 
+@pytest.mark.parametrize(("estimate", "words"), [(-0.009, "a trace"), (-0.05, "recognition"), (-0.003, "no effect")])
+def test_an_interaction_that_is_there_but_tiny_is_called_a_trace(estimate: float, words: str) -> None:
+    (line,) = sentences(
+        [finding("interaction", {"reader": "mean", "stage": "base", "framing": "none"}, estimate, 0.005)]
+    )
+    assert words in line
+    assert ("a trace" in line) is (words == "a trace")
+
+
 def test_the_two_verdicts_of_a_stage_are_kept_apart():
     # A ratio moved by easy text alone: the interaction says no effect, the ratio does not.
     found = [replace(f, estimate=0.0, low=-0.01, high=0.01) if f.quantity == "interaction" else f for f in a_run()]

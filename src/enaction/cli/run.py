@@ -21,6 +21,7 @@ Out = Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default
 Workers = Annotated[
     int, typer.Option(min=1, help="Processes that share the cores; more than one pays for small models only.")
 ]
+_COLUMNS = 100
 AsJson = Annotated[bool, typer.Option("--json", help="Print the findings as JSON instead of tables.")]
 
 
@@ -80,7 +81,8 @@ def show(run: Run, findings: list[Finding], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([vars(f) for f in findings], indent=1))
         return
-    console = Console(highlight=False)
+    # The tables need a hundred columns; a narrower terminal wraps lines, which is better than losing digits.
+    console = Console(highlight=False, width=max(_COLUMNS, Console().width))
     for table in (identity_table, matrix_table, arc_table, split_table, critic_table):
         console.print(table(findings))
         console.print()

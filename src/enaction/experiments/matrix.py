@@ -25,7 +25,7 @@ from enaction.findings import Finding
 from enaction.framing import Framing
 from enaction.passages import Passage
 from enaction.study.config import WORLD, Study
-from enaction.study.engine import cells_of, framing_for, own_framing
+from enaction.study.engine import cells_of, framing_for
 from enaction.study.store import Cell, Run
 from enaction.tokens import table_notes
 
@@ -57,13 +57,18 @@ class _Data:
 
     study: Study
     run: Run
+    own_framing: dict[str, Framing]
     prompt_code: dict[str, int]
     passages: dict[str, list[Passage]]
     cells: dict[Cell, CellMeans]
     weights: np.ndarray
 
     def cell(self, reader: str, author: str, framing: Framing) -> CellMeans:
-        return self.cells[Cell(reader, author, framing_for(self.study, self.run, reader, framing))]
+        return self.cells[self.key(reader, author, framing)]
+
+    def key(self, reader: str, author: str, framing: Framing) -> Cell:
+        """The cell that stands for a reader and author where `framing` is asked for."""
+        return Cell(reader, author, framing_for(self.own_framing[reader], framing))
 
     def table(self, readers: Sequence[str], authors: Sequence[str], framing: Framing, field: str) -> np.ndarray:
         """[R, A, P] of one field of `CellMeans`."""
@@ -92,15 +97,15 @@ def _load(study: Study, run: Run) -> _Data:
     prompt_code = {prompt.id: code for code, prompt in enumerate(study.load_prompts())}
     authors = [*study.models, *([WORLD] if study.world_text else [])]
     passages = {author: run.passages(author) for author in authors}
+    own: dict[str, Framing] = {name: passages[name][0].sampling["framing"] for name in study.models}
     cells = {
         cell: pool(run.tokens(cell), passages[cell.author], prompt_code)
         for reader in study.models
         for cell in cells_of(study, run, reader)
     }
     rng = np.random.default_rng([study.seed, 1])
-    return _Data(
-        study, run, prompt_code, passages, cells, stats.cluster_weights(len(prompt_code), study.resamples, rng)
-    )
+    weights = stats.cluster_weights(len(prompt_code), study.resamples, rng)
+    return _Data(study, run, own, prompt_code, passages, cells, weights)
 
 
 def pool(tokens: pa.Table, passages: Sequence[Passage], prompt_code: dict[str, int]) -> CellMeans:
@@ -151,8 +156,7 @@ def _identity(data: _Data) -> list[Finding]:
         return []
     findings = []
     for name in data.study.models:
-        framing = own_framing(data.study, data.run, name)
-        assert framing is not None, "own passages exist once a run is finished"
+        framing = data.own_framing[name]
         cell = Cell(name, name, framing)
         if cell not in data.cells:
             continue
@@ -232,7 +236,7 @@ def _recognition(data: _Data, stage: str, members: list[str], framing: Framing) 
     entropy_RAP = data.table(members, members, framing, "entropy")
     n = int(np.isfinite(entropy_RAP).all(axis=(0, 1)).sum())
     where = {"stage": stage, "framing": framing, "authors": members}
-    plain = [m for m in members if framing_for(data.study, data.run, m, framing) != framing]
+    plain = [m for m in members if framing_for(data.own_framing[m], framing) != framing]
     notes = [f"{m} has no chat template and is read without one" for m in plain]
 
     def per_reader(quantity: str, unit: str, definition: str, statistic: Any, **values: np.ndarray) -> list[Finding]:
@@ -304,9 +308,7 @@ def _controls(data: _Data, stage: str, members: list[str], framing: Framing) -> 
     findings = []
     bases = [data.study.base_of(m) for m in members]
     for member, base in zip(members, bases, strict=True):
-        if base is None or any(
-            Cell(base, a, framing_for(data.study, data.run, base, framing)) not in data.cells for a in members
-        ):
+        if base is None or any(data.key(base, a, framing) not in data.cells for a in members):
             continue
         own = members.index(member)
         entropy_AP = data.table([base], members, framing, "entropy")[0]
@@ -348,7 +350,7 @@ def _controls(data: _Data, stage: str, members: list[str], framing: Framing) -> 
 def _matched_gap(data: _Data, reader: str, members: list[str], where: dict[str, Any], framing: Framing) -> Finding:
     parts = []
     for author in members:
-        tokens = data.run.tokens(Cell(reader, author, framing_for(data.study, data.run, reader, framing)))
+        tokens = data.run.tokens(data.key(reader, author, framing))
         tokens = tokens.filter(~tokens["is_end"].to_numpy())
         passages = data.passages[author]
         passage_N = passage_codes(tokens, passages)
@@ -436,9 +438,7 @@ def _quality(data: _Data) -> list[Finding]:
             "different responses among all of the author's",
         )
         if author != WORLD:
-            own = own_framing(data.study, data.run, author)
-            assert own is not None, "passages exist"
-            cell = Cell(author, author, own)
+            cell = Cell(author, author, data.own_framing[author])
             if cell in data.cells:
                 noted = table_notes(data.run.tokens(cell))
                 add(

@@ -36,6 +36,8 @@ NO_EFFECT = "no effect"
 _NO_VERDICT = "no interval, so no verdict"
 # With more readers than this a sentence gives their range in place of their names.
 _NAMED_READERS = 6
+# An interaction within this is there, if its interval excludes 0, but changes no entropy by more than this share.
+_TRACE = 0.02
 
 
 def sentences(findings: Sequence[Finding]) -> list[str]:
@@ -208,6 +210,8 @@ def _interaction_clause(mean: Finding, readers: list[Finding]) -> str:
         below="recognition beyond their confidence and the text's ease",
         above="the reverse of recognition",
     )
+    if verdict not in (NO_EFFECT, _NO_VERDICT) and abs(value(mean)) < _TRACE:
+        verdict = f"a trace (less than {_TRACE:.0%}) of {verdict}"
     several = mean.where.get("reader") == MEAN
     below = sum(f.high is not None and f.high < 0 for f in readers)
     counted = f", below 0 for {below} of {len(readers)} readers" if several and readers else ""

@@ -81,9 +81,9 @@ def own_framing(study: Study, run: Run, model: str) -> Framing | None:
     return run.passages(model)[0].sampling["framing"]
 
 
-def framing_for(study: Study, run: Run, model: str, framing: Framing) -> Framing:
-    """The framing that a model reads in when a matrix asks for `framing`: `none` if it has no template."""
-    return "none" if own_framing(study, run, model) == "none" else framing
+def framing_for(own: Framing | None, framing: Framing) -> Framing:
+    """The framing that a model of that `own_framing` reads in when `framing` is asked for: `none` has no template."""
+    return "none" if own == "none" else framing
 
 
 def cells_of(study: Study, run: Run, reader: str) -> list[Cell]:
@@ -95,7 +95,8 @@ def cells_of(study: Study, run: Run, reader: str) -> list[Cell]:
         authors = [name for name in study.models if name in mates]
     if study.world_text:
         authors.append(WORLD)
-    framings: dict[Framing, None] = dict.fromkeys(framing_for(study, run, reader, f) for f in study.framings)
+    own = own_framing(study, run, reader)
+    framings: dict[Framing, None] = dict.fromkeys(framing_for(own, f) for f in study.framings)
     return [Cell(reader, author, framing) for framing in framings for author in authors]
 
 
