@@ -57,7 +57,7 @@ def build(
 ) -> None:
     """Retrain the embedded models from nothing, with fixed seeds; needs `pip install 'enaction[lab]'`.
 
-    About half an hour for all three families on two cores. The finished models, as they would ship, lie in
+    Under an hour for all three families on two cores. The finished models, as they would ship, lie in
     OUT/models. Example: `enaction zoo build --out runs/zoo --family ash`
     """
     if importlib.util.find_spec("trl") is None:
