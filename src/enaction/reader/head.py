@@ -79,7 +79,9 @@ def candidate_heads(model: PreTrainedModel) -> list[Head]:
     factor, divisor = named("logit_scale", "lm_head_multiplier"), named("logits_scaling", "logits_mup_width_multiplier")
     caps = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
     softcap = next((cap for name in caps if (cap := getattr(config, name, None))), None)
-    return [Head(body, matrix, scale, softcap) for scale in dict.fromkeys((factor / divisor, factor * divisor))]
+    # Last comes no transform at all: a configuration can name one that its model's forward leaves out.
+    transforms = [(factor / divisor, softcap), (factor * divisor, softcap), (1.0, None)]
+    return [Head(body, matrix, scale, cap) for scale, cap in dict.fromkeys(transforms)]
 
 
 def locate_head(model: PreTrainedModel) -> tuple[Head | None, float]:

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 # What transformers calls what a forward returns to go on from: attention, Mamba, RWKV.
 CACHES = ("past_key_values", "cache_params", "state")
 # Largest deviation from the whole text read at once, relative to the largest logit. Caches change the order of sums,
-# and half precision shows it; a wrong cache is off by as much as the logits are large.
-TOLERANCE = 1e-3
+# and half precision shows it. Most wrong caches are off by as much as the logits are large; the single-step formula of
+# Zamba 2 (transformers 5.23) is off by 1e-4 to 1e-3 of it, and more with every step.
+TOLERANCE = 1e-4
 HALF_TOLERANCE = 5e-2
 
 Step = Callable[[Tensor, Tensor | None, Tensor | None, Any], tuple[Tensor, Any]]
@@ -80,7 +81,7 @@ def can_drop_rows(cache: Any) -> bool:
 
 
 def prove_route(
-    step: Step, whole: Callable[[Tensor], Tensor], vocabulary: int, device: torch.device, is_half: bool
+    step: Step, whole: Callable[[Tensor], Tensor], vocabulary: int, device: torch.device, *, is_half: bool
 ) -> Route:
     """The fastest route that gives what reading the whole text at once gives.
 
@@ -92,13 +93,13 @@ def prove_route(
         is_half: the model runs in half precision.
     """
     generator = torch.Generator().manual_seed(1)
-    texts = [torch.randint(vocabulary, (length,), generator=generator).to(device) for length in (10, 8, 7)]
+    texts = [torch.randint(vocabulary, (length,), generator=generator).to(device) for length in (12, 10, 9)]
     expected = [whole(text[None]) for text in texts]
     for route in ROUTES:
         try:
             error = _worst(step, texts, expected, route, is_half)
-        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError, NotImplementedError):
-            continue  # the model does not take such input; the next route asks less of it
+        except Exception:  # whatever a model sets off on input that it does not take; the next route asks less of it
+            continue
         if error <= (HALF_TOLERANCE if is_half else TOLERANCE):
             return route
     return REPLAYED
@@ -109,7 +110,7 @@ def _worst(step: Step, texts: list[Tensor], expected: list[Tensor], route: Route
 
     In half precision the worst quarter is left out: a router of a mixture of experts may choose otherwise there.
     """
-    steps, device = 4, texts[0].device
+    steps, device = 6, texts[0].device
     prompts = [len(text) - steps if route.is_padded else min(map(len, texts)) - steps for text in texts]
     longest = max(prompts)
     rows = torch.arange(len(texts), device=device)
