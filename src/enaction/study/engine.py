@@ -26,7 +26,7 @@ from enaction.lab.world import tell
 from enaction.passages import Passage, Prompt
 from enaction.reader import Reader
 from enaction.sampling import sample
-from enaction.study.config import WORLD, Study
+from enaction.study.config import WORLD, ModelSpec, Study
 from enaction.study.store import Cell, Run
 from enaction.tokens import score_passages, table_notes
 
@@ -56,9 +56,12 @@ def run_study(study: Study, folder: Path, *, workers: int = 1, report: Report | 
     notes: dict[str, Any] = {}
     with _hands(workers) as do_all:
         do_all(_sample_author, [(study, folder, n) for n in names if not run.has_passages(n)], report)
-        jobs = [(study, folder, n) for n in names if not all(run.has_tokens(c) for c in cells_of(study, run, n))]
+        # Backwards, so that the model that sampled last need not be loaded again to read.
+        unread = [n for n in reversed(names) if not all(run.has_tokens(c) for c in cells_of(study, run, n))]
+        jobs = [(study, folder, n) for n in unread]
         for found in do_all(_read_cells, jobs, report):
             notes |= found
+    _LOADED.clear()
     readers = run.manifest().get("readers", {}) | notes
     run.write_manifest(study, {"readers": readers, "seconds": round(time.time() - began, 1), "workers": workers})
     return run
@@ -118,15 +121,22 @@ def world_passages(study: Study) -> list[Passage]:
     ]
 
 
+# The reader that this process loaded last: big models load slowly, and two at a time may not fit into memory.
+_LOADED: dict[tuple[str, ModelSpec], Reader] = {}
+
+
 def _load(study: Study, name: str) -> Reader:
     spec = study.models[name]
-    return Reader.load(
-        spec.model,
-        name=name,
-        dtype=getattr(torch, spec.dtype),
-        chat_template=spec.chat_template.read_text() if spec.chat_template else None,
-        trust_remote_code=spec.trust_remote_code,
-    )
+    if (name, spec) not in _LOADED:
+        _LOADED.clear()
+        _LOADED[name, spec] = Reader.load(
+            spec.model,
+            name=name,
+            dtype=getattr(torch, spec.dtype),
+            chat_template=spec.chat_template.read_text() if spec.chat_template else None,
+            trust_remote_code=spec.trust_remote_code,
+        )
+    return _LOADED[name, spec]
 
 
 def _sample_author(study: Study, folder: Path, name: str, report: Report) -> dict[str, Any]:

@@ -1,0 +1,63 @@
+"""A short form of `make real`: two public checkpoints, read and sampled with their own templates and tokenizers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from enaction.experiments.matrix import analyse
+from enaction.findings import Finding, select
+from enaction.study.config import load_study
+from enaction.study.engine import cells_of, run_study
+from enaction.study.store import Run
+
+pytestmark = pytest.mark.real
+STUDY = Path(__file__).parent.parent / "studies" / "real.yaml"
+
+
+@pytest.fixture(scope="module", name="run")
+def _run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    study = load_study(STUDY)
+    missing = [spec.model for spec in study.models.values() if not Path(spec.model).exists()]
+    assert not missing, "run `make real` or `make test-real`, which put the public checkpoints under .models/"
+    short = study.sampling.model_copy(update={"per_prompt": 1, "max_new_tokens": 24})
+    study = study.model_copy(update={"n_prompts": 12, "sampling": short, "resamples": 500})
+    return run_study(study, tmp_path_factory.mktemp("real") / "run")
+
+
+@pytest.fixture(scope="module", name="findings")
+def _findings(run: Run) -> list[Finding]:
+    return analyse(run.study(), run)
+
+
+def test_identity_holds_on_both_models(findings: list[Finding]) -> None:
+    found = {f.where["reader"]: f for f in select(findings, "identity_residual")}
+    assert set(found) == {"smollm2", "gemma"}
+    assert all(f.estimate is not None and abs(f.estimate) < 4 for f in found.values())
+    assert found["smollm2"].where["framing"] == "assistant"
+    assert found["gemma"].where["framing"] == "none"
+
+
+def test_recorded_log_probabilities_are_what_the_reader_reads(run: Run) -> None:
+    for model, framing in (("smollm2", "assistant"), ("gemma", "none")):
+        tokens = run.tokens(
+            next(c for c in cells_of(run.study(), run, model) if c.author == model and c.framing == framing)
+        )
+        recorded = [-x for p in run.passages(model) for x in p.logprobs or ()]
+        assert tokens["surprisal"].to_pylist() == pytest.approx(recorded, abs=1e-3)
+        ids = [i for p in run.passages(model) for i in p.token_ids or ()]
+        assert tokens["token_id"].to_pylist() == ids
+
+
+def test_ratio_and_interaction_have_intervals(findings: list[Finding]) -> None:
+    for framing in ("assistant", "user", "none"):
+        for quantity in ("other_self_ratio", "interaction"):
+            for found in select(findings, quantity, framing=framing):
+                assert found.n == 12
+                assert found.low is not None
+                assert found.estimate is not None
+                assert found.high is not None
+                assert found.low <= found.estimate <= found.high
+        (mean,) = select(findings, "interaction", framing=framing, reader="mean")
+        assert any("gemma has no chat template" in note for note in mean.notes) is (framing != "none")
