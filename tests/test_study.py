@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,16 @@ def test_a_run_of_another_study_is_refused(run: Run) -> None:
     changed = run.study().model_copy(update={"seed": 99})
     with pytest.raises(StudyError, match="another study"):
         run_study(changed, run.folder)
+
+
+def test_an_author_that_wrote_nothing_is_named(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.folder, tmp_path / "run")
+    study, copy = run.study(), Run(tmp_path / "run")
+    for cell in cells_of(study, copy, "a-rl"):
+        if cell.author == "b-rl":
+            copy.write_tokens(cell, copy.tokens(cell).slice(0, 0))
+    with pytest.raises(StudyError, match="no token to measure in b-rl's passages"):
+        analyse(study, copy)
 
 
 def test_findings_survive_the_file(findings: list[Finding], tmp_path: Path) -> None:
