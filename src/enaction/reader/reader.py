@@ -26,7 +26,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from enaction.errors import FramingError, ModelError
 from enaction.framing import Framed, tokenizer_fingerprint
-from enaction.reader.head import LOOK_AHEAD, is_exact, locate_head, look_ahead
+from enaction.reader.head import is_causal, is_exact, locate_head, look_ahead
 from enaction.reader.load import load_model
 from enaction.reader.statistics import TokenStats, token_statistics
 from enaction.reader.stepping import CACHES, Replay, Route, accepted, prove_route
@@ -96,7 +96,7 @@ class Reader:
                     f"{self.name} is a {type(model).__name__} and gives no next-token logits: load a causal LM"
                 )
             self.vocabulary_size: int = probe.logits.shape[-1]
-            if look_ahead(model) > LOOK_AHEAD:
+            if not is_causal(look_ahead(model), next(model.parameters()).dtype):
                 raise ModelError(
                     f"the predictions of {self.name} change with the tokens that come later, so they are not those of "
                     "a causal LM: load a model that was made for writing (an encoder needs is_decoder=True in its "
