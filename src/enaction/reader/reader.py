@@ -164,8 +164,9 @@ class Reader:
     @property
     def stop_ids(self) -> frozenset[int]:
         """Tokens that end a text by the model's generation settings or its tokenizer; a template may add its own."""
+        settings = getattr(self.model, "generation_config", None)
         stops: set[int] = set()
-        for eos in (getattr(self.model.generation_config, "eos_token_id", None), self.tokenizer.eos_token_id):
+        for eos in (getattr(settings, "eos_token_id", None), self.tokenizer.eos_token_id):
             stops.update(i for i in (eos if isinstance(eos, list) else [eos]) if isinstance(i, int))
         return frozenset(stops)
 
