@@ -27,9 +27,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from enaction.errors import FramingError, ModelError
 from enaction.framing import Framed, tokenizer_fingerprint
 from enaction.reader.head import is_causal, is_exact, locate_head, look_ahead
+from enaction.reader.lean import LeanSteps, lean_steps
 from enaction.reader.load import load_model
 from enaction.reader.statistics import TokenStats, token_statistics
-from enaction.reader.stepping import CACHES, Replay, Route, accepted, prove_route
+from enaction.reader.stepping import CACHES, ROUTES, Replay, Route, accepted, prove_route
 
 # Logits that exist at a time: 16 MiB of float32. With a small vocabulary the tile is also kept near the second-level
 # cache, where its few passes are cheap.
@@ -106,6 +107,7 @@ class Reader:
         exact = is_exact(self.parity_error, next(model.parameters()).dtype)
         self._head = head if exact else None
         self._cache_name = CACHES[0]
+        self._can_be_lean = self._head is not None and lean_steps(self._head.body) is not None
         self.head_path: Literal["streamed", "own logits"] = "streamed" if exact else "own logits"
 
     @classmethod
@@ -252,13 +254,20 @@ class Reader:
     def route(self) -> Route:
         """How this model can be sampled from: the fastest way that a probe proved right, found at the first use."""
         with self.reading():
-            return prove_route(
-                self._cached_step,
-                lambda ids_BT: self._logits(self._run(input_ids=ids_BT, use_cache=False), slice(None))[0],
-                max(1, self.vocabulary_size // 2),
-                self.device,
-                is_half=self.dtype not in ("float32", "float64"),
-            )
+            route = self._proved_route()
+            if self._can_be_lean and route != ROUTES[0]:
+                self._can_be_lean = False
+                route = self._proved_route()
+            return route
+
+    def _proved_route(self) -> Route:
+        return prove_route(
+            self._cached_step,
+            lambda ids_BT: self._logits(self._run(input_ids=ids_BT, use_cache=False), slice(None))[0],
+            max(1, self.vocabulary_size // 2),
+            self.device,
+            is_half=self.dtype not in ("float32", "float64"),
+        )
 
     @property
     def takes_left_padding(self) -> bool:
@@ -268,6 +277,10 @@ class Reader:
     def _cached_step(
         self, ids_BT: Tensor, mask_BT: Tensor | None, positions_BT: Tensor | None, cache: Any
     ) -> tuple[Tensor, Any]:
+        if cache is None and self._can_be_lean and self._head is not None:
+            cache = lean_steps(self._head.body)
+        if self._head is not None and isinstance(cache, LeanSteps):
+            return self._head.logits(cache.step(ids_BT, mask_BT, positions_BT)[:, -1]), cache
         given = {"attention_mask": mask_BT, "position_ids": positions_BT, self._cache_name: cache}
         if self._head is None and "logits_to_keep" in inspect.signature(self.model.forward).parameters:
             given["logits_to_keep"] = 1

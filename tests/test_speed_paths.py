@@ -1,0 +1,133 @@
+"""Faster paths say what the plain ones say, and stand back where they cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers.modeling_utils import PreTrainedModel
+
+from enaction.passages import Passage
+from enaction.reader import Reader
+from enaction.reader.lean import LeanSteps, lean_steps
+from enaction.sampling import sample
+
+SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.3,
+    "bos_token_id": 2,
+    "eos_token_id": 3,
+}
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
+
+
+def mistral(vocabulary: int, window: int | None = None) -> PreTrainedModel:
+    return MistralForCausalLM(MistralConfig(**SIZES, vocab_size=vocabulary, head_dim=16, sliding_window=window)).eval()
+
+
+def qwen2(vocabulary: int) -> PreTrainedModel:
+    model = Qwen2ForCausalLM(Qwen2Config(**SIZES, vocab_size=vocabulary)).eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.normal_(parameter)
+    return model
+
+
+def yarn(vocabulary: int) -> PreTrainedModel:
+    return LlamaForCausalLM(LlamaConfig(**SIZES, vocab_size=vocabulary, rope_parameters=YARN)).eval()
+
+
+LEAN: dict[str, Callable[[int], PreTrainedModel]] = {
+    "llama": tiny.llama,
+    "mistral": mistral,
+    "qwen2": qwen2,
+    "yarn": yarn,
+}
+# Unlike in length, so that batches are padded.
+PROMPTS = [tiny.prompt("why", "a"), tiny.prompt("tell me about the old red fox near the river", "b")]
+
+
+def reader(make: Callable[[int], PreTrainedModel]) -> Reader:
+    torch.manual_seed(0)
+    tokenizer = tiny.word_tokenizer()
+    return Reader(make(len(tokenizer)), tokenizer)
+
+
+def written(model: Reader) -> list[Passage]:
+    return sample(model, PROMPTS, n=12, max_new_tokens=40)
+
+
+@pytest.mark.parametrize("name", LEAN)
+def test_lean_steps_draw_the_samples_that_the_models_own_forward_draws(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lean, own = reader(LEAN[name]), reader(LEAN[name])
+    monkeypatch.setattr(own, "_can_be_lean", False)
+    assert lean._can_be_lean
+    found = written(lean)
+    # The probe of the route did not turn it down.
+    assert lean._can_be_lean
+    for one, two in zip(found, written(own), strict=True):
+        assert one.token_ids == two.token_ids
+        np.testing.assert_allclose(np.array(one.logprobs), np.array(two.logprobs), atol=1e-5)
+    assert len({len(p.token_ids or ()) for p in found}) > 5
+
+
+def test_lean_steps_follow_weights_that_changed_between_two_calls() -> None:
+    model = reader(tiny.llama)
+    before = written(model)
+    with torch.no_grad():
+        for parameter in model.model.parameters():
+            parameter.mul_(1.1)
+    again = Reader(model.model, model.tokenizer)
+    after = written(model)
+    assert [p.token_ids for p in after] == [p.token_ids for p in written(again)]
+    assert [p.token_ids for p in after] != [p.token_ids for p in before]
+
+
+def _hook(model: PreTrainedModel) -> PreTrainedModel:
+    model.get_submodule("model.layers.1.mlp").register_forward_hook(lambda *_: None)
+    return model
+
+
+def _adapter(model: PreTrainedModel) -> PreTrainedModel:
+    attention = model.get_submodule("model.layers.0.self_attn")
+    attention.q_proj = type("Adapted", (nn.Linear,), {})(32, 32, bias=False)
+    return model
+
+
+REFUSED: dict[str, Callable[[int], PreTrainedModel]] = {
+    "hook": lambda v: _hook(tiny.llama(v)),
+    "adapter": lambda v: _adapter(tiny.llama(v)),
+    "sliding window": lambda v: mistral(v, window=8),
+    "half precision": lambda v: tiny.llama(v).bfloat16(),
+    "other architecture": tiny.neox,
+    "soft cap and windows": tiny.gemma2,
+}
+
+
+@pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
+def test_what_is_not_plainly_known_runs_its_own_forward(make: Callable[[int], PreTrainedModel]) -> None:
+    assert lean_steps(make(60).base_model) is None
+
+
+def test_a_lean_path_that_the_probe_does_not_confirm_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = reader(tiny.llama)
+    monkeypatch.setattr(own, "_can_be_lean", False)
+    expected = written(own)
+    step = LeanSteps.step
+    monkeypatch.setattr(LeanSteps, "step", lambda *given: step(*given) * 1.01)
+    model = reader(tiny.llama)
+    assert [p.token_ids for p in written(model)] == [p.token_ids for p in expected]
+    assert not model._can_be_lean
+    assert model.route.is_cached
