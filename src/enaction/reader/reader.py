@@ -26,7 +26,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from enaction.errors import FramingError, ModelError
 from enaction.framing import Framed, tokenizer_fingerprint
-from enaction.reader.head import is_causal, is_exact, locate_head, look_ahead
+from enaction.reader.head import Head, is_causal, is_exact, locate_head, look_ahead
 from enaction.reader.lean import LeanSteps, lean_steps
 from enaction.reader.load import load_model
 from enaction.reader.statistics import TokenStats, token_statistics
@@ -96,6 +96,11 @@ class Reader:
                 raise ModelError(
                     f"{self.name} is a {type(model).__name__} and gives no next-token logits: load a causal LM"
                 )
+            if probe.logits.isnan().any():
+                raise ModelError(
+                    f"the logits of {self.name} are NaN in {self.dtype}: its weights are damaged, or too large for this "
+                    "dtype; load them again, or as float32 or bfloat16"
+                )
             self.vocabulary_size: int = probe.logits.shape[-1]
             if not is_causal(look_ahead(model), next(model.parameters()).dtype):
                 raise ModelError(
@@ -162,6 +167,11 @@ class Reader:
     def has_template(self) -> bool:
         """Whether the tokenizer has a chat template."""
         return self.tokenizer.chat_template is not None
+
+    @property
+    def head(self) -> Head | None:
+        """Body, output matrix and transform where they are run apart; None where the model's own logits are used."""
+        return self._head
 
     @property
     def stop_ids(self) -> frozenset[int]:
