@@ -98,8 +98,8 @@ class Reader:
                 )
             if probe.logits.isnan().any():
                 raise ModelError(
-                    f"the logits of {self.name} are NaN in {self.dtype}: its weights are damaged, or too large for this "
-                    "dtype; load them again, or as float32 or bfloat16"
+                    f"the logits of {self.name} are NaN in {self.dtype}: its weights are damaged, or too large for "
+                    "it; load them again, or as float32 or bfloat16"
                 )
             self.vocabulary_size: int = probe.logits.shape[-1]
             if not is_causal(look_ahead(model), next(model.parameters()).dtype):
