@@ -57,12 +57,17 @@ def carry_out(study: Study, out: Path | None, workers: int) -> tuple[Run, list[F
             "sampling": bar.add_task("sampling passages", total=to_sample, visible=to_sample > 0),
             "reading": bar.add_task("reading", total=to_read, visible=to_read > 0),
         }
-        run = run_study(
-            study,
-            folder,
-            workers=min(workers, os.cpu_count() or 1),
-            report=lambda phase, _, n: bar.advance(tasks[phase], n),
-        )
+        began_reading = False
+
+        def report(phase: str, model: str, n: int) -> None:
+            nonlocal began_reading
+            if phase == "reading" and not began_reading:
+                # Only now is it known which models have no template and read in one framing.
+                began_reading = True
+                bar.update(tasks["reading"], total=planned_passages(study, Run(folder))[1])
+            bar.advance(tasks[phase], n)
+
+        run = run_study(study, folder, workers=min(workers, os.cpu_count() or 1), report=report)
         analysing = bar.add_task("analysing", total=len(EXPERIMENTS) + 1)
         findings: list[Finding] = []
         for analyse in EXPERIMENTS.values():
