@@ -13,7 +13,7 @@ import sys
 import typer
 from rich.console import Console
 
-from enaction.cli import demo, report, run, sample, score, zoo
+from enaction.cli import check, demo, report, run, sample, score, zoo
 from enaction.errors import UserError
 
 app = typer.Typer(
@@ -23,7 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for name, module in (("demo", demo), ("run", run), ("sample", sample), ("score", score), ("report", report)):
+COMMANDS = {"demo": demo, "run": run, "sample": sample, "score": score, "check": check, "report": report}
+for name, module in COMMANDS.items():
     app.command(name)(module.command)
 app.add_typer(zoo.app, name="zoo")
 
