@@ -12,6 +12,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
 from transformers.modeling_utils import PreTrainedModel
 
+from enaction.framing import Framed
 from enaction.passages import Passage
 from enaction.reader import Reader
 from enaction.reader.lean import LeanSteps, lean_steps
@@ -131,3 +132,72 @@ def test_a_lean_path_that_the_probe_does_not_confirm_is_not_used(monkeypatch: py
     assert [p.token_ids for p in written(model)] == [p.token_ids for p in expected]
     assert not model._can_be_lean
     assert model.route.is_cached
+
+
+SHARING: dict[str, Callable[[int], PreTrainedModel]] = {
+    "llama": tiny.llama,
+    "windows shorter than the context": tiny.gemma2,
+    "neox": tiny.neox,
+}
+
+
+def several_to_each(lengths: tuple[int, ...] = (40, 3, 25)) -> list[Framed]:
+    """Passages of unlike length, four behind each context, mixed up."""
+    rng = np.random.default_rng(0)
+    contexts = [tuple(int(i) for i in rng.integers(8, 50, length)) for length in lengths]
+    framed = []
+    for k in range(4):
+        for context in contexts:
+            text = tuple(int(i) for i in rng.integers(8, 50, 5 + 4 * k))
+            stop = len(context) + len(text)
+            framed.append(Framed(context + text, len(context), stop, has_end=False, passage_id=f"{len(context)}-{k}"))
+    return framed
+
+
+def fed(model: Reader, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Shapes of the ids that the body will be given."""
+    shapes: list[tuple[int, ...]] = []
+    body = model.model.base_model
+    run = body.forward
+    monkeypatch.setattr(body, "forward", lambda **given: shapes.append(given["input_ids"].shape) or run(**given))
+    return shapes
+
+
+@pytest.mark.parametrize("make", SHARING.values(), ids=SHARING)
+@pytest.mark.parametrize("budget", [20, 10_000])
+def test_a_context_that_is_run_once_leaves_every_score_as_it_is(
+    make: Callable[[int], PreTrainedModel], budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = reader(make)
+    framed = several_to_each()
+    alone = [model.score([f])[0] for f in framed]
+    with model.reading():
+        assert model._can_share
+    shapes = fed(model, monkeypatch)
+    together = model.score(framed, token_budget=budget)
+    for one, two in zip(alone, together, strict=True):
+        for name in ("surprisal", "entropy", "varentropy"):
+            np.testing.assert_allclose(getattr(one, name), getattr(two, name), atol=1e-5, rtol=1e-5)
+        np.testing.assert_array_equal(one.rank, two.rank)
+    # The two long contexts less their last token, each by itself; the short one stays with its passages.
+    assert {shape for shape in shapes if shape[0] == 1 and shape[1] >= 24} == {(1, 39), (1, 24)}
+
+
+def test_short_contexts_are_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = reader(tiny.llama)
+    shapes = fed(model, monkeypatch)
+    model.score(several_to_each((3, 4)), token_budget=10_000)
+    assert shapes == [(8, 4 + 5 + 12 - 1)]
+
+
+def test_a_model_whose_cache_cannot_be_gone_on_from_is_read_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = reader(tiny.llama)
+    expected = model.score(several_to_each())
+    plain = reader(tiny.llama)
+
+    def refuse(*_: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(plain, "_continued", refuse)
+    for one, two in zip(expected, plain.score(several_to_each()), strict=True):
+        np.testing.assert_allclose(one.surprisal, two.surprisal, atol=1e-5, rtol=1e-5)

@@ -26,18 +26,20 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from enaction.errors import FramingError, ModelError
 from enaction.framing import Framed, tokenizer_fingerprint
-from enaction.reader.head import Head, is_causal, is_exact, locate_head, look_ahead
+from enaction.reader.batching import batches, shared_contexts
+from enaction.reader.head import Head, is_causal, is_exact, locate_head, look_ahead, probe_ids
 from enaction.reader.lean import LeanSteps, lean_steps
 from enaction.reader.load import load_model
 from enaction.reader.statistics import TokenStats, token_statistics
-from enaction.reader.stepping import CACHES, ROUTES, Replay, Route, accepted, prove_route
+from enaction.reader.stepping import CACHES, ROUTES, Replay, Route, accepted, deviation, prove_route
 
 # Logits that exist at a time: 16 MiB of float32. With a small vocabulary the tile is also kept near the second-level
 # cache, where its few passes are cheap.
 LOGITS_IN_FLIGHT = 4_194_304
 MOST_ROWS = 512
-# Tokens in a batch: larger ones were no faster on a CPU (0.9M and 135M parameters), and hold more activations.
-TOKEN_BUDGET = 2048
+# Tokens in a batch: a larger one is slower on a CPU (0.9M parameters: 8 % at 2048, half as long again at 4096), because
+# its activations leave the cache.
+TOKEN_BUDGET = 1024
 
 Progress = Callable[[int, int], None]
 
@@ -205,37 +207,57 @@ class Reader:
         measured = [i for i, f in enumerate(framed) if f.stop > f.start]
         done = len(framed) - len(measured)
         with self.reading():
-            for batch in _batches(framed, measured, token_budget):
-                for index, stats in zip(batch, self._score_batch([framed[i] for i in batch]), strict=True):
+            for batch, shared in self._plan(framed, measured, token_budget):
+                for index, stats in zip(batch, self._score_batch([framed[i] for i in batch], shared), strict=True):
                     results[index] = stats
                 done += len(batch)
                 if progress is not None:
                     progress(done, len(framed))
         return results
 
-    def _score_batch(self, batch: list[Framed]) -> list[TokenStats]:
-        lengths = [f.stop - 1 for f in batch]
+    def _plan(
+        self, framed: Sequence[Framed], measured: list[int], token_budget: int
+    ) -> Iterator[tuple[list[int], int]]:
+        """Batches, and how many leading tokens the passages of each share and run once."""
+        groups, alone = shared_contexts(framed, measured) if self._head is not None else ([], measured)
+        if groups and not self._can_share:
+            groups, alone = [], measured
+        for members, shared in groups:
+            for batch in batches(framed, members, token_budget, shared):
+                yield batch, shared
+        for batch in batches(framed, alone, token_budget):
+            yield batch, 0
+
+    def _score_batch(self, batch: list[Framed], shared: int) -> list[TokenStats]:
+        lengths = [f.stop - 1 - shared for f in batch]
         longest = max(lengths)
         ids_BT = np.zeros((len(batch), longest), dtype=np.int64)
         mask_BT = np.zeros((len(batch), longest), dtype=np.int64)
         for row, (f, length) in enumerate(zip(batch, lengths, strict=True)):
-            ids_BT[row, :length] = f.ids[:length]
+            ids_BT[row, :length] = f.ids[shared : f.stop - 1]
             mask_BT[row, :length] = 1
         row_N = np.concatenate([np.full(f.stop - f.start, row) for row, f in enumerate(batch)])
-        position_N = np.concatenate([np.arange(f.start - 1, f.stop - 1) for f in batch])
+        position_N = np.concatenate([np.arange(f.start - 1, f.stop - 1) - shared for f in batch])
         targets = torch.tensor([i for f in batch for i in f.ids[f.start : f.stop]], dtype=torch.long)
         # A mask of ones says nothing, and without one the attention kernels take their plain causal path.
         mask = None if mask_BT.all() else torch.from_numpy(mask_BT).to(self.device)
         index_N = torch.from_numpy(row_N * longest + position_N).to(self.device)
-        stats_4N = self._statistics(torch.from_numpy(ids_BT).to(self.device), mask, index_N, targets.to(self.device))
+        context_1P = torch.tensor([batch[0].ids[:shared]], device=self.device) if shared else None
+        ids = torch.from_numpy(ids_BT).to(self.device)
+        stats_4N = self._statistics(context_1P, ids, mask, index_N, targets.to(self.device))
         surprisal, entropy, varentropy, rank = stats_4N.cpu().numpy()
         bounds = np.cumsum([f.stop - f.start for f in batch])[:-1]
         columns = [np.split(c, bounds) for c in (surprisal, entropy, varentropy, rank.astype(np.int32))]
         return [TokenStats(*(np.ascontiguousarray(part) for part in parts)) for parts in zip(*columns, strict=True)]
 
-    def _statistics(self, ids_BT: Tensor, mask_BT: Tensor | None, index_N: Tensor, targets_N: Tensor) -> Tensor:
-        """Float32 [4, N] of the predictions at flat positions `index_N` of the batch."""
-        output = self._run(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
+    def _statistics(
+        self, context_1P: Tensor | None, ids_BT: Tensor, mask_BT: Tensor | None, index_N: Tensor, targets_N: Tensor
+    ) -> Tensor:
+        """Float32 [4, N] of the predictions at flat positions `index_N`, behind a context that all rows share."""
+        if context_1P is None:
+            output = self._run(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
+        else:
+            output = self._continued(context_1P, ids_BT, mask_BT)
         wide = output.logits if self._head is None else output.last_hidden_state
         flat = wide.flatten(0, 1)
         rows = min(MOST_ROWS, max(1, LOGITS_IN_FLIGHT // self.vocabulary_size))
@@ -245,6 +267,38 @@ class Reader:
             logits_NV = chunk.float() if self._head is None else self._head.logits(chunk)
             parts.append(token_statistics(logits_NV, targets_N[begin : begin + rows]))
         return torch.cat(parts, 1)
+
+    def _continued(self, context_1P: Tensor, ids_BT: Tensor, mask_BT: Tensor | None) -> Any:
+        """What `_run` gives for the ids behind a context that is run once."""
+        rows, length, past = *ids_BT.shape, context_1P.shape[1]
+        cache = self._run(input_ids=context_1P, use_cache=True).past_key_values
+        cache.batch_repeat_interleave(rows)
+        if mask_BT is not None:
+            mask_BT = torch.cat([mask_BT.new_ones(rows, past), mask_BT], 1)
+        positions_BT = torch.arange(past, past + length, device=self.device).expand(rows, length)
+        return self._run(
+            input_ids=ids_BT,
+            attention_mask=mask_BT,
+            position_ids=positions_BT,
+            past_key_values=cache,
+            use_cache=True,
+        )
+
+    @cached_property
+    def _can_share(self) -> bool:
+        """Whether a probe, two texts of unlike length behind one context, says that a context can be shared."""
+        ids_1T = probe_ids(self.model)
+        length, past = ids_1T.shape[1], ids_1T.shape[1] // 2
+        own_TV = self._logits(self._run(input_ids=ids_1T, use_cache=False), slice(None))[0, past:]
+        mask_BT = torch.ones((2, length - past), dtype=torch.long, device=self.device)
+        mask_BT[1, -3:] = 0
+        try:
+            output = self._continued(ids_1T[:, :past], ids_1T[:, past:].repeat(2, 1), mask_BT)
+            full_TV, cut_TV = self._logits(output, slice(None))
+        except Exception:  # whatever a model sets off whose cache cannot be repeated or gone on from in this way
+            return False
+        error = max(deviation(full_TV, own_TV), deviation(cut_TV[:-3], own_TV[:-3]))
+        return is_exact(error, next(self.model.parameters()).dtype)
 
     def next_logits(
         self, ids_BT: Tensor, mask_BT: Tensor | None, positions_BT: Tensor | None, cache: Any
@@ -340,16 +394,3 @@ class Reader:
                 f"passage '{framed.passage_id}' holds token id {max(framed.ids)} and {self.name} has "
                 f"{self.vocabulary_size} tokens: the tokenizer does not belong to the model, or the ids to neither"
             )
-
-
-def _batches(framed: Sequence[Framed], measured: list[int], token_budget: int) -> Iterator[list[int]]:
-    """Indices of passages that share a batch: longest first, so that memory peaks at the start and padding is small."""
-    order = sorted(measured, key=lambda i: -framed[i].stop)
-    batch: list[int] = []
-    for index in order:
-        if batch and (len(batch) + 1) * framed[batch[0]].stop > token_budget:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch

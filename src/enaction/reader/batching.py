@@ -1,0 +1,54 @@
+"""Which passages are read together, and which context they run once instead of each for itself.
+
+Responses to one prompt share its ids. Where the prompt is long, it is run once and its keys and values are shared out.
+The second run costs more for a token than a plain one (it attends through a mask, and a prompt's batch is smaller), so
+that sharing a short prompt loses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from enaction.framing import Framed
+
+# Share of a group's tokens that has to be saved. Measured with 8 responses of 57 tokens and 0.9M parameters: sharing is
+# 0.9 times as fast as not with prompts of 16 tokens (0.19 saved), 1.1 at 32 (0.31), 1.4 at 64 (0.46), 2.5 at 256 (0.72).
+LEAST_SAVED = 0.33
+
+
+def shared_contexts(framed: Sequence[Framed], measured: list[int]) -> tuple[list[tuple[list[int], int]], list[int]]:
+    """Groups of passages with the number of leading tokens they share, and the passages that stand alone.
+
+    The last token of a context is not shared: it predicts the first measured token.
+    """
+    by_context: dict[tuple[int, ...], list[int]] = {}
+    for i in measured:
+        by_context.setdefault(framed[i].ids[: framed[i].start - 1], []).append(i)
+    groups, alone = [], []
+    for context, members in by_context.items():
+        saved = (len(members) - 1) * len(context)
+        if saved > 0 and saved >= LEAST_SAVED * sum(framed[i].stop - 1 for i in members):
+            groups.append((members, len(context)))
+        else:
+            alone += members
+    return groups, alone
+
+
+def batches(framed: Sequence[Framed], members: list[int], token_budget: int, shared: int = 0) -> Iterator[list[int]]:
+    """Indices of passages that share a batch: longest first, so that memory peaks at the start and padding is small.
+
+    Args:
+        framed: all passages.
+        members: those to be put into batches.
+        token_budget: tokens in a batch, padding included and `shared` leading tokens left out.
+        shared: leading tokens that are run once.
+    """
+    order = sorted(members, key=lambda i: -framed[i].stop)
+    batch: list[int] = []
+    for index in order:
+        if batch and (len(batch) + 1) * (framed[batch[0]].stop - shared) > token_budget:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
