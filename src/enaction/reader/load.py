@@ -44,7 +44,7 @@ def load_model(
     except ImportError as err:
         raise ModelError(f"{name_or_path} needs a package that is not installed: {_gist(err)}") from err
     except Exception as err:  # whatever a broken or foreign file sets off in the libraries that read it
-        raise ModelError(f"cannot load {name_or_path}: {_gist(err)} ({_remedy(where)})") from err
+        raise ModelError(f"cannot load {name_or_path}: {_gist(err)} ({_remedy(where, options)})") from err
 
     nn.Module.to(model, torch.device(device))
     return model.eval(), tokenizer
@@ -91,10 +91,12 @@ def _ask_hub(name: str, revision: str | None) -> None:
             return
         HfApi().model_info(name, revision=revision, timeout=HUB_TIMEOUT)
     except Exception as err:  # whatever the connection or the hub's client sets off
-        raise ModelError(f"cannot find {name} on the hub: {_gist(err)} ({_remedy(name)})") from err
+        raise ModelError(f"cannot find {name} on the hub: {_gist(err)} ({_remedy(name, {})})") from err
 
 
-def _remedy(where: str) -> str:
+def _remedy(where: str, options: dict[str, Any]) -> str:
+    if "gguf_file" in options:
+        return "the file is damaged, or of a family that transformers cannot convert: give a folder with safetensors"
     if Path(where).is_dir():
         return "the folder needs config.json, tokenizer files and *.safetensors of a causal LM"
     return "check the name, the connection and, for a gated model, your access; or give a local folder or zoo:NAME"
