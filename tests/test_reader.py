@@ -32,9 +32,9 @@ from transformers import (
 from enaction.errors import FramingError, ModelError
 from enaction.framing import FRAMINGS, Framed, Framing, frame
 from enaction.passages import Passage
-from enaction.reader import Reader, TokenStats, token_statistics
-from enaction.reader import reader as reader_module
-from enaction.reader.head import locate_head
+from enaction.reader import Reader, TokenStats, Wanted, streaming
+from enaction.reader.head import HeadLogits, locate_head
+from enaction.reader.truncated import truncated
 
 MODELS: dict[str, Callable[[int], PreTrainedModel]] = {"llama": tiny.llama, "gemma2": tiny.gemma2, "neox": tiny.neox}
 TOKENIZERS: dict[str, Callable[[], PreTrainedTokenizerBase]] = {
@@ -142,24 +142,67 @@ def test_no_batch_holds_more_tokens_than_its_budget(monkeypatch: pytest.MonkeyPa
     assert len(sizes) < len(framed)
 
 
-def test_only_a_bounded_slice_of_logits_exists_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_tile_of_logits_exists_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = tiny.byte_tokenizer()
     reader = Reader(tiny.llama(len(tokenizer)), tokenizer)
     framed = [frame(tokenizer, passage, "assistant") for passage in texts()]
     whole = reader.score(framed)
     seen: list[int] = []
+    tile = HeadLogits.tile
 
-    def spy(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
+    def spy(logits: HeadLogits, start: int, stop: int, out_NV: Tensor) -> Tensor:
+        logits_NV = tile(logits, start, stop, out_NV)
         seen.append(logits_NV.numel())
-        return token_statistics(logits_NV, targets_N)
+        return logits_NV
 
-    monkeypatch.setattr(reader_module, "token_statistics", spy)
-    monkeypatch.setattr(reader_module, "LOGITS_IN_FLIGHT", 5 * len(tokenizer))
+    monkeypatch.setattr(HeadLogits, "tile", spy)
+    monkeypatch.setattr(streaming, "MOST_ROWS", 16)
+    monkeypatch.setattr(streaming, "WIDEST", 0)
+    monkeypatch.setattr(streaming, "TILE", 16 * 50)
     for one, two in zip(whole, reader.score(framed), strict=True):
         np.testing.assert_allclose(stacked(one), stacked(two), atol=1e-5)
-    assert max(seen) <= 5 * len(tokenizer)
+    assert max(seen) <= 16 * 50
     # Prompts and padding never meet the head.
     assert sum(seen) == sum(f.stop - f.start for f in framed) * len(tokenizer)
+
+
+@pytest.mark.parametrize("path", ["streamed", "whole rows", "own logits"])
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 0.7}, {"temperature": 1.3, "top_k": 30, "top_p": 0.8}])
+def test_more_statistics_come_where_they_are_wanted(path: str, sampling: dict[str, Any]) -> None:
+    tokenizer = tiny.word_tokenizer()
+    model = tiny.gemma2(len(tokenizer))
+    if path == "whole rows":
+        model.lm_head.register_forward_hook(lambda module, given, output: output.clone())
+    reader = Reader(Wrapped(model) if path == "own logits" else model, tokenizer)  # pyright: ignore[reportArgumentType]
+    assert reader.head_path == ("own logits" if path == "own logits" else "streamed")
+    wanted = Wanted(betas=(0.5, 1.25, 3.1), likeliest=4, **sampling)
+    framed = [Framed((), 0, 0, has_end=False), *(frame(tokenizer, passage, "assistant") for passage in texts())]
+    plain = reader.score(framed)
+    for f, stats, four in zip(framed, reader.score(framed, wanted=wanted), plain, strict=True):
+        np.testing.assert_allclose(stacked(stats), stacked(four), atol=1e-5)
+        assert four.top_probability is four.power_sums is four.likeliest_ids is four.kept_mass is None
+        shapes = {name: value.shape for name, value in vars(stats).items() if value is not None}
+        for name, shape in shapes.items():
+            last = {"power_sums": (3,), "likeliest_ids": (4,), "likeliest_logprobs": (4,)}.get(name, ())
+            assert shape == (f.stop - f.start, *last)
+        assert len(shapes) == (13 if sampling else 9)
+        if len(stats) == 0:
+            continue
+        with torch.inference_mode():
+            own_TV = model(input_ids=torch.tensor([f.ids])).logits[0]
+        logits_NV, targets_N = own_TV[f.start - 1 : f.stop - 1], torch.tensor(f.ids[f.start : f.stop])
+        logprob_NV = torch.log_softmax(logits_NV.double(), 1)
+        expected = {
+            "top_probability": logprob_NV.amax(1).exp(),
+            "power_sums": torch.stack([torch.logsumexp(b * logprob_NV, 1) for b in wanted.betas], 1),
+            "likeliest_ids": logprob_NV.topk(4).indices,
+            "likeliest_logprobs": logprob_NV.topk(4).values,
+            "tail_mass": 1 - logprob_NV.topk(4).values.exp().sum(1),
+        }
+        if sampling:
+            expected |= truncated(logits_NV.clone(), targets_N, wanted)
+        for name, value in expected.items():
+            np.testing.assert_allclose(getattr(stats, name), value.numpy(), atol=2e-5, rtol=1e-5, err_msg=name)
 
 
 class Wrapped(nn.Module):
@@ -448,53 +491,6 @@ def _write_gguf(gguf, path: Path, model: PreTrainedModel, tokenizer: PreTrainedT
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-
-
-@pytest.mark.parametrize("vocabulary", [7, 458, 5000])
-@pytest.mark.parametrize("spread", [0.0, 0.5, 6.0, 40.0])
-def test_statistics_equal_their_definitions_in_float64(vocabulary: int, spread: float) -> None:
-    generator = torch.Generator().manual_seed(vocabulary)
-    logits_NV = 20 + spread * torch.randn(64, vocabulary, generator=generator)
-    targets_N = torch.randint(vocabulary, (64,), generator=generator)
-    logprob_NV = torch.log_softmax(logits_NV.double(), 1)
-    p_NV = logprob_NV.exp()
-    entropy_N = -(p_NV * logprob_NV).sum(1)
-    expected = torch.stack(
-        [
-            -logprob_NV.gather(1, targets_N[:, None])[:, 0],
-            entropy_N,
-            (p_NV * (logprob_NV + entropy_N[:, None]) ** 2).sum(1),
-            (logits_NV > logits_NV.gather(1, targets_N[:, None])).sum(1).double(),
-        ]
-    )
-    got = token_statistics(logits_NV.clone(), targets_N)
-    assert got.dtype == torch.float32
-    torch.testing.assert_close(got[:3].double(), expected[:3], atol=1e-5, rtol=1e-5)
-    assert torch.equal(got[3].double(), expected[3])
-
-
-def test_a_tiny_varentropy_is_not_lost_to_cancellation() -> None:
-    """A confident row far from zero: the mean of squares less the square of the mean would be noise, or negative."""
-    logits_NV = torch.full((1, 1000), 500.0)
-    logits_NV[0, 3] = 530.0
-    expected = torch.log_softmax(logits_NV.double(), 1)
-    entropy = -(expected.exp() * expected).sum()
-    varentropy = (expected.exp() * (expected + entropy) ** 2).sum()
-    stats = token_statistics(logits_NV, torch.tensor([3])).double()
-    torch.testing.assert_close(stats[1, 0], entropy, rtol=0.05, atol=0.0)
-    torch.testing.assert_close(stats[2, 0], varentropy, rtol=1e-3, atol=0.0)
-
-
-def test_tokens_that_a_model_rules_out_leave_the_statistics_finite() -> None:
-    for low in (float("-inf"), torch.finfo(torch.float32).min):
-        logits_NV = torch.tensor([[1.0, 1.0, low, low]])
-        surprisal, entropy, varentropy, rank = token_statistics(logits_NV, torch.tensor([1]))[:, 0].tolist()
-        assert surprisal == pytest.approx(np.log(2), abs=1e-6)
-        assert entropy == pytest.approx(np.log(2), abs=1e-6)
-        assert varentropy == pytest.approx(0, abs=1e-6)
-        assert rank == 0
-    with pytest.raises(ValueError, match="float32"):
-        token_statistics(torch.zeros(1, 4, dtype=torch.bfloat16), torch.tensor([0]))
 
 
 def test_locate_head_finds_nothing_where_there_is_nothing() -> None:

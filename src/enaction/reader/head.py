@@ -8,6 +8,7 @@ a probe compares the result with the model's own logits. A model that fails the 
 Axes: `B` batch, `T` time, `N` measured positions, `D` hidden, `V` vocabulary.
 """
 
+# ruff: noqa: N815  # fields carry their axes, by the house convention
 from __future__ import annotations
 
 import math
@@ -21,6 +22,7 @@ from transformers import PreTrainedModel
 from enaction.reader.stepping import accepted, deviation
 
 PROBE_TOKENS = 24
+DIAGONAL_ROWS = 64
 # Largest deviation from the model's own logits, relative to their largest magnitude. Half precision rounds the logits
 # of the two paths at different places.
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}
@@ -46,17 +48,66 @@ class Head:
     scale: float
     softcap: float | None
 
+    @property
+    def is_tiled(self) -> bool:
+        """Whether logits of a part of the vocabulary can be had by themselves: the matrix is a plain linear layer."""
+        matrix = self.matrix
+        return (
+            isinstance(matrix, nn.Linear)
+            and type(matrix).forward is nn.Linear.forward
+            and type(matrix.weight) is nn.Parameter  # and not a quantised or sharded one
+            and not (matrix._forward_hooks or matrix._forward_pre_hooks or "forward" in vars(matrix))
+        )
+
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Float32 logits [N, V], a tensor of the caller's own.
 
         The matrix product runs in the model's dtype, as the model's own forward does, and is converted behind it.
         """
-        logits_NV = self.matrix(hidden_ND).float()
+        return self._transformed(self.matrix(hidden_ND).float())
+
+    def logits_of(self, hidden_ND: Tensor, tokens: slice | Tensor, out_NV: Tensor | None = None) -> Tensor:
+        """Float32 logits [N, tokens] of a part of the vocabulary, where `is_tiled`; `out_NV` may come to hold them."""
+        assert isinstance(self.matrix, nn.Linear)
+        weight_VD, bias = self.matrix.weight[tokens], self.matrix.bias
+        bias_V = None if bias is None else bias[tokens]
+        if out_NV is None or out_NV.dtype != weight_VD.dtype:
+            return self._transformed(nn.functional.linear(hidden_ND, weight_VD, bias_V).float())
+        if bias_V is None:
+            return self._transformed(torch.mm(hidden_ND, weight_VD.T, out=out_NV))
+        return self._transformed(torch.addmm(bias_V, hidden_ND, weight_VD.T, out=out_NV))
+
+    def _transformed(self, logits_NV: Tensor) -> Tensor:
         if self.scale != 1.0:
             logits_NV = logits_NV.mul_(self.scale)
         if self.softcap is not None:
             logits_NV = logits_NV.div_(self.softcap).tanh_().mul_(self.softcap)
         return logits_NV
+
+
+@dataclass(frozen=True)
+class HeadLogits:
+    """Logits of some hidden states, computed a tile of the vocabulary at a time; the head `is_tiled`."""
+
+    head: Head
+    hidden_ND: Tensor
+
+    def tile(self, start: int, stop: int, out_NV: Tensor) -> Tensor:
+        """Float32 logits [N, stop - start] of tokens `start` to `stop`, in `out_NV` where the weights are float32."""
+        return self.head.logits_of(self.hidden_ND, slice(start, stop), out_NV)
+
+    def of(self, tokens_N: Tensor) -> Tensor:
+        """Float32 logit of one token in each row, [N].
+
+        The diagonal of a small matrix product and not a sum of products: it goes through the same kernel as a tile, so
+        that a token whose row of the matrix equals this one's gets the same logit to the last bit, and ties are ties.
+        """
+        logits_N = self.hidden_ND.new_empty(len(tokens_N), dtype=torch.float32)
+        for begin in range(0, len(tokens_N), DIAGONAL_ROWS):
+            # The last block reaches back, because kernels for a few rows add in another order.
+            block = slice(max(0, min(begin, len(tokens_N) - DIAGONAL_ROWS)), begin + DIAGONAL_ROWS)
+            logits_N[block] = self.head.logits_of(self.hidden_ND[block], tokens_N[block]).diagonal()
+        return logits_N
 
 
 def candidate_heads(model: PreTrainedModel) -> list[Head]:

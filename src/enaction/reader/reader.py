@@ -30,13 +30,10 @@ from enaction.reader.batching import batches, shared_contexts
 from enaction.reader.head import Head, is_causal, is_exact, locate_head, look_ahead, probe_ids
 from enaction.reader.lean import LeanSteps, lean_steps
 from enaction.reader.load import load_model
-from enaction.reader.statistics import TokenStats, token_statistics
+from enaction.reader.measuring import LOGITS_IN_FLIGHT, cut, measure, nothing_measured
+from enaction.reader.statistics import TokenStats, Wanted
 from enaction.reader.stepping import CACHES, ROUTES, Replay, Route, accepted, deviation, prove_route
 
-# Logits that exist at a time: 16 MiB of float32. With a small vocabulary the tile is also kept near the second-level
-# cache, where its few passes are cheap.
-LOGITS_IN_FLIGHT = 4_194_304
-MOST_ROWS = 512
 # Tokens in a batch: a larger one is slower on a CPU (0.9M parameters: 8 % at 2048, half as long again at 4096), because
 # its activations leave the cache.
 TOKEN_BUDGET = 1024
@@ -185,12 +182,18 @@ class Reader:
         return frozenset(stops)
 
     def score(
-        self, framed: Sequence[Framed], *, token_budget: int = TOKEN_BUDGET, progress: Progress | None = None
+        self,
+        framed: Sequence[Framed],
+        *,
+        wanted: Wanted | None = None,
+        token_budget: int = TOKEN_BUDGET,
+        progress: Progress | None = None,
     ) -> list[TokenStats]:
-        """Statistics of the measured tokens of each passage, in the order given.
+        """Statistics of the measured tokens of each passage, in the order given; NaN where logits are NaN or +inf.
 
         Args:
             framed: passages as `enaction.framing.frame` puts them.
+            wanted: statistics beyond surprisal, entropy, varentropy and rank.
             token_budget: tokens in a batch, padding included; a longer passage has a batch of its own.
             progress: called after each batch with the number of passages done and their total.
 
@@ -201,14 +204,14 @@ class Reader:
             self._check(passage)
         if self._head is None:
             # The model's own forward holds logits of every position; keep them near the same bound.
-            token_budget = min(token_budget, max(1, LOGITS_IN_FLIGHT // self.vocabulary_size))
-        nothing = np.empty(0, np.float32)
-        results = [TokenStats(nothing, nothing, nothing, np.empty(0, np.int32))] * len(framed)
+            token_budget = min(token_budget, max(1, 2 * LOGITS_IN_FLIGHT // self.vocabulary_size))
+        results = [nothing_measured(self.vocabulary_size, wanted)] * len(framed)
         measured = [i for i, f in enumerate(framed) if f.stop > f.start]
         done = len(framed) - len(measured)
         with self.reading():
             for batch, shared in self._plan(framed, measured, token_budget):
-                for index, stats in zip(batch, self._score_batch([framed[i] for i in batch], shared), strict=True):
+                scores = self._score_batch([framed[i] for i in batch], shared, wanted)
+                for index, stats in zip(batch, scores, strict=True):
                     results[index] = stats
                 done += len(batch)
                 if progress is not None:
@@ -228,7 +231,7 @@ class Reader:
         for batch in batches(framed, alone, token_budget):
             yield batch, 0
 
-    def _score_batch(self, batch: list[Framed], shared: int) -> list[TokenStats]:
+    def _score_batch(self, batch: list[Framed], shared: int, wanted: Wanted | None) -> list[TokenStats]:
         lengths = [f.stop - 1 - shared for f in batch]
         longest = max(lengths)
         ids_BT = np.zeros((len(batch), longest), dtype=np.int64)
@@ -244,29 +247,13 @@ class Reader:
         index_N = torch.from_numpy(row_N * longest + position_N).to(self.device)
         context_1P = torch.tensor([batch[0].ids[:shared]], device=self.device) if shared else None
         ids = torch.from_numpy(ids_BT).to(self.device)
-        stats_4N = self._statistics(context_1P, ids, mask, index_N, targets.to(self.device))
-        surprisal, entropy, varentropy, rank = stats_4N.cpu().numpy()
-        bounds = np.cumsum([f.stop - f.start for f in batch])[:-1]
-        columns = [np.split(c, bounds) for c in (surprisal, entropy, varentropy, rank.astype(np.int32))]
-        return [TokenStats(*(np.ascontiguousarray(part) for part in parts)) for parts in zip(*columns, strict=True)]
-
-    def _statistics(
-        self, context_1P: Tensor | None, ids_BT: Tensor, mask_BT: Tensor | None, index_N: Tensor, targets_N: Tensor
-    ) -> Tensor:
-        """Float32 [4, N] of the predictions at flat positions `index_N`, behind a context that all rows share."""
         if context_1P is None:
-            output = self._run(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
+            output = self._run(input_ids=ids, attention_mask=mask, use_cache=False)
         else:
-            output = self._continued(context_1P, ids_BT, mask_BT)
-        wide = output.logits if self._head is None else output.last_hidden_state
-        flat = wide.flatten(0, 1)
-        rows = min(MOST_ROWS, max(1, LOGITS_IN_FLIGHT // self.vocabulary_size))
-        parts = []
-        for begin in range(0, len(index_N), rows):
-            chunk = flat[index_N[begin : begin + rows]]
-            logits_NV = chunk.float() if self._head is None else self._head.logits(chunk)
-            parts.append(token_statistics(logits_NV, targets_N[begin : begin + rows]))
-        return torch.cat(parts, 1)
+            output = self._continued(context_1P, ids, mask)
+        given = (output.logits if self._head is None else output.last_hidden_state).flatten(0, 1)
+        columns = measure(self._head, given, index_N, targets.to(self.device), self.vocabulary_size, wanted)
+        return cut(columns, [f.stop - f.start for f in batch])
 
     def _continued(self, context_1P: Tensor, ids_BT: Tensor, mask_BT: Tensor | None) -> Any:
         """What `_run` gives for the ids behind a context that is run once."""

@@ -1,69 +1,94 @@
-"""What one row of logits says about the token that came: surprisal, entropy, varentropy, rank.
+"""What is asked of a reader, and what it answers: statistics of the token that came, under the distribution before it.
 
-Pure functions of arrays, float32 throughout. Axes: `N` predictions, `V` vocabulary. Everything in nats.
+The four of every token table are always there: surprisal, entropy, varentropy, rank. A `Wanted` asks for more. How
+they are computed is in `streaming` and `truncated`.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
+
+from enaction.errors import UserError
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Statistics beyond the four that are always there. What is not asked for costs nothing.
+
+    Attributes:
+        betas: exponents of `power_sums`, above 0. Multiples of 1/4 from 1/2 up share one exponential and are cheap.
+        likeliest: how many most probable tokens are listed.
+        temperature, top_k, top_p: how the author sampled; any but the defaults asks for the `sampled_` statistics.
+            top_p goes by the tempered distribution that top_k left, as in transformers and vLLM.
+
+    Raises:
+        UserError: a value out of range.
+    """
+
+    betas: tuple[float, ...] = ()
+    likeliest: int = 0
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not all(0 < beta < math.inf for beta in self.betas):
+            raise UserError(f"betas {self.betas} are not possible: each is an exponent above 0")
+        if self.likeliest < 0:
+            raise UserError(f"likeliest {self.likeliest} is not possible: it is a number of tokens, 0 for none")
+        if not 0 < self.temperature < math.inf:
+            raise UserError(f"temperature {self.temperature} is not possible: it has to be above 0")
+        if self.top_k is not None and self.top_k < 1:
+            raise UserError(f"top_k {self.top_k} is not possible: it is a number of tokens, None to keep all")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"top_p {self.top_p} is not possible: it is a probability above 0 and at most 1")
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether the author's sampling left tokens out, so that the statistics need the order of whole rows."""
+        return self.top_k is not None or self.top_p < 1
 
 
 @dataclass(frozen=True)
 class TokenStats:
     """Statistics of the measured tokens of one passage, in their order; element i describes ONE prediction.
 
+    The first four are always there, `top_probability` with any `Wanted`, and the rest where it asks for them.
+
     Attributes:
         surprisal: float32 [N], -log p of the token that came, nats.
         entropy: float32 [N], entropy of the distribution that predicted it, full vocabulary, nats.
         varentropy: float32 [N], variance of -log p under that distribution, nats^2.
         rank: int32 [N], number of vocabulary entries with a strictly larger logit; 0 is the most probable token.
+        top_probability: float32 [N], of the most probable token.
+        power_sums: float32 [N, betas], log of the sum of p^beta over the vocabulary; p^beta divided by that sum is the
+            distribution at temperature 1/beta.
+        likeliest_ids: int32 [N, likeliest], the most probable tokens, most probable first, ties in no order; fewer
+            where the vocabulary is smaller.
+        likeliest_logprobs: float32 [N, likeliest], their log p.
+        tail_mass: float32 [N], probability of all other tokens, to about 1e-7.
+        sampled_surprisal: float32 [N], surprisal of the token under the tempered, truncated and renormalised
+            distribution that was drawn from; inf where truncation leaves the token out.
+        sampled_entropy, sampled_varentropy: float32 [N], of that distribution.
+        kept_mass: float32 [N], probability that truncation keeps of the tempered distribution; 1 without truncation.
     """
 
     surprisal: np.ndarray
     entropy: np.ndarray
     varentropy: np.ndarray
     rank: np.ndarray
+    top_probability: np.ndarray | None = None
+    power_sums: np.ndarray | None = None
+    likeliest_ids: np.ndarray | None = None
+    likeliest_logprobs: np.ndarray | None = None
+    tail_mass: np.ndarray | None = None
+    sampled_surprisal: np.ndarray | None = None
+    sampled_entropy: np.ndarray | None = None
+    sampled_varentropy: np.ndarray | None = None
+    kept_mass: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.surprisal)
-
-
-def token_statistics(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
-    """Surprisal, entropy, varentropy and rank of each row, float32 [4, N].
-
-    `logits_NV` is used as scratch space and holds nothing of use afterwards: hand over a tensor of your own. A second
-    one of its size is allocated, no more.
-
-    With z the logits less their row maximum and p their softmax: entropy = log Z - sum p z, varentropy =
-    sum p (z - sum p z)^2. The mean is taken out before squaring, so that a confident row, whose varentropy is tiny,
-    does not lose it to cancellation. Ranks compare the tile with the value read from the same tile: a target logit that
-    is computed apart outranks itself by rounding.
-
-    Args:
-        logits_NV: float32 [N, V]. Entries may be -inf (a token that the model rules out).
-        targets_N: int64 [N], the tokens that came.
-
-    Raises:
-        ValueError: not float32.
-    """
-    if logits_NV.dtype != torch.float32:
-        raise ValueError(f"statistics are computed in float32, and the logits are {logits_NV.dtype}: convert them")
-    target_N1 = logits_NV.gather(1, targets_N[:, None])
-    scratch_NV = torch.empty_like(logits_NV)
-    # A float mask and its sum cost a third of a bool mask and its count (torch 2.13, CPU).
-    rank_N = torch.gt(logits_NV, target_N1, out=scratch_NV).sum(1)
-    maximum_N1 = logits_NV.amax(1, keepdim=True)
-    p_NV = torch.softmax(logits_NV, 1, out=scratch_NV)
-    log_z_N = -p_NV.amax(1).log()
-    surprisal_N = log_z_N - (target_N1 - maximum_N1).squeeze(1)
-    # Where p is 0 the term is 0, and not 0 * inf. exp(-1e4) is 0 in float32, so no other term changes.
-    z_NV = logits_NV.sub_(maximum_N1).clamp_(min=-1e4)
-    mean_N = torch.linalg.vecdot(p_NV, z_NV)
-    entropy_N = (log_z_N - mean_N).clamp_(min=0)
-    z_NV.sub_(mean_N[:, None]).square_()
-    varentropy_N = torch.linalg.vecdot(p_NV, z_NV)
-    return torch.stack([surprisal_N, entropy_N, varentropy_N, rank_N])

@@ -1,0 +1,64 @@
+"""The distribution that a truncated sampler draws from: tempered, cut to `top_k`, cut to `top_p`, renormalised.
+
+Which tokens are kept depends on the order of a whole row, so rows are taken whole here, a few at a time. The order of
+the steps is that of transformers and vLLM: temperature, then top_k, then top_p of what top_k left.
+
+Tokens whose logit equals that of the last one kept are kept too. A sampler may break such ties either way, and a token
+that it may have drawn must not be called impossible.
+
+Axes: `N` predictions, `V` vocabulary, `K` the most probable tokens. In nats.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from enaction.reader.statistics import Wanted
+from enaction.reader.streaming import token_statistics
+
+# A nucleus is seldom larger; where it is, the search goes on with eight times as many.
+FIRST_GUESS = 1024
+# Samplers sum probabilities in float32 and may keep a token that exact arithmetic just leaves out.
+SLACK = 1e-6
+
+
+def truncated(logits_NV: Tensor, targets_N: Tensor, wanted: Wanted) -> dict[str, Tensor]:
+    """The `sampled_` statistics and `kept_mass` of `TokenStats`, float32 [N].
+
+    Args:
+        logits_NV: float32 [N, V]; used as scratch space.
+        targets_N: int64 [N], the tokens that came.
+        wanted: temperature, top_k and top_p.
+    """
+    scaled_NV = logits_NV.sub_(logits_NV.amax(1, keepdim=True)).div_(wanted.temperature)
+    log_all_N = torch.logsumexp(scaled_NV, 1)
+    if wanted.top_k is not None:
+        least_NK = scaled_NV.topk(min(wanted.top_k, scaled_NV.shape[1]), 1).values
+        scaled_NV.masked_fill_(scaled_NV < least_NK[:, -1:], float("-inf"))
+    if wanted.top_p < 1:
+        scaled_NV.masked_fill_(scaled_NV < _nucleus_edge(scaled_NV, wanted.top_p), float("-inf"))
+    kept_mass_N = (torch.logsumexp(scaled_NV, 1) - log_all_N).exp().clamp_(max=1)
+    surprisal_N, entropy_N, varentropy_N, _ = token_statistics(scaled_NV, targets_N)
+    return {
+        "sampled_surprisal": surprisal_N,
+        "sampled_entropy": entropy_N,
+        "sampled_varentropy": varentropy_N,
+        "kept_mass": kept_mass_N,
+    }
+
+
+def _nucleus_edge(logits_NV: Tensor, top_p: float) -> Tensor:
+    """Smallest logit [N, 1] of each row's nucleus: a token is in while those before it hold less than `top_p`."""
+    log_z_N1 = torch.logsumexp(logits_NV, 1, keepdim=True)
+    vocabulary = logits_NV.shape[1]
+    count = min(FIRST_GUESS, vocabulary)
+    while True:
+        ordered_NK = logits_NV.topk(count, 1).values
+        p_NK = (ordered_NK - log_z_N1).double().exp_()
+        through_NK = p_NK.cumsum(1)
+        if count == vocabulary or bool((through_NK[:, -1] >= top_p + SLACK).all()):
+            break
+        count = min(8 * count, vocabulary)
+    inside_N1 = ((through_NK - p_NK) < top_p + SLACK).sum(1, keepdim=True)
+    return ordered_NK.gather(1, (inside_N1 - 1).clamp_(min=0))  # none is inside where logits are NaN
