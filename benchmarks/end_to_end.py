@@ -59,7 +59,7 @@ def plain(model: PreTrainedModel, pairs: list[Pair], *, is_sorted: bool, has_all
 
 def harness(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Callable[[list[Pair]], list[float]]:
     """lm-evaluation-harness: sums of log-probabilities; it sorts by length by itself."""
-    from lm_eval.models.huggingface import HFLM
+    from lm_eval.models.huggingface import HFLM  # pyright: ignore[reportMissingImports]  (a peer, optional)
 
     scorer = HFLM(
         pretrained=model, tokenizer=tokenizer, device="cpu", batch_size=BATCH, softmax_dtype="float32", max_length=512
@@ -69,7 +69,7 @@ def harness(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Calla
 
 def cons(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
     """minicons' scorer."""
-    from minicons.scorer import IncrementalLMScorer
+    from minicons.scorer import IncrementalLMScorer  # pyright: ignore[reportMissingImports]  (a peer, optional)
 
     return IncrementalLMScorer(model, "cpu", tokenizer=tokenizer)
 
@@ -134,7 +134,10 @@ def responses(reader: Reader, passages: list[Passage], rounds: int, title: str) 
         scorer = cons(model, tokenizer)
 
         def minicons(*, rank: bool) -> None:
-            texts = [(tokenizer.decode(frame_prompt(tokenizer, _prompt(p), framing).ids), p.response) for p in passages]
+            texts = [
+                (str(tokenizer.decode(list(frame_prompt(tokenizer, _prompt(p), framing).ids))), p.response)
+                for p in passages
+            ]
             for begin in range(0, len(texts), BATCH):
                 contexts, scored = zip(*texts[begin : begin + BATCH], strict=True)
                 scorer.compute_stats(scorer.prime_text(list(contexts), list(scored), separator=""), rank=rank)
@@ -176,7 +179,7 @@ def main() -> None:
     torch.set_num_threads(1)
     reader = Reader.load("zoo:ash-rl")
     rng = np.random.default_rng(0)
-    words = reader.tokenizer.decode(range(20, 590)).split()
+    words = str(reader.tokenizer.decode(list(range(20, 590)))).split()
     texts = [" ".join(rng.choice(words, rng.integers(90, 151))) for _ in range(200)]
     prompts = zoo.prompts()[:25]
     own = sample(reader, prompts, n=8, max_new_tokens=110)

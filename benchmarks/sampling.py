@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+from typing import Any
 
 import torch
 
@@ -28,7 +29,8 @@ ABOUT = (
 
 def compare(reader: Reader, prompts: list[Prompt], per_prompt: int, batch_size: int, rounds: int, title: str) -> Table:
     """One batch size: generate, ours, and ours with the model's own forward in place of `enaction.reader.lean`."""
-    model, tokenizer = reader.model, copy.deepcopy(reader.tokenizer)
+    model: Any = reader.model
+    tokenizer: Any = copy.deepcopy(reader.tokenizer)
     tokenizer.padding_side = "left"
     template = reader.tokenizer.chat_template
     texts = [
