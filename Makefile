@@ -1,10 +1,10 @@
-# make demo | test | test-slow | lint | real | clean: each makes .venv if there is none and installs pinned versions.
+# make demo | test | test-slow | test-real | lint | real | bench | clean: each makes .venv if there is none and installs pinned versions.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow test-real lint real clean
+.PHONY: demo test test-slow test-real lint real bench clean
 
 demo: $(VENV)/.core
 	$(BIN)/enaction demo
@@ -16,16 +16,22 @@ test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
 
 test-real: $(VENV)/.dev $(VENV)/.real
+	$(BIN)/python studies/real_models.py
 	$(BIN)/python -m pytest -m real
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests benchmarks studies
+	$(BIN)/ruff format --check src tests benchmarks studies
 	$(BIN)/pyright
 
 real: $(VENV)/.real
 	$(BIN)/python studies/real_models.py
 	$(BIN)/enaction run studies/real.yaml
+
+# Side by side with the peers, which bring packages that constraints.txt does not pin; minutes, on a quiet machine.
+bench: $(VENV)/.dev
+	$(INSTALL) -e '.[bench]'
+	$(BIN)/python -m benchmarks
 
 $(VENV)/.venv:
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "enaction needs Python 3.11 to 3.13, this is %d.%d: run make with PYTHON=python3.12, say" % v)'

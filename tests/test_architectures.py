@@ -77,7 +77,9 @@ def test_every_class_is_read_exactly_or_says_why_not(model_type: str) -> None:
 
 
 def test_the_page_names_each_class_with_its_path_or_its_reason() -> None:
-    read_ = Outcome("llama", "LlamaForCausalLM", "streamed", "", 0.0, 1e-6, 2e-6, 3e-5, 3e-5, 0.0, "cache, padded", 1e-6)
+    read_ = Outcome(
+        "llama", "LlamaForCausalLM", "streamed", "", 0.0, 1e-6, 2e-6, 3e-5, 3e-5, 0.0, "cache, padded", 1e-6
+    )
     page = document([read_, Outcome("xlnet", "XLNetLMHeadModel", reason="a | b")])
     assert "| `llama` | LlamaForCausalLM | streamed | 2e-06 | 3e-05 (3e-05) | cache, padded, 1e-06 |  |" in page
     assert "| `xlnet` | XLNetLMHeadModel | not read | | | | a \\| b |" in page

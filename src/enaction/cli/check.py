@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -52,7 +53,7 @@ def command(
             progress=lambda done, total: bar.update(bar.task_ids[0], completed=done, total=total),
         )
     if as_json:
-        typer.echo(json.dumps(_as_json(report), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(_as_json(report), ensure_ascii=False, indent=2, allow_nan=False))
     else:
         _show(report)
     if not report.is_right:
@@ -92,7 +93,12 @@ def _as_json(report: CheckReport) -> dict[str, object]:
         "is_right": report.is_right,
         "facts": report.facts,
         "tests": [
-            {"name": t.name, "passed": t.passed, "shown": t.shown, "value": t.value, "limit": t.limit}
+            {"name": t.name, "passed": t.passed, "shown": t.shown, "value": _number(t.value), "limit": t.limit}
             for t in report.tests
         ],
     }
+
+
+def _number(value: float | None) -> float | None:
+    """JSON has no infinity and no NaN; `shown` says what was found."""
+    return value if value is not None and math.isfinite(value) else None
