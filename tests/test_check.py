@@ -20,7 +20,7 @@ from enaction.cli.check import _as_json
 from enaction.errors import FramingError, ModelError
 from enaction.reader import Reader
 from enaction.reader import check as check_module
-from enaction.reader.check import CheckReport, Test, check, everyday_prompts
+from enaction.reader.check import CheckReport, Verdict, check, everyday_prompts
 
 PARITY = "head against the model's own logits"
 FLOAT64 = "statistics against float64"
@@ -102,7 +102,7 @@ def test_a_transform_that_nobody_knows_is_a_note_and_no_failure() -> None:
     assert {t.name: t.passed for t in report.tests}[PARITY] is None
     assert report.facts["path"] == "own logits"
     assert report.is_right
-    infinite = replace(report, tests=(Test(PARITY, None, "", float("inf")),))
+    infinite = replace(report, tests=(Verdict(PARITY, None, "", float("inf")),))
     assert json.loads(json.dumps(_as_json(infinite), allow_nan=False))["tests"][0]["value"] is None
 
 

@@ -64,7 +64,7 @@ EVERYDAY = (
 
 
 @dataclass(frozen=True)
-class Test:
+class Verdict:
     """One thing that has to be right.
 
     Attributes:
@@ -97,7 +97,7 @@ class CheckReport:
     model: str
     framing: Framing
     facts: dict[str, str]
-    tests: tuple[Test, ...]
+    tests: tuple[Verdict, ...]
     samples: tuple[Passage, ...]
 
     @property
@@ -166,7 +166,7 @@ def check(
         lambda: [vocabulary, _bos(reader, prompts, framing)],
         lambda: [_round_trip(reader, samples, framing), _drift(reader, samples, framing)],
     ]
-    outcomes: list[Test] = []
+    outcomes: list[Verdict] = []
     for step in tests:
         outcomes += step()
         advance(done + 1)
@@ -241,12 +241,12 @@ def _opening(reader: Reader) -> str:
     return repr(str(text).partition(user)[0])
 
 
-def _parity(reader: Reader) -> Test:
+def _parity(reader: Reader) -> Verdict:
     name = "head against the model's own logits"
     if reader.head_path == "own logits":
         shown = "body and head do not reproduce them, or cannot be run apart: the model's own logits are used instead"
-        return Test(name, None, shown, reader.parity_error)
-    return Test(
+        return Verdict(name, None, shown, reader.parity_error)
+    return Verdict(
         name,
         is_exact(reader.parity_error, _dtype(reader)),
         f"largest difference {reader.parity_error:.1e} of the largest logit",
@@ -254,7 +254,7 @@ def _parity(reader: Reader) -> Test:
     )
 
 
-def _agreement(reader: Reader, framed: list[Framed], together: list[TokenStats]) -> Test:
+def _agreement(reader: Reader, framed: list[Framed], together: list[TokenStats]) -> Verdict:
     """The longest sample, alone, against float64 statistics of the model's own forward on the whole of it."""
     longest = max(framed, key=lambda f: f.stop)
     (alone,) = reader.score([longest])
@@ -266,17 +266,17 @@ def _agreement(reader: Reader, framed: list[Framed], together: list[TokenStats])
     shown = f"entropy and surprisal off by {error:.1e} nats at most"
     if not finite:
         shown = "NaN or infinite statistics on the model's own text"
-    return Test("statistics against float64", finite and error <= limit, shown, error, limit)
+    return Verdict("statistics against float64", finite and error <= limit, shown, error, limit)
 
 
-def _causality(reader: Reader, framed: list[Framed]) -> Test:
+def _causality(reader: Reader, framed: list[Framed]) -> Verdict:
     """The longest sample with and without its last third."""
     longest = max(framed, key=lambda f: f.stop)
     kept = max(1, 2 * len(longest.ids) // 3)
     whole_TV, part_TV = (_own_logits(reader, ids) for ids in (longest.ids, longest.ids[:kept]))
     errors = sorted(deviation(p, w) for p, w in zip(part_TV, whole_TV[:kept], strict=True))
     worst = errors[-1 - int(HALF_SHARE * len(errors))] if _is_half(reader) else errors[-1]
-    return Test(
+    return Verdict(
         "no look ahead",
         is_causal(worst, _dtype(reader)),
         f"taking later tokens away moves earlier logits by {worst:.1e} of the largest",
@@ -284,7 +284,7 @@ def _causality(reader: Reader, framed: list[Framed]) -> Test:
     )
 
 
-def _company(reader: Reader, framed: list[Framed]) -> Test:
+def _company(reader: Reader, framed: list[Framed]) -> Verdict:
     """Samples cut to very unlike lengths, alone and padded together."""
     few = framed[:: max(1, len(framed) // 5)]
     cut = [_cut(f, max(1, (i + 1) * (f.stop - f.start) // len(few))) for i, f in enumerate(few)]
@@ -293,7 +293,7 @@ def _company(reader: Reader, framed: list[Framed]) -> Test:
     error = _largest([getattr(a, c) - getattr(t, c) for a, t in zip(alone, together, strict=True) for c in STATISTICS])
     limit = HALF_AGREEMENT if _is_half(reader) else AGREEMENT
     shown = f"alone and padded with longer ones differ by {error:.1e} nats at most"
-    return Test("a score does not depend on its batch", error <= limit, shown, error, limit)
+    return Verdict("a score does not depend on its batch", error <= limit, shown, error, limit)
 
 
 def _cut(framed: Framed, measured: int) -> Framed:
@@ -302,23 +302,23 @@ def _cut(framed: Framed, measured: int) -> Framed:
     return replace(framed, ids=framed.ids[:stop], stop=stop, has_end=False)
 
 
-def _identity(scores: list[TokenStats]) -> Test:
+def _identity(scores: list[TokenStats]) -> Verdict:
     name = "surprisal equals entropy on own text"
     columns = [np.concatenate([getattr(s, c) for s in scores]) for c in STATISTICS]
     try:
         residual = identity_residual(*columns)
     except ValueError as error:
-        return Test(name, False, str(error), None, IDENTITY_LIMIT)
+        return Verdict(name, False, str(error), None, IDENTITY_LIMIT)
     shown = (
         f"residual {residual.standardised:+.2f} standard deviations "
         f"({residual.mean:+.3f} +- {residual.standard_error:.3f} nats a token, {residual.n_tokens} tokens)"
     )
     if residual.is_alarming:
         shown += ": what it writes is not drawn from what it reads with; is the temperature 1, the template its own?"
-    return Test(name, not residual.is_alarming, shown, residual.standardised, IDENTITY_LIMIT)
+    return Verdict(name, not residual.is_alarming, shown, residual.standardised, IDENTITY_LIMIT)
 
 
-def _reread(reader: Reader, samples: list[Passage], scores: list[TokenStats]) -> Test:
+def _reread(reader: Reader, samples: list[Passage], scores: list[TokenStats]) -> Verdict:
     """Log-probabilities recorded in sampling against those found in reading: where they part, a cache is wrong."""
     differences = np.concatenate(
         [np.abs(s.surprisal + np.array(p.logprobs)) for p, s in zip(samples, scores, strict=True)]
@@ -328,25 +328,25 @@ def _reread(reader: Reader, samples: list[Passage], scores: list[TokenStats]) ->
     limit = HALF_REREAD if half else REREAD
     route = reader.route
     how = "from a cache" if route.is_cached else "by reading anew, for it has no cache that agrees with its forward"
-    return Test(
+    return Verdict(
         "what was sampled is read alike", error <= limit, f"sampled {how}; off by {error:.1e} nats", error, limit
     )
 
 
-def _vocabulary(reader: Reader) -> Test:
+def _vocabulary(reader: Reader) -> Verdict:
     tokens, rows = max(reader.tokenizer.get_vocab().values()) + 1, reader.vocabulary_size
     shown = f"{tokens:,} ids of the tokenizer, {rows:,} of the model"
     if tokens > rows:
         shown += ": the tokenizer knows tokens that the model does not have; it belongs to another model"
-    return Test("the tokenizer fits the model", tokens <= rows, shown, float(tokens), float(rows))
+    return Verdict("the tokenizer fits the model", tokens <= rows, shown, float(tokens), float(rows))
 
 
-def _bos(reader: Reader, prompts: list[Prompt], framing: Framing) -> Test:
+def _bos(reader: Reader, prompts: list[Prompt], framing: Framing) -> Verdict:
     """How often a context begins with BOS: twice is a template and a tokenizer that both put it."""
     name, tokenizer = "one BOS at most", reader.tokenizer
     bos = tokenizer.bos_token_id
     if bos is None:
-        return Test(name, None, "the tokenizer has no BOS")
+        return Verdict(name, None, "the tokenizer has no BOS")
     counts = []
     for prompt in prompts:
         ids = frame_prompt(tokenizer, prompt, framing).ids
@@ -356,10 +356,10 @@ def _bos(reader: Reader, prompts: list[Prompt], framing: Framing) -> Test:
     adds = list(tokenizer("a")["input_ids"])[:1] == [bos]
     if most == 0 and adds:
         shown += "; the tokenizer adds one to plain text and this template does not: is that meant?"
-    return Test(name, most <= 1, shown, float(most), 1.0)
+    return Verdict(name, most <= 1, shown, float(most), 1.0)
 
 
-def _round_trip(reader: Reader, samples: list[Passage], framing: Framing) -> Test:
+def _round_trip(reader: Reader, samples: list[Passage], framing: Framing) -> Verdict:
     """Own text, as text only, put into the template and cut out again."""
     name, tokenizer = "own text comes out of the template whole", reader.tokenizer
     lost, tried = [], 0
@@ -371,29 +371,29 @@ def _round_trip(reader: Reader, samples: list[Passage], framing: Framing) -> Tes
         try:
             framed = frame(tokenizer, text_only, framing)
         except FramingError as error:
-            return Test(name, False, str(error))
+            return Verdict(name, False, str(error))
         body = framed.ids[framed.start - framed.skipped : framed.stop - framed.has_end]
         shown = str(tokenizer.decode(list(body), skip_special_tokens=False, clean_up_tokenization_spaces=False))
         # A character cut in half has no text that it comes back to; that it is shown at all is tried above.
         if "\ufffd" not in passage.response and "".join(shown.split()) != "".join(passage.response.split()):
             lost.append(passage.id)
     if not tried:
-        return Test(name, None, "no sample has text to try")
+        return Verdict(name, None, "no sample has text to try")
     shown = f"{tried - len(lost)} of {tried} samples" + (f"; not {lost[0]}" if lost else "")
-    return Test(name, not lost, shown, float(len(lost)), 0.0)
+    return Verdict(name, not lost, shown, float(len(lost)), 0.0)
 
 
-def _drift(reader: Reader, samples: list[Passage], framing: Framing) -> Test:
+def _drift(reader: Reader, samples: list[Passage], framing: Framing) -> Verdict:
     """Not a fault: how much a transcript would differ from what was written, were the ids thrown away."""
     name = "re-tokenising would change"
     try:
         drifts = [retokenisation_drift(reader.tokenizer, passage, framing) or 0 for passage in samples]
     except FramingError:
-        return Test(name, None, "cannot be told, for the template does not show the text as it is")
+        return Verdict(name, None, "cannot be told, for the template does not show the text as it is")
     tokens = sum(len(p.token_ids or ()) for p in samples)
     share = sum(drifts) / max(1, tokens)
     shown = f"{sum(d > 0 for d in drifts)} of {len(samples)} samples, {share:.1%} of the tokens"
-    return Test(name, None, shown, share)
+    return Verdict(name, None, shown, share)
 
 
 def _own_logits(reader: Reader, ids: Sequence[int]) -> Tensor:
