@@ -63,7 +63,7 @@ def _model(request: pytest.FixtureRequest) -> tuple[str, Path, list[list[int]], 
 
 def llama_cpp_reads(path: Path, ids: list[list[int]]) -> Read:
     """The same by llama.cpp, statistics in float64."""
-    from llama_cpp import Llama
+    Llama = pytest.importorskip("llama_cpp", reason="pip install llama-cpp-python (it compiles for minutes)").Llama
 
     model = Llama(
         str(path),
@@ -146,7 +146,7 @@ def test_the_file_itself_is_read_alike_up_to_quantised_activations(
 
 
 def test_both_cut_text_into_the_same_tokens(model: tuple[str, Path, list[list[int]], Read]) -> None:
-    from llama_cpp import Llama
+    Llama = pytest.importorskip("llama_cpp", reason="pip install llama-cpp-python (it compiles for minutes)").Llama
 
     _, path, ids, _ = model
     tokenizer = Llama(str(path), vocab_only=True, verbose=False)
