@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("torch", "transformers", "tokenizers", "enaction", "minicons", "lm-eval")
+PACKAGES = ("torch", "transformers", "tokenizers", "enaction", "minicons", "lm-eval", "trl")
 
 
 @dataclass(frozen=True)

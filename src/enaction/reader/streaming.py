@@ -25,8 +25,8 @@ from torch import Tensor
 
 from enaction.reader.statistics import Wanted
 
-# Elements of a tile, 1 MiB of float32: worked over some twenty times, it has to stay near the processor.
-TILE = 262_144
+# Elements of a tile, 2 MiB of float32: worked over some twenty times, it has to stay near the processor.
+TILE = 524_288
 # Fewer rows read the output matrix more often, more make the tile too narrow (one core of a Zen 4, torch 2.13).
 MOST_ROWS = 512
 # A vocabulary up to here is one tile wide.
@@ -35,6 +35,7 @@ WIDEST = 2048
 HELD = 16
 
 LOG2E = math.log2(math.e)
+LOWEST = torch.finfo(torch.float32).min
 # Exponents whose powers of p come as products of powers of p^(1/4); any other takes an exponential of its own.
 QUARTERS = frozenset({0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0})
 # Logits further below the maximum of their tile, in nats, are taken for this far below: exp(-55) is 1e-24. So there are
@@ -87,8 +88,13 @@ def token_statistics(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
 def block_rows(rows: int, hidden: int, vocabulary: int) -> int:
     """Rows that are best taken at a time, of `rows` in all: blocks of equal size, small where a tile is a whole row."""
     most = TILE // vocabulary if vocabulary <= WIDEST else MOST_ROWS
-    most = max(1, min(most, MOST_ROWS, 8 * TILE // hidden))
+    most = max(1, min(most, MOST_ROWS, 2 * TILE // hidden))  # their hidden states take memory too
     return math.ceil(rows / math.ceil(rows / most)) if rows else 1
+
+
+def wide_dtype(device: torch.device) -> torch.dtype:
+    """What sums of sums are kept in: float64, which Apple's devices do not have."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def stream(
@@ -102,7 +108,7 @@ def stream(
 ) -> dict[str, Tensor]:
     """Statistics of rows of logits by the names of `TokenStats`, [N, ...]; not those of a truncated distribution.
 
-    Beside the logits, three tiles of memory are in use, whatever the vocabulary. NaN or +inf among the logits of a row
+    Three tiles of memory are in use, whatever the vocabulary. NaN or +inf among the logits of a row
     makes its statistics NaN.
 
     Args:
@@ -139,8 +145,8 @@ class _Plan:
             self.units[4] = LOG2E / wanted.temperature
         # Where the maximum is larger by d, such sums are smaller by exp(beta d). The rank is not.
         tempered = [1 / wanted.temperature] * 3 if self.is_tempered else []
-        dtype = torch.float32 if device.type == "mps" else torch.float64  # which Apple's devices do not have
-        self.exponent_K = torch.tensor([0, 1, 1, 1, *tempered, *wanted.betas], dtype=dtype, device=device)
+        exponents = [0, 1, 1, 1, *tempered, *wanted.betas]
+        self.exponent_K = torch.tensor(exponents, dtype=wide_dtype(device), device=device)
 
 
 class _Met(NamedTuple):
@@ -192,7 +198,7 @@ def _tile_sums(logits_NV: Tensor, target_N: Tensor, spare: Sequence[Tensor], pla
     betas = plan.wanted.betas
     # A float mask and its sum cost a third of a bool mask and its count (torch 2.13, CPU).
     rank_N = torch.gt(logits_NV, target_N[:, None], out=one_NV).sum(1)
-    maximum_N = logits_NV.amax(1).clamp_(min=torch.finfo(torch.float32).min)  # finite where all are -inf
+    maximum_N = logits_NV.amax(1).clamp_(min=LOWEST)  # finite where all are -inf
     z_NV = logits_NV.sub_(maximum_N[:, None])
     # exp2 costs a third of exp (torch 2.13, CPU).
     power_sums = {
@@ -245,8 +251,8 @@ def _merged(held: list[tuple[Tensor, Tensor]], plan: _Plan) -> tuple[Tensor, Ten
     maxima_TN = torch.stack([maximum_N for maximum_N, _ in held])
     sums_TNK = torch.stack([sums_NK.to(plan.exponent_K.dtype) for _, sums_NK in held])
     maximum_N = maxima_TN.amax(0)
-    # A fall by 1e4 leaves nothing; a larger one could make infinities, and NaN.
-    fall_TN = (maxima_TN - maximum_N).to(sums_TNK.dtype).clamp_(min=-1e4)
+    # A fall by 1e15 leaves nothing; from a larger one could come infinities, and NaN.
+    fall_TN = (maxima_TN.to(sums_TNK.dtype) - maximum_N).clamp_(min=-1e15)
     for place, unit in plan.units.items():
         sum_TN, first_TN, second_TN = sums_TNK[..., place : place + 3].unbind(-1)
         shift_TN = unit * fall_TN
@@ -257,7 +263,9 @@ def _merged(held: list[tuple[Tensor, Tensor]], plan: _Plan) -> tuple[Tensor, Ten
 
 def _columns(met: _Met, plan: _Plan, *, has_extras: bool) -> dict[str, Tensor]:
     """The statistics by their names."""
-    wanted, sums_NK = plan.wanted, met.sums_NK
+    wanted = plan.wanted
+    # Where every logit is -inf there is no distribution.
+    sums_NK = met.sums_NK.masked_fill((met.maximum_N == LOWEST)[:, None], math.nan)
     maximum_N = met.maximum_N.to(sums_NK.dtype)
     log_z_N, *summary = _summary(sums_NK[:, 1:4], maximum_N - met.target_N, 1 / plan.units[1])
     columns = dict(zip(("surprisal", "entropy", "varentropy"), summary, strict=True)) | {"rank": sums_NK[:, 0].int()}

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from enaction.reader.statistics import Wanted
-from enaction.reader.streaming import token_statistics
+from enaction.reader.streaming import token_statistics, wide_dtype
 
-# A nucleus is seldom larger; where it is, the search goes on with eight times as many.
-FIRST_GUESS = 1024
+# Most nuclei are smaller; where one is not, the search goes on with eight times as many tokens.
+FIRST_GUESS = 64
+# Tokens looked at together, over rows: some 30 bytes each.
+LOOKED_AT = 131_072
 # Samplers sum probabilities in float32 and may keep a token that exact arithmetic just leaves out.
 SLACK = 1e-6
 
@@ -50,15 +52,18 @@ def truncated(logits_NV: Tensor, targets_N: Tensor, wanted: Wanted) -> dict[str,
 
 def _nucleus_edge(logits_NV: Tensor, top_p: float) -> Tensor:
     """Smallest logit [N, 1] of each row's nucleus: a token is in while those before it hold less than `top_p`."""
-    log_z_N1 = torch.logsumexp(logits_NV, 1, keepdim=True)
     vocabulary = logits_NV.shape[1]
-    count = min(FIRST_GUESS, vocabulary)
-    while True:
-        ordered_NK = logits_NV.topk(count, 1).values
-        p_NK = (ordered_NK - log_z_N1).double().exp_()
-        through_NK = p_NK.cumsum(1)
-        if count == vocabulary or bool((through_NK[:, -1] >= top_p + SLACK).all()):
-            break
-        count = min(8 * count, vocabulary)
-    inside_N1 = ((through_NK - p_NK) < top_p + SLACK).sum(1, keepdim=True)
-    return ordered_NK.gather(1, (inside_N1 - 1).clamp_(min=0))  # none is inside where logits are NaN
+    log_z_N1 = torch.logsumexp(logits_NV, 1, keepdim=True)
+    edge_N1 = torch.empty_like(log_z_N1)
+    # Rows whose nucleus is not found yet, and how many tokens are looked at.
+    open_M, count = torch.arange(len(logits_NV), device=logits_NV.device), min(FIRST_GUESS, vocabulary)
+    while len(open_M):
+        wider = []
+        for rows_M in open_M.split(max(1, LOOKED_AT // count)):
+            ordered_MK = logits_NV[rows_M].topk(count, 1).values
+            p_MK = (ordered_MK - log_z_N1[rows_M]).to(wide_dtype(logits_NV.device)).exp_()
+            inside_M1 = (p_MK.cumsum(1) - p_MK < top_p + SLACK).sum(1, keepdim=True)
+            edge_N1[rows_M] = ordered_MK.gather(1, (inside_M1 - 1).clamp_(min=0))  # none is inside if logits are NaN
+            wider.append(rows_M[(inside_M1.squeeze(1) == count) & (count < vocabulary)])
+        open_M, count = torch.cat(wider), min(8 * count, vocabulary)
+    return edge_N1
