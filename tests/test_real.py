@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from enaction.experiments.matrix import analyse
+from enaction.experiments import analyse
 from enaction.findings import Finding, select
 from enaction.study.config import load_study
-from enaction.study.engine import cells_of, run_study
-from enaction.study.store import Run
+from enaction.study.engine import run_study
+from enaction.study.store import Cell, Run
 
 pytestmark = pytest.mark.real
 STUDY = Path(__file__).parent.parent / "studies" / "real.yaml"
@@ -40,10 +40,8 @@ def test_identity_holds_on_both_models(findings: list[Finding]) -> None:
 
 
 def test_recorded_log_probabilities_are_what_the_reader_reads(run: Run) -> None:
-    for model, framing in (("smollm2", "assistant"), ("gemma", "none")):
-        tokens = run.tokens(
-            next(c for c in cells_of(run.study(), run, model) if c.author == model and c.framing == framing)
-        )
+    for cell in (Cell("smollm2", "smollm2", "assistant"), Cell("gemma", "gemma", "none")):
+        tokens, model = run.tokens(cell), cell.reader
         recorded = [-x for p in run.passages(model) for x in p.logprobs or ()]
         assert tokens["surprisal"].to_pylist() == pytest.approx(recorded, abs=1e-3)
         ids = [i for p in run.passages(model) for i in p.token_ids or ()]

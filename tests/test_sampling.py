@@ -14,8 +14,8 @@ from scipy import stats as scipy_stats
 from transformers import PreTrainedModel
 
 from enaction.errors import FramingError, UserError
-from enaction.framing import Framing, frame, frame_prompt
-from enaction.passages import Passage
+from enaction.framing import Framing, beginning_ids, frame, frame_prompt
+from enaction.passages import Passage, Prompt
 from enaction.reader import Reader
 from enaction.sampling import sample
 
@@ -67,6 +67,29 @@ def test_recorded_logprobs_are_what_teacher_forcing_finds(name: str, framing: Fr
         np.testing.assert_allclose(found[0], -np.array(passage.logprobs), atol=1e-4)
     # Rows left their batch at different times, and rows of unlike length shared it.
     assert len({len(p.token_ids or ()) for p in passages}) > 5
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("framing", ["assistant", "none"])
+def test_what_follows_a_given_beginning_is_drawn_from_the_model(name: str, framing: Framing) -> None:
+    model = reader(name)
+    begun = {p.id: beginning_ids(model.tokenizer, p, text, framing) for p, text in zip(PROMPTS, TEXTS, strict=True)}
+    passages = sample(model, PROMPTS, n=60, max_new_tokens=30, framing=framing, beginnings=begun)
+    drawn = []
+    for passage, found in zip(passages, score(model, passages, framing), strict=True):
+        first = begun[passage.prompt_id]
+        assert passage.response.startswith(TEXTS[PROMPTS.index(_prompt(passage))])
+        assert (passage.token_ids or ())[: len(first)] == first
+        assert passage.sampling["begun_with"] == len(first)
+        drawn.append(found[:, len(first) :])
+    assert abs(residual(drawn)) < 4
+
+
+TEXTS = ["the fox", "it was", "a night near the river"]
+
+
+def _prompt(passage: Passage) -> Prompt:
+    return next(p for p in PROMPTS if p.id == passage.prompt_id)
 
 
 @pytest.mark.parametrize("name", MODELS)

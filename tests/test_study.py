@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -15,11 +16,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from enaction import stats
 from enaction.errors import StudyError
-from enaction.experiments.matrix import analyse
+from enaction.experiments import EXPERIMENTS, Experiment, analyse, plan
+from enaction.experiments.cells import Data, NoSettings
 from enaction.findings import Finding, read_findings, select, write_findings
+from enaction.framing import beginning_ids
 from enaction.passages import Passage
+from enaction.reader import Progress, Reader
+from enaction.sampling import sample
 from enaction.study.config import Study, load_study
-from enaction.study.engine import cells_of, own_framing, run_study
+from enaction.study.engine import run_study
+from enaction.study.planning import Derived, Plan, Sampled, Text, own_framing
 from enaction.study.store import Cell, Run
 
 PROMPTS = [
@@ -149,8 +155,8 @@ def test_identity_residual_is_quiet_on_every_reader(findings: list[Finding]) -> 
 def test_model_without_template_reads_without_one_and_the_findings_say_so(run: Run, findings: list[Finding]) -> None:
     study = run.study()
     assert own_framing(study, run, "b-base") == "none"
-    assert {cell.framing for cell in cells_of(study, run, "b-base")} == {"none"}
-    assert {cell.framing for cell in cells_of(study, run, "a-base")} == {"assistant", "user", "none"}
+    assert {cell.framing for cell in plan(study).read_by(study, run, "b-base")} == {"none"}
+    assert {cell.framing for cell in plan(study).read_by(study, run, "a-base")} == {"assistant", "user", "none"}
     (found,) = select(findings, "interaction", reader="mean", stage="base", framing="assistant")
     assert any("b-base has no chat template" in note for note in found.notes)
     (other,) = select(findings, "interaction", reader="mean", stage="rl", framing="assistant")
@@ -197,7 +203,7 @@ def test_finished_cells_are_not_computed_again_and_missing_ones_are(run: Run) ->
 def test_two_workers_give_the_same_tables_as_one(run: Run, tmp_path: Path) -> None:
     study = run.study()
     other = run_study(study, tmp_path / "two", workers=2)
-    for cell in cells_of(study, run, "b-rl"):
+    for cell in plan(study).read_by(study, run, "b-rl"):
         one, two = run.tokens(cell).to_pandas(), other.tokens(cell).to_pandas()
         assert one.token_id.tolist() == two.token_id.tolist()
         assert one.entropy.to_numpy() == pytest.approx(two.entropy.to_numpy(), abs=1e-5)
@@ -209,10 +215,70 @@ def test_a_run_of_another_study_is_refused(run: Run) -> None:
         run_study(changed, run.folder)
 
 
+class Reversed(NoSettings):
+    """Settings of the experiment of this file."""
+
+    words: int = 3
+
+
+def _plan_reversed(study: Study, settings: Reversed) -> Plan:
+    """a-base's text backwards, and what a-rl says after its first words."""
+
+    def backwards(run: Run) -> list[Passage]:
+        return [
+            dataclasses.replace(
+                p, response=" ".join(reversed(p.response.split())) or "why", token_ids=None, author=name
+            )
+            for p in run.passages("a-base")
+        ]
+
+    def after(run: Run, reader: Reader, progress: Progress) -> list[Passage]:
+        first = {p.prompt_id: " ".join(p.response.split()[: settings.words]) for p in run.passages(name)}
+        prompts = study.load_prompts()
+        begun = {p.id: beginning_ids(reader.tokenizer, p, first[p.id], "assistant") for p in prompts}
+        return sample(reader, prompts, max_new_tokens=5, beginnings=begun, author="a-rl.after", progress=progress)
+
+    name = f"a-base.reversed{settings.words}"
+    texts: dict[str, Text] = {
+        "a-rl.after": Sampled("a-rl.after", "a-rl", len(PROMPTS), after, needs=(name,)),
+        name: Derived(name, 2 * len(PROMPTS), backwards, needs=("a-base",)),
+    }
+    return Plan(texts, [Cell("a-rl", author, "assistant") for author in texts])
+
+
+def test_an_experiment_adds_texts_and_cells_to_a_run_that_is_there(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def analyse_reversed(data: Data, settings: Reversed) -> list[Finding]:
+        rate = data.cell("a-rl", f"a-base.reversed{settings.words}", "assistant").entropy
+        return [Finding("reversed", "rate", {}, float(np.mean(rate)), None, None, len(rate), "nats", "a test")]
+
+    monkeypatch.setitem(EXPERIMENTS, "reversed", Experiment(Reversed, _plan_reversed, analyse_reversed))
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    study = run.study().model_copy(update={"experiments": {"matrix": {}, "reversed": {"words": 2}}})
+    done: list[tuple[str, str]] = []
+    grown = run_study(study, folder, report=lambda phase, name, _: done.append((phase, name)))
+    assert set(done) == {("sampling", "a-rl.after"), ("sampling", "a-base.reversed2"), ("reading", "a-rl")}
+    assert analyse(study, grown)[-1].estimate is not None
+    sources = {p.prompt_id: p for p in run.passages("a-base") if p.id.endswith("/1")}
+    for passage in grown.passages("a-rl.after"):
+        source = sources[passage.prompt_id].response.split() or ["why"]
+        assert passage.response.split()[:2] == list(reversed(source))[:2]
+        assert len(passage.token_ids or ()) <= passage.sampling["begun_with"] + 5
+        assert passage.logprobs is None
+    with pytest.raises(StudyError, match="another study"):
+        run_study(run.study(), folder)  # the experiment would be forgotten
+    with pytest.raises(StudyError, match="reversed: words"):
+        plan(study.model_copy(update={"experiments": {"reversed": {"words": "many"}}}))
+    with pytest.raises(StudyError, match="no experiment 'reverse'"):
+        plan(study.model_copy(update={"experiments": {"reverse": {}}}))
+
+
 def test_an_author_that_wrote_nothing_is_named(run: Run, tmp_path: Path) -> None:
     shutil.copytree(run.folder, tmp_path / "run")
     study, copy = run.study(), Run(tmp_path / "run")
-    for cell in cells_of(study, copy, "a-rl"):
+    for cell in plan(study).read_by(study, copy, "a-rl"):
         if cell.author == "b-rl":
             copy.write_tokens(cell, copy.tokens(cell).slice(0, 0))
     with pytest.raises(StudyError, match="no token to measure in b-rl's passages"):

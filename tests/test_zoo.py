@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from enaction import stats, zoo
 from enaction.errors import ModelError
-from enaction.experiments.matrix import analyse
+from enaction.experiments import analyse
 from enaction.findings import select
 from enaction.passages import Prompt
 from enaction.reader import Reader

@@ -127,6 +127,27 @@ def frame_prompt(
     return FramedPrompt(ids, slot.end_id)
 
 
+def beginning_ids(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, text: str, framing: Framing, *, separator: str = "\n"
+) -> tuple[int, ...]:
+    """Ids of the beginning of a response that is given as text, to be followed by more; see `sampling.sample`.
+
+    Raises:
+        FramingError: as `frame`; or the beginning's first token would also cover the end of the context, so that the
+            response cannot begin with whole tokens.
+    """
+    context = frame_prompt(tokenizer, prompt, framing, separator=separator).ids
+    framed = frame(
+        tokenizer, Passage("", prompt.id, prompt.messages, text, "", ended=False), framing, separator=separator
+    )
+    if framed.ids[: framed.start] != context:
+        raise FramingError(
+            f"prompt '{prompt.id}': the beginning {text[:20]!r} melts into the context when they are tokenised "
+            "together: begin with a letter, or use another separator"
+        )
+    return framed.ids[framed.start : framed.stop]
+
+
 def retokenisation_drift(
     tokenizer: PreTrainedTokenizerBase, passage: Passage, framing: Framing = "assistant", *, separator: str = "\n"
 ) -> int | None:

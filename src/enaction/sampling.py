@@ -15,7 +15,7 @@ Axes: `B` rows of a batch, `T` time, `V` vocabulary.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,7 @@ def sample(
     seed: int = 0,
     batch_size: int = 64,
     author: str | None = None,
+    beginnings: Mapping[str, Sequence[int]] | None = None,
     progress: Progress | None = None,
 ) -> list[Passage]:
     """Sample `n` responses to each prompt.
@@ -64,6 +65,9 @@ def sample(
         seed: of all random numbers, with author, prompt id and number.
         batch_size: responses that are sampled together.
         author: name in the passages; the reader's by default.
+        beginnings: prompt id -> ids that its responses begin with, as if the author had written them (a prefill);
+            `framing.beginning_ids` makes them from text. They are part of the passage, `sampling["begun_with"]` is
+            their number; such a passage has no `logprobs`. `max_new_tokens` counts what is drawn.
         progress: called after each batch with the number of passages done and their total.
 
     Returns:
@@ -86,9 +90,11 @@ def sample(
     requests: list[_Request] = []
     for prompt in prompts:
         framed = frame_prompt(reader.tokenizer, prompt, framing, separator=separator)
-        _check_context(reader, prompt, len(framed.ids), max_new_tokens)
+        begun = tuple(beginnings[prompt.id]) if beginnings else ()
+        ids = (*framed.ids, *begun)
+        _check_context(reader, prompt, len(ids), max_new_tokens)
         stops = reader.stop_ids | ({framed.end_id} if framed.end_id is not None else set())
-        requests += [_Request(prompt, k, framed.ids, stops, _stream(seed, writer, prompt, k)) for k in range(n)]
+        requests += [_Request(prompt, k, ids, begun, stops, _stream(seed, writer, prompt, k)) for k in range(n)]
     order = sorted(range(len(requests)), key=lambda i: len(requests[i].ids))
     responses: dict[int, _Response] = {}
     with reader.reading():
@@ -104,7 +110,8 @@ def sample(
 class _Request:
     prompt: Prompt
     number: int
-    ids: tuple[int, ...]
+    ids: tuple[int, ...]  # the context, then the beginning
+    begun: tuple[int, ...]
     stops: frozenset[int]
     random: np.random.Generator
 
@@ -216,7 +223,8 @@ def _batches(requests: list[_Request], order: list[int], size: int, *, mixed: bo
 
 
 def _passage(reader: Reader, request: _Request, response: _Response, author: str, sampling: dict) -> Passage:
-    body = response.ids[:-1] if response.ended else response.ids
+    written = (*request.begun, *response.ids)
+    body = written[:-1] if response.ended else written
     text = reader.tokenizer.decode(list(body), skip_special_tokens=False, clean_up_tokenization_spaces=False)
     assert isinstance(text, str)
     return Passage(
@@ -225,9 +233,9 @@ def _passage(reader: Reader, request: _Request, response: _Response, author: str
         prompt=request.prompt.messages,
         response=text,
         author=author,
-        sampling=dict(sampling),
-        token_ids=response.ids,
-        logprobs=response.logprobs,
+        sampling=sampling | ({"begun_with": len(request.begun)} if request.begun else {}),
+        token_ids=written,
+        logprobs=None if request.begun else response.logprobs,
         tokenizer=reader.fingerprint,
         ended=response.ended,
     )

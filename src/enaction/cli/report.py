@@ -13,12 +13,12 @@ def command(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
 
     Example: `enaction report runs/demo`
     """
-    from enaction.experiments import EXPERIMENTS
+    from enaction import experiments
     from enaction.findings import write_findings
     from enaction.report import build_report
     from enaction.study.store import Run
 
     opened = Run(run)
     study = opened.study()
-    write_findings(run / "findings.json", [f for analyse in EXPERIMENTS.values() for f in analyse(study, opened)])
+    write_findings(run / "findings.json", experiments.analyse(study, opened))
     typer.echo(build_report(run))

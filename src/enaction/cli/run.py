@@ -43,7 +43,7 @@ def command(
 
 def carry_out(study: Study, out: Path | None, workers: int) -> tuple[Run, list[Finding]]:
     """Run a study with progress bars, analyse it, write findings and report."""
-    from enaction.experiments import EXPERIMENTS
+    from enaction import experiments
     from enaction.findings import write_findings
     from enaction.report import build_report
     from enaction.study.engine import planned_passages, run_study
@@ -68,11 +68,9 @@ def carry_out(study: Study, out: Path | None, workers: int) -> tuple[Run, list[F
             bar.advance(tasks[phase], n)
 
         run = run_study(study, folder, workers=min(workers, os.cpu_count() or 1), report=report)
-        analysing = bar.add_task("analysing", total=len(EXPERIMENTS) + 1)
-        findings: list[Finding] = []
-        for analyse in EXPERIMENTS.values():
-            findings += analyse(study, run)
-            bar.advance(analysing)
+        analysing = bar.add_task("analysing", total=2)
+        findings = experiments.analyse(study, run)
+        bar.advance(analysing)
         write_findings(folder / "findings.json", findings)
         build_report(folder)
         bar.advance(analysing)

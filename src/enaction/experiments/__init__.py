@@ -1,10 +1,62 @@
-"""The experiments: each one file that plans cells and turns their token tables into findings, registered here."""
+"""The experiments: each one file that plans texts and cells and turns token tables into findings, registered here."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
+from pydantic import BaseModel, ValidationError
+
+from enaction.errors import StudyError
 from enaction.experiments import matrix
+from enaction.experiments.cells import Data
 from enaction.findings import Finding
 from enaction.study.config import Study
+from enaction.study.planning import Plan, merged, own_text
 from enaction.study.store import Run
 
-EXPERIMENTS: dict[str, Callable[[Study, Run], list[Finding]]] = {"matrix": matrix.analyse}
+
+class Experiment(NamedTuple):
+    """An experiment: the settings that a study may give it, what it needs, and what it finds."""
+
+    settings: type[BaseModel]
+    plan: Callable[[Study, Any], Plan]
+    analyse: Callable[[Data, Any], list[Finding]]
+
+
+EXPERIMENTS = {
+    matrix.NAME: Experiment(matrix.Settings, matrix.plan, matrix.analyse),
+}
+
+
+def plan(study: Study) -> Plan:
+    """Everything that a study's experiments need; every model's own text is always there.
+
+    Raises:
+        StudyError: an experiment is not known, or its settings are not.
+    """
+    own = Plan({name: own_text(study, name) for name in study.models}, [])
+    return merged([own, *(experiment.plan(study, settings) for experiment, settings in _chosen(study))])
+
+
+def analyse(study: Study, run: Run) -> list[Finding]:
+    """The findings of all experiments of a finished run.
+
+    Raises:
+        StudyError: an author wrote nothing that can be measured.
+    """
+    data = Data.load(study, run, plan(study))
+    return [f for experiment, settings in _chosen(study) for f in experiment.analyse(data, settings)]
+
+
+def _chosen(study: Study) -> list[tuple[Experiment, BaseModel]]:
+    chosen = []
+    for name, given in study.experiments.items():
+        if name not in EXPERIMENTS:
+            raise StudyError(f"there is no experiment '{name}': there are {', '.join(EXPERIMENTS)}")
+        try:
+            chosen.append((EXPERIMENTS[name], EXPERIMENTS[name].settings.model_validate(given)))
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise StudyError(f"experiment {name}: {problems}") from None
+    return chosen

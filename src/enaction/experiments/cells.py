@@ -7,23 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
 
 from enaction import stats
 from enaction.errors import StudyError
 from enaction.findings import Finding
 from enaction.framing import Framing
-from enaction.passages import Passage
-from enaction.study.config import WORLD, Study
-from enaction.study.engine import cells_of, framing_for
+from enaction.passages import Passage, Prompt
+from enaction.study.config import Study
+from enaction.study.planning import Plan, framing_for
 from enaction.study.store import Cell, Run
 
-NAME = "matrix"
 INTERVAL = "95 % percentile interval of a bootstrap over prompts, all cells resampled together"
 POOLED = "mean over prompts of the mean over a response's tokens, without the end-of-turn token"
+
+
+class NoSettings(BaseModel):
+    """Settings of an experiment that has none; what others build on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True)
@@ -45,19 +52,61 @@ class CellMeans:
 
 @dataclass(frozen=True)
 class Data:
-    """What all analyses share: the study, its cells pooled, one set of resampling weights [B, P]."""
+    """What all analyses share: a finished run, its cells pooled to prompts when first asked for, and one set of
+    resampling weights [B, P]."""
 
     study: Study
     run: Run
-    own_framing: dict[str, Framing]
+    plan: Plan
     prompt_code: dict[str, int]
-    passages: dict[str, list[Passage]]
-    cells: dict[Cell, CellMeans]
     weights: np.ndarray
 
+    @classmethod
+    def load(cls, study: Study, run: Run, plan: Plan, prompts: Sequence[Prompt] | None = None) -> Data:
+        """The data of a finished run over the study's prompts, or over the prompts of an experiment's own."""
+        prompts = study.load_prompts() if prompts is None else prompts
+        weights = stats.cluster_weights(len(prompts), study.resamples, np.random.default_rng([study.seed, 1]))
+        return cls(study, run, plan, {prompt.id: code for code, prompt in enumerate(prompts)}, weights)
+
+    @cached_property
+    def own_framing(self) -> dict[str, Framing]:
+        """Model -> the framing that it sampled its own text in; `none` means that it has no template."""
+        return {name: self.passages(name)[0].sampling["framing"] for name in self.study.models}
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """Every cell of the run."""
+        return [c for reader in self.study.models for c in self.plan.read_by(self.study, self.run, reader)]
+
+    def passages(self, author: str) -> list[Passage]:
+        """An author's passages."""
+        if author not in self._passages:
+            self._passages[author] = self.run.passages(author)
+        return self._passages[author]
+
     def cell(self, reader: str, author: str, framing: Framing) -> CellMeans:
-        """What a reader found in an author's text where `framing` is asked for."""
-        return self.cells[self.key(reader, author, framing)]
+        """What a reader found in an author's text where `framing` is asked for.
+
+        Raises:
+            StudyError: no token was measured.
+        """
+        return self.means(self.key(reader, author, framing))
+
+    def means(self, cell: Cell) -> CellMeans:
+        """A cell, pooled to prompts.
+
+        Raises:
+            StudyError: no token was measured.
+        """
+        if cell not in self._means:
+            means = pool(self.run.tokens(cell), self.passages(cell.author), self.prompt_code)
+            if not np.isfinite(means.entropy).any():
+                raise StudyError(
+                    f"{cell.reader} found no token to measure in {cell.author}'s passages ({cell.framing}): all of its "
+                    f"responses are empty; look at them with `enaction sample`, or leave {cell.author} out of the study"
+                )
+            self._means[cell] = means
+        return self._means[cell]
 
     def key(self, reader: str, author: str, framing: Framing) -> Cell:
         """The cell that stands for a reader and author where `framing` is asked for."""
@@ -76,31 +125,13 @@ class Data:
         """P."""
         return len(self.prompt_code)
 
+    @cached_property
+    def _passages(self) -> dict[str, list[Passage]]:
+        return {}
 
-def load(study: Study, run: Run) -> Data:
-    """Pool every cell of a finished run.
-
-    Raises:
-        StudyError: an author wrote nothing that can be measured.
-    """
-    prompt_code = {prompt.id: code for code, prompt in enumerate(study.load_prompts())}
-    authors = [*study.models, *([WORLD] if study.world_text else [])]
-    passages = {author: run.passages(author) for author in authors}
-    own: dict[str, Framing] = {name: passages[name][0].sampling["framing"] for name in study.models}
-    cells = {
-        cell: pool(run.tokens(cell), passages[cell.author], prompt_code)
-        for reader in study.models
-        for cell in cells_of(study, run, reader)
-    }
-    for cell, means in cells.items():
-        if not np.isfinite(means.entropy).any():
-            raise StudyError(
-                f"{cell.reader} found no token to measure in {cell.author}'s passages ({cell.framing}): all of its "
-                f"responses are empty; look at them with `enaction sample`, or leave {cell.author} out of the study"
-            )
-    rng = np.random.default_rng([study.seed, 1])
-    weights = stats.cluster_weights(len(prompt_code), study.resamples, rng)
-    return Data(study, run, own, prompt_code, passages, cells, weights)
+    @cached_property
+    def _means(self) -> dict[Cell, CellMeans]:
+        return {}
 
 
 def pool(tokens: pa.Table, passages: Sequence[Passage], prompt_code: dict[str, int]) -> CellMeans:
@@ -134,7 +165,7 @@ def passage_codes(tokens: pa.Table, passages: Sequence[Passage]) -> np.ndarray:
 
 
 def estimated(
-    quantity: str, where: dict[str, Any], found: stats.Estimate, n: int, unit: str, definition: str
+    experiment: str, quantity: str, where: dict[str, Any], found: stats.Estimate, n: int, unit: str, definition: str
 ) -> Finding:
     """A finding from an estimate; a bound that too few resamples define is None."""
 
@@ -142,7 +173,7 @@ def estimated(
         return float(value) if np.isfinite(value) else None
 
     return Finding(
-        NAME, quantity, where, number(found.value), number(found.low), number(found.high), n, unit, definition
+        experiment, quantity, where, number(found.value), number(found.low), number(found.high), n, unit, definition
     )
 
 

@@ -18,22 +18,72 @@ from typing import Any
 import numpy as np
 
 from enaction import stats
-from enaction.experiments.cells import INTERVAL, NAME, POOLED, Data, estimated, load, with_mean
-from enaction.experiments.controls import controls
+from enaction.experiments.cells import INTERVAL, POOLED, Data, NoSettings, estimated, with_mean
+from enaction.experiments.matrix_controls import controls
 from enaction.experiments.texts import quality
 from enaction.findings import Finding
 from enaction.framing import Framing
+from enaction.lab.chats import Writers, all_requests
+from enaction.lab.world import tell
+from enaction.passages import Passage
 from enaction.study.config import WORLD, Study
-from enaction.study.engine import framing_for
-from enaction.study.store import Cell, Run
+from enaction.study.planning import Derived, Plan, Text, framing_for
+from enaction.study.store import Cell
+
+NAME = "matrix"
 
 
-def analyse(study: Study, run: Run) -> list[Finding]:
+class Settings(NoSettings):
+    """Nothing to set: models, framings and world text are the study's own."""
+
+
+def plan(study: Study, _: Settings) -> Plan:
+    """Every model's own text, and the world's if asked for, read by all, or within each matrix and by the bases."""
+    texts: dict[str, Text] = {}
+    if study.world_text:
+        count = len(study.load_prompts()) * study.sampling.per_prompt
+        texts[WORLD] = Derived(WORLD, count, lambda _: world_passages(study))
+    cells = [
+        Cell(reader, author, framing)
+        for reader in study.models
+        for framing in study.framings
+        for author in _authors(study, reader)
+    ]
+    return Plan(texts, cells)
+
+
+def _authors(study: Study, reader: str) -> list[str]:
+    if study.cross_stage or study.models[reader].stage == "base":
+        authors = list(study.models)
+    else:
+        mates = {m for members in study.groups().values() if reader in members for m in members} | {reader}
+        authors = [name for name in study.models if name in mates]
+    return [*authors, *([WORLD] if study.world_text else [])]
+
+
+def world_passages(study: Study) -> list[Passage]:
+    """Fresh text of the embedded world, by its own writers, for each prompt of the study."""
+    topics = {request.text: request.topic for request in all_requests()}
+    writers, rng = Writers(), np.random.default_rng([study.seed, 404])
+    return [
+        Passage(
+            id=f"{prompt.id}/{k}",
+            prompt_id=prompt.id,
+            prompt=prompt.messages,
+            response=tell(writers.of_text(rng), rng, topic=topics.get(prompt.messages[-1]["content"])).text,
+            author=WORLD,
+            ended=True,
+        )
+        for prompt in study.load_prompts()
+        for k in range(study.sampling.per_prompt)
+    ]
+
+
+def analyse(data: Data, _: Settings) -> list[Finding]:
     """All findings of this experiment, from the token tables of a finished run."""
-    data = load(study, run)
     findings = [*_identity(data), *_entropies(data), *quality(data)]
-    for stage, members in study.groups().items():
-        for framing in study.framings:
+    for stage, members in data.study.groups().items():
+        for framing in data.study.framings:
             findings += _recognition(data, stage, members, framing)
             findings += controls(data, stage, members, framing)
     return [*findings, *_changes(data)]
@@ -92,7 +142,10 @@ def _identity(data: Data) -> list[Finding]:
 def _entropies(data: Data) -> list[Finding]:
     """Entropy and surprisal of every cell, and the largest entropy of one passage on own text."""
     findings = []
-    for cell, means in data.cells.items():
+    for cell in data.cells:
+        if cell.author not in data.study.models and cell.author != WORLD:
+            continue
+        means = data.means(cell)
         where = {
             "reader": cell.reader,
             "author": cell.author,
@@ -103,7 +156,7 @@ def _entropies(data: Data) -> list[Finding]:
         found = data.estimate(np.array([means.entropy, means.surprisal]))
         n = int(np.isfinite(means.entropy).sum())
         for i, quantity in enumerate(("entropy", "surprisal")):
-            findings.append(estimated(quantity, where, found[i], n, "nats", f"{quantity}: {POOLED}; {INTERVAL}"))
+            findings.append(estimated(NAME, quantity, where, found[i], n, "nats", f"{quantity}: {POOLED}; {INTERVAL}"))
         if cell.author == cell.reader:
             findings.append(
                 Finding(
@@ -132,7 +185,7 @@ def _recognition(data: Data, stage: str, members: list[str], framing: Framing) -
     def per_reader(quantity: str, unit: str, definition: str, statistic: Any, **values: np.ndarray) -> list[Finding]:
         found = data.estimate(values.get("value", entropy_RAP), with_mean(statistic), values.get("size"))
         made = [
-            estimated(quantity, {"reader": reader, **where}, found[i], n, unit, f"{definition}; {INTERVAL}")
+            estimated(NAME, quantity, {"reader": reader, **where}, found[i], n, unit, f"{definition}; {INTERVAL}")
             for i, reader in enumerate([*members, "mean"])
         ]
         for finding in made:
@@ -198,6 +251,7 @@ def _changes(data: Data) -> list[Finding]:
             )
             findings += [
                 estimated(
+                    NAME,
                     "interaction_change",
                     {"reader": reader, "stage": after, "from_stage": before, "framing": framing},
                     found[i],

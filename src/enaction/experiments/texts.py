@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from enaction.experiments.cells import NAME, Data
+from enaction.experiments.cells import Data
 from enaction.findings import Finding
 from enaction.study.config import WORLD
 from enaction.study.store import Cell
@@ -14,14 +14,23 @@ from enaction.tokens import table_notes
 def quality(data: Data) -> list[Finding]:
     """What the texts are like, author by author."""
     findings = []
-    for author, passages in data.passages.items():
+    for author in [*data.study.models, *([WORLD] if data.study.world_text else [])]:
+        passages = data.passages(author)
         texts = [p.response.split() for p in passages]
         n = len(passages)
 
         def add(quantity: str, value: float, unit: str, definition: str, author: str = author, n: int = n) -> None:
             findings.append(
                 Finding(
-                    NAME, quantity, {"author": author}, value, None, None, n, unit, f"{definition}; n counts passages"
+                    "matrix",
+                    quantity,
+                    {"author": author},
+                    value,
+                    None,
+                    None,
+                    n,
+                    unit,
+                    f"{definition}; n counts passages",
                 )
             )
 

@@ -7,7 +7,7 @@ that a run says by itself what it was.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -62,6 +62,7 @@ class Study(_Strict):
         name: names the run folder, `runs/NAME`.
         models: by the name that tables and figures use.
         matrices: groups of models, each read all by all; by default the models of each stage.
+        experiments: what is measured, by name, each with its settings; a list of names means default settings.
         prompts: `zoo` for the requests of the embedded world, or a JSONL file of prompts.
         n_prompts: how many of them, spread evenly over the file; all by default.
         framings: how passages are put before the readers.
@@ -75,6 +76,7 @@ class Study(_Strict):
     name: str
     models: dict[str, ModelSpec]
     matrices: dict[str, list[str]] = {}
+    experiments: dict[str, dict[str, Any]] = {"matrix": {}}
     prompts: str = "zoo"
     n_prompts: Annotated[int, Field(ge=2)] | None = None
     sampling: Sampling = Sampling()
@@ -94,6 +96,11 @@ class Study(_Strict):
         if not models:
             raise ValueError("a study needs at least one model")
         return models
+
+    @field_validator("experiments", mode="before")
+    @classmethod
+    def _names_alone_mean_defaults(cls, experiments: Any) -> Any:
+        return {name: {} for name in experiments} if isinstance(experiments, list) else experiments
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Study:

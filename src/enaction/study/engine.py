@@ -1,7 +1,8 @@
-"""The engine: samples every author, then reads every cell; what is already in the run folder is not done again.
+"""The engine: writes every text, then reads every cell; what is already in the run folder is not done again.
 
-The unit that is handed out is a model: loaded once, it samples its passages, later it reads its cells. Small models run
-faster as one process a core with one thread each than as one process with many threads, hence `workers`.
+What is written and read comes from the study's experiments (`enaction.experiments.plan`). The unit that is handed out
+is a model: loaded once, it samples its texts, later it reads its cells. Small models run faster as one process a core
+with one thread each than as one process with many threads, hence `workers`.
 """
 
 from __future__ import annotations
@@ -17,25 +18,21 @@ from concurrent.futures import Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from enaction.framing import Framing
-from enaction.lab.chats import Writers, all_requests
-from enaction.lab.world import tell
-from enaction.passages import Passage, Prompt
+from enaction import experiments
 from enaction.reader import Reader
-from enaction.sampling import sample
-from enaction.study.config import WORLD, ModelSpec, Study
-from enaction.study.store import Cell, Run
+from enaction.study.config import ModelSpec, Study
+from enaction.study.planning import Derived, Plan, Sampled
+from enaction.study.store import Run
 from enaction.tokens import score_passages, table_notes
 
-# phase ("sampling" or "reading"), model, passages done since the last report
+# phase ("sampling" or "reading"), author or model, passages done since the last report
 Report = Callable[[str, str, int], None]
 
 
 def run_study(study: Study, folder: Path, *, workers: int = 1, report: Report | None = None) -> Run:
-    """Sample and read everything that a study declares; resumes where an earlier run stopped.
+    """Write and read everything that a study's experiments declare; resumes where an earlier run stopped.
 
     Args:
         study: what to do.
@@ -47,78 +44,46 @@ def run_study(study: Study, folder: Path, *, workers: int = 1, report: Report | 
         UserError: a model cannot be loaded, a passage cannot be framed, the folder holds another study.
     """
     began = time.time()
-    run = Run(folder)
+    run, plan = Run(folder), experiments.plan(study)
     run.open(study)
     report = report or (lambda *_: None)
-    if study.world_text and not run.has_passages(WORLD):
-        run.write_passages(WORLD, world_passages(study))
-    names = list(study.models)
-    notes: dict[str, Any] = {}
     with _hands(workers) as do_all:
-        do_all(_sample_author, [(study, folder, n) for n in names if not run.has_passages(n)], report)
+        _write_texts(study, run, plan, do_all, report)
         # Backwards, so that the model that sampled last need not be loaded again to read.
-        unread = [n for n in reversed(names) if not all(run.has_tokens(c) for c in cells_of(study, run, n))]
-        jobs = [(study, folder, n) for n in unread]
-        for found in do_all(_read_cells, jobs, report):
-            notes |= found
+        readers = [n for n in reversed(study.models) if not all(map(run.has_tokens, plan.read_by(study, run, n)))]
+        found = do_all(_read_cells, [(study, folder, name) for name in readers], report)
     _LOADED.clear()
-    readers = run.manifest().get("readers", {}) | notes
-    run.write_manifest(study, {"readers": readers, "seconds": round(time.time() - began, 1), "workers": workers})
+    notes = run.manifest().get("readers", {})
+    for more in found:
+        notes |= more
+    run.write_manifest(study, {"readers": notes, "seconds": round(time.time() - began, 1), "workers": workers})
     return run
 
 
 def planned_passages(study: Study, run: Run) -> tuple[int, int]:
-    """How many passages are still to be sampled, and how many readings of a passage are still to be done."""
-    each = len(study.load_prompts()) * study.sampling.per_prompt
-    sampled = sum(not run.has_passages(name) for name in study.models) * each
+    """How many passages are still to be written, and how many readings of a passage are still to be done."""
+    plan = experiments.plan(study)
+    written = sum(text.count for text in plan.texts.values() if not run.has_passages(text.name))
     # Before sampling it is not known which models have a template; count all framings then.
-    cells = [c for n in study.models for c in cells_of(study, run, n)]
-    return sampled, sum(not run.has_tokens(c) for c in cells) * each
+    cells = [cell for name in study.models for cell in plan.read_by(study, run, name)]
+    return written, sum(plan.texts[cell.author].count for cell in cells if not run.has_tokens(cell))
 
 
-def own_framing(study: Study, run: Run, model: str) -> Framing | None:
-    """The framing that a model sampled in, None before it has: `none` means that it has no template."""
-    fixed = study.models[model].framing
-    if fixed is not None or not run.has_passages(model):
-        return fixed
-    return run.passages(model)[0].sampling["framing"]
-
-
-def framing_for(own: Framing | None, framing: Framing) -> Framing:
-    """The framing that a model of that `own_framing` reads in when `framing` is asked for: `none` has no template."""
-    return "none" if own == "none" else framing
-
-
-def cells_of(study: Study, run: Run, reader: str) -> list[Cell]:
-    """The cells of a reader, in a fixed order, without repetition."""
-    if study.cross_stage or study.models[reader].stage == "base":
-        authors = list(study.models)
-    else:
-        mates = {m for members in study.groups().values() if reader in members for m in members} | {reader}
-        authors = [name for name in study.models if name in mates]
-    if study.world_text:
-        authors.append(WORLD)
-    own = own_framing(study, run, reader)
-    framings: dict[Framing, None] = dict.fromkeys(framing_for(own, f) for f in study.framings)
-    return [Cell(reader, author, framing) for framing in framings for author in authors]
-
-
-def world_passages(study: Study) -> list[Passage]:
-    """Fresh text of the embedded world, by its own writers, for each prompt of the study."""
-    topics = {request.text: request.topic for request in all_requests()}
-    writers, rng = Writers(), np.random.default_rng([study.seed, 404])
-    return [
-        Passage(
-            id=f"{prompt.id}/{k}",
-            prompt_id=prompt.id,
-            prompt=prompt.messages,
-            response=tell(writers.of_text(rng), rng, topic=topics.get(prompt.messages[-1]["content"])).text,
-            author=WORLD,
-            ended=True,
-        )
-        for prompt in study.load_prompts()
-        for k in range(study.sampling.per_prompt)
-    ]
+def _write_texts(study: Study, run: Run, plan: Plan, do_all: DoAll, report: Report) -> None:
+    """Write texts in the order in which they need each other; side by side where they do not."""
+    waiting = {name: text for name, text in plan.texts.items() if not run.has_passages(name)}
+    while waiting:
+        ready = [text for text in waiting.values() if not any(need in waiting for need in text.needs)]
+        assert ready, f"texts that need each other: {', '.join(waiting)}"
+        by_model: dict[str, list[str]] = {}
+        for text in ready:
+            del waiting[text.name]
+            if isinstance(text, Derived):
+                run.write_passages(text.name, text.write(run))
+                report("sampling", text.name, text.count)
+            else:
+                by_model.setdefault(text.model, []).append(text.name)
+        do_all(_sample_texts, [(study, run.folder, model, names) for model, names in by_model.items()], report)
 
 
 # The reader that this process loaded last: big models load slowly, and two at a time may not fit into memory.
@@ -139,31 +104,19 @@ def _load(study: Study, name: str) -> Reader:
     return _LOADED[name, spec]
 
 
-def _sample_author(study: Study, folder: Path, name: str, report: Report) -> dict[str, Any]:
-    reader, settings = _load(study, name), study.sampling
-    prompts: list[Prompt] = study.load_prompts()
-    passages = sample(
-        reader,
-        prompts,
-        n=settings.per_prompt,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        max_new_tokens=settings.max_new_tokens,
-        framing=study.models[name].framing,
-        separator=study.separator,
-        seed=study.seed,
-        batch_size=settings.batch_size,
-        author=name,
-        progress=_increments(lambda n: report("sampling", name, n)),
-    )
-    Run(folder).write_passages(name, passages)
+def _sample_texts(study: Study, folder: Path, model: str, names: list[str], report: Report) -> dict[str, Any]:
+    reader, run, plan = _load(study, model), Run(folder), experiments.plan(study)
+    for name in names:
+        text = plan.texts[name]
+        assert isinstance(text, Sampled)
+        run.write_passages(name, text.write(run, reader, _increments(lambda n, name=name: report("sampling", name, n))))
     return {}
 
 
 def _read_cells(study: Study, folder: Path, name: str, report: Report) -> dict[str, Any]:
     reader, run = _load(study, name), Run(folder)
     notes: dict[str, Any] = {}
-    for cell in cells_of(study, run, name):
+    for cell in experiments.plan(study).read_by(study, run, name):
         if run.has_tokens(cell):
             continue
         progress = _increments(lambda n: report("reading", name, n))

@@ -44,7 +44,7 @@ class Run:
     folder: Path
 
     def open(self, study: Study) -> None:
-        """Begin or resume a run of this study.
+        """Begin or resume a run of this study; a study that has gained experiments since goes on in the same folder.
 
         Raises:
             StudyError: the folder holds a run of another study, or cannot be written.
@@ -52,7 +52,7 @@ class Run:
         resolved = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         path = self.folder / "study.yaml"
         try:
-            if path.exists() and yaml.safe_load(path.read_text()) != yaml.safe_load(resolved):
+            if path.exists() and not _goes_on(yaml.safe_load(path.read_text()), yaml.safe_load(resolved)):
                 raise StudyError(
                     f"{self.folder} holds a run of another study (or of this one before it was changed): give --out "
                     "another folder, or remove this one"
@@ -122,6 +122,12 @@ class Run:
 
     def _tokens(self, cell: Cell) -> Path:
         return self.folder / "tokens" / f"{cell.reader}--{cell.author}--{cell.framing}.parquet"
+
+
+def _goes_on(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether a run of the old study is the beginning of one of the new: the same, or with more experiments."""
+    kept = {name: new["experiments"].get(name) for name in old["experiments"]}
+    return old == new | {"experiments": kept}
 
 
 def _identity(model: str) -> dict[str, str]:

@@ -31,6 +31,7 @@ def controls(data: Data, stage: str, members: list[str], framing: Framing) -> li
         )
         findings.append(
             estimated(
+                "matrix",
                 "base_reader_ratio",
                 {"reader": base, "of": member, **where},
                 found,
@@ -46,6 +47,7 @@ def controls(data: Data, stage: str, members: list[str], framing: Framing) -> li
         found = data.estimate(entropy_R2P, with_mean(lambda m: m[..., 0] / m[..., 1]))
         findings += [
             estimated(
+                "matrix",
                 "world_self_ratio",
                 {"reader": reader, **where},
                 found[i],
@@ -63,7 +65,7 @@ def _matched_gap(data: Data, reader: str, members: list[str], where: dict[str, A
     for author in members:
         tokens = data.run.tokens(data.key(reader, author, framing))
         tokens = tokens.filter(~tokens["is_end"].to_numpy())
-        passages = data.passages[author]
+        passages = data.passages(author)
         passage_N = passage_codes(tokens, passages)
         pairs = stats.next_token_pairs(
             passage_N, tokens["position"].to_numpy(), tokens["surprisal"].to_numpy(), tokens["entropy"].to_numpy()
@@ -77,4 +79,6 @@ def _matched_gap(data: Data, reader: str, members: list[str], where: dict[str, A
         "own minus other mean entropy of the next prediction among tokens of equal input surprise (50 quantile bins, "
         f"Mantel-Haenszel weights); below 0: more than the last token's surprise explains; {INTERVAL}"
     )
-    return estimated("matched_gap", {"reader": reader, **where}, found.gap, data.n_prompts, "nats", definition)
+    return estimated(
+        "matrix", "matched_gap", {"reader": reader, **where}, found.gap, data.n_prompts, "nats", definition
+    )
