@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import yaml
@@ -25,12 +26,12 @@ from enaction.passages import Message, Passage, write_passages
 from enaction.report import (
     arc_table,
     build_report,
-    #    build_report,
     critic_table,
     draw,
     hero,
     identity_table,
     matrix_table,
+    pages,
     save,
     sentences,
     split_table,
@@ -271,6 +272,29 @@ def test_every_quantity_is_defined_on_the_page(tmp_path):
     for f in found:
         assert f'id="def-{f.quantity}"' in page
         assert f.definition in text
+
+
+def test_another_experiment_has_a_page_of_its_own_and_leaves_the_matrix_alone(tmp_path, findings, monkeypatch):
+    def page_of(found: list[Finding]) -> pages.Page:
+        figure, axes = plt.subplots()
+        axes.plot([f.estimate or 0.0 for f in found])
+        grid = pages.Grid("By persona", ["persona", "entropy"], [[str(f.where["of"]), "0.5"] for f in found])
+        said = [f"{ATTACK} has entropy {f.estimate}." for f in found]
+        return pages.Page("Personas", "Does it matter?", said, [grid], {"persona": (figure, "Entropy by persona.")})
+
+    monkeypatch.setitem(pages.PAGES, "persona", page_of)
+    plain = build_report(a_folder(tmp_path / "plain", findings)).read_text()
+    where = {"reader": "ash-rl", "author": "ash-rl", "framing": "assistant", "reader_stage": "rl", "of": ATTACK}
+    more = [replace(finding("entropy", where, 9.25, None), experiment="persona")]
+    page = build_report(a_folder(tmp_path / "more", [*findings, *more])).read_text()
+    parsed = Page(page)
+    assert "script" not in parsed.tags
+    assert len(set(parsed.ids)) == len(parsed.ids)
+    assert {link[1:] for link in parsed.links} <= set(parsed.ids)
+    assert (tmp_path / "more" / "figures" / "persona.png").exists()
+    assert "".join(parsed.text).count(f"{ATTACK} has entropy 9.25.") == 2  # on its page and under its question
+    matrices = re.compile(r'<section id="matrices">.*?</section>', re.DOTALL)
+    assert matrices.findall(page) == matrices.findall(plain)
 
 
 def test_a_rebuilt_report_has_the_same_bytes(tmp_path):

@@ -80,15 +80,21 @@ def carry_out(study: Study, out: Path | None, workers: int) -> tuple[Run, list[F
 def show(run: Run, findings: list[Finding], as_json: bool) -> None:
     """Print what a run found: tables, one sentence a finding, and where the report is."""
     from enaction.report import arc_table, critic_table, identity_table, matrix_table, sentences, split_table
+    from enaction.report.pages import make_pages
 
     if as_json:
         typer.echo(json.dumps([vars(f) for f in findings], indent=1))
         return
     # The tables need a hundred columns; a narrower terminal wraps lines, which is better than losing digits.
     console = Console(highlight=False, width=max(_COLUMNS, Console().width))
-    for table in (identity_table, matrix_table, arc_table, split_table, critic_table):
-        console.print(table(findings))
+    matrix = [f for f in findings if f.experiment == "matrix"]
+    for table in (identity_table, matrix_table, arc_table, split_table, critic_table) if matrix else ():
+        console.print(table(matrix))
         console.print()
-    for sentence in sentences(findings):
+    for sentence in sentences(matrix):
         console.print(f"- {sentence}", markup=False)
+    for page in make_pages(findings).values():
+        console.print(f"\n{page.title}: {page.question}", markup=False)
+        for sentence in page.sentences:
+            console.print(f"- {sentence}", markup=False)
     console.print(f"\nReport: {run.folder / 'report.html'}", markup=False, soft_wrap=True)

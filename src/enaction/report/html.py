@@ -46,6 +46,7 @@ from enaction.report.arrange import (
     value,
     with_interval,
 )
+from enaction.report.pages import Grid, make_pages
 from enaction.report.sentences import sentences
 
 SAMPLES_PER_AUTHOR = 3
@@ -111,13 +112,18 @@ def build_report(run: Path, *, reference: float | None = None) -> Path:
         StudyError: the folder has no findings, or its manifest is not JSON.
         PassageError: a passage file of the run is damaged.
     """
-    findings = read_findings(run / "findings.json")
+    everything = read_findings(run / "findings.json")
+    findings = [f for f in everything if f.experiment == "matrix"]
+    pages = make_pages(everything)
+    drawn = {n: (figure, _CAPTIONS.get(n, "")) for n, figure in figures.draw(findings, reference=reference).items()}
+    for page in pages.values():
+        drawn |= page.figures
     pictures = {}
-    for name, figure in figures.draw(findings, reference=reference).items():
+    for name, (figure, caption) in drawn.items():
         vector, _ = figures.save(figure, run / "figures" / name)
         encoded = base64.b64encode(vector.read_bytes()).decode()
-        pictures[name] = Picture(name, f"data:image/svg+xml;base64,{encoded}", _CAPTIONS.get(name, ""))
-    page = _template().render(
+        pictures[name] = Picture(name, f"data:image/svg+xml;base64,{encoded}", caption)
+    text = _template().render(
         title=run.resolve().name,
         sentences=[line.partition(": ") for line in sentences(findings)],
         alarm=any(alarmed(f) for f in select(findings, "identity_residual")),
@@ -131,16 +137,18 @@ def build_report(run: Path, *, reference: float | None = None) -> Path:
         critic=_critic(findings),
         samples=_samples(run, findings),
         quality=_quality(findings),
-        questions=questions.answered(findings),
-        definitions=_definitions(findings),
-        everything=_everything(findings),
+        pages=pages,
+        grids={name: [_of_grid(grid) for grid in page.grids] for name, page in pages.items()},
+        questions=questions.answered(findings, pages),
+        definitions=_definitions(everything),
+        everything=_everything(everything),
         manifest=_flat(_manifest(run)),
         study=(run / "study.yaml").read_text() if (run / "study.yaml").is_file() else "",
-        notes=_notes(findings),
+        notes=_notes(everything),
     )
     path = run / "report.html"
     with write_atomically(path) as temporary:
-        temporary.write_text(page, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
     return path
 
 
@@ -153,6 +161,11 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     return environment.get_template("report.html.j2")
+
+
+def _of_grid(grid: Grid) -> Table:
+    rows = [[Cell(text, "" if column else "name") for column, text in enumerate(row)] for row in grid.rows]
+    return Table(grid.title, grid.header, rows)
 
 
 def _identity(findings: Sequence[Finding]) -> Table:
@@ -311,8 +324,11 @@ def _quality(findings: Sequence[Finding]) -> Table:
 def _samples(run: Path, findings: Sequence[Finding]) -> list[tuple[str, list[Sample], bool]]:
     """A few passages of each author, of the same prompts where they have them; those of the last stage stand open."""
     last = members(findings, there[-1]) if (there := stages(findings)) else []
+    known = [str(f.where["author"]) for f in findings if set(f.where) == {"author"}]
     shown = {}
     for path in sorted((run / "passages").glob("*.parquet")):
+        if path.stem not in known:
+            continue  # what an experiment derived from an author's text or sampled beside it
         first_of: dict[str, Passage] = {}
         for passage in read_passages(path):
             first_of.setdefault(passage.prompt_id, passage)
@@ -321,7 +337,7 @@ def _samples(run: Path, findings: Sequence[Finding]) -> list[tuple[str, list[Sam
         chosen = [first_of[ids[(2 * i + 1) * len(ids) // (2 * count)]] for i in range(count)]
         if chosen:
             shown[chosen[0].author] = [_sample(passage) for passage in chosen]
-    in_order = ordered(shown, [str(f.where["author"]) for f in findings if set(f.where) == {"author"}])
+    in_order = ordered(shown, known)
     return [(author, shown[author], author in last) for author in in_order]
 
 
@@ -334,14 +350,14 @@ def _sample(passage: Passage) -> Sample:
     return Sample([(m["role"], m["content"]) for m in passage.prompt], response, "; ".join(remarks))
 
 
-def _definitions(findings: Sequence[Finding]) -> list[tuple[str, list[str], list[str]]]:
-    """Each quantity with its units and every definition that it was computed by."""
-    units: dict[str, list[str]] = {}
-    texts: dict[str, list[str]] = {}
+def _definitions(findings: Sequence[Finding]) -> list[tuple[str, str, list[str], list[str]]]:
+    """Each experiment's quantities, with their units and every definition that they were computed by."""
+    units: dict[tuple[str, str], list[str]] = {}
+    texts: dict[tuple[str, str], list[str]] = {}
     for f in findings:
-        units.setdefault(f.quantity, []).append(f.unit)
-        texts.setdefault(f.quantity, []).append(f.definition)
-    return [(q, list(dict.fromkeys(units[q])), list(dict.fromkeys(texts[q]))) for q in units]
+        units.setdefault((f.experiment, f.quantity), []).append(f.unit)
+        texts.setdefault((f.experiment, f.quantity), []).append(f.definition)
+    return [(*key, list(dict.fromkeys(units[key])), list(dict.fromkeys(texts[key]))) for key in units]
 
 
 def _everything(findings: Sequence[Finding]) -> Table:

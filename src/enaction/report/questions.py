@@ -6,12 +6,13 @@ A question is either answered by an experiment or one that an experiment only be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from enaction.findings import Finding
 from enaction.report.arrange import framing_label, main_framing, models_of, stages
+from enaction.report.pages import Page
 from enaction.report.sentences import (
     base_reader_sentences,
     change_sentences,
@@ -38,6 +39,7 @@ class Question:
         answer: the sentences of a run that speak to it; empty where the run does not.
         standing: whether such sentences answer it or only bear upon it.
         figures: names of the figures to look at.
+        pages: experiments beyond the matrix all of whose sentences speak to it.
     """
 
     text: str
@@ -46,6 +48,7 @@ class Question:
     answer: Answer
     standing: Literal["answers", "bears upon"] = "answers"
     figures: tuple[str, ...] = ()
+    pages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,14 @@ class Answered:
     sentences: list[str]
 
 
-def answered(findings: Sequence[Finding]) -> list[Answered]:
-    """Every question with this run's sentences, in the order of the list."""
-    return [Answered(q, q.standing if (said := q.answer(findings)) else "not measured", said) for q in QUESTIONS]
+def answered(findings: Sequence[Finding], pages: Mapping[str, Page]) -> list[Answered]:
+    """Every question with this run's sentences, of the matrix and then of the other experiments' pages, in order."""
+
+    def said(question: Question) -> list[str]:
+        more = [line for name in question.pages if name in pages for line in pages[name].sentences]
+        return [*question.answer(findings), *more]
+
+    return [Answered(q, q.standing if (lines := said(q)) else "not measured", lines) for q in QUESTIONS]
 
 
 def _nothing(findings: Sequence[Finding]) -> list[str]:
@@ -115,6 +123,7 @@ QUESTIONS = (
         "no change of the interaction from stage to stage",
         _stages,
         figures=("arc",),
+        pages=("stages",),
     ),
     Question(
         "Is low entropy on its own text recognition, or merely the entropy collapse of training?",
@@ -122,6 +131,7 @@ QUESTIONS = (
         "recognition 0: all of the log ratio is the ease of the text",
         _collapse,
         figures=("split", "critic"),
+        pages=("controls",),
     ),
     Question(
         "Does surprise at the last input drive it, and how much of it?",
@@ -136,18 +146,28 @@ QUESTIONS = (
         "the same interaction in all framings",
         _framings,
         figures=("arc",),
+        pages=("framings",),
+    ),
+    Question(
+        "Is it stronger after earlier turns of its own, and further into a response?",
+        "prior, both readings",
+        "the same gap at every position; the same entropy whoever wrote the earlier turns",
+        _nothing,
+        pages=("prior",),
     ),
     Question(
         "Does it hold for another persona, or for the default assistant only?",
         "persona",
         "the same interaction under every persona",
         _nothing,
+        pages=("persona",),
     ),
     Question(
         "Is one contiguous foreign stretch worse than as many foreign tokens scattered? How fast does a model recover?",
         "splice",
         "no difference between contiguous and scattered",
         _nothing,
+        pages=("splice",),
     ),
     Question(
         "Has a model decided what to say before it starts, and what happens when the plan is broken?",
@@ -174,6 +194,7 @@ QUESTIONS = (
         identity_sentences,
         "bears upon",
         ("identity",),
+        pages=("calibration",),
     ),
     Question(
         "Does a larger or longer-trained model plan further ahead?",

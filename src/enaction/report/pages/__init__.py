@@ -43,3 +43,9 @@ class Page:
 
 # Experiment -> its page, made from that experiment's findings.
 PAGES: dict[str, Callable[[Sequence[Finding]], Page]] = {}
+
+
+def make_pages(findings: Sequence[Finding]) -> dict[str, Page]:
+    """The pages of the experiments that a run has findings of, in the order of `PAGES`."""
+    there = {name: [f for f in findings if f.experiment == name] for name in PAGES}
+    return {name: PAGES[name](found) for name, found in there.items() if found}
