@@ -116,6 +116,21 @@ class Data:
         """[R, A, P] of one field of `CellMeans`."""
         return np.array([[getattr(self.cell(r, a, framing), field) for a in authors] for r in readers])
 
+    def spans(
+        self, reader: str, author: str, framing: Framing, spans: Sequence[tuple[int, int]], column: str = "entropy"
+    ) -> np.ndarray:
+        """[K, P] mean of a column of the token table over spans of positions; see `stats.span_means`."""
+        tokens, passages = self.run.tokens(self.key(reader, author, framing)), self.passages(author)
+        return stats.span_means(
+            passage_codes(tokens, passages),
+            tokens["position"].to_numpy(),
+            tokens[column].to_numpy(),
+            np.array([self.prompt_code[p.prompt_id] for p in passages]),
+            self.n_prompts,
+            spans,
+            ~tokens["is_end"].to_numpy(),
+        )
+
     def estimate(self, value_P: np.ndarray, statistic: Any = None, size_P: np.ndarray | None = None) -> stats.Estimate:
         """A statistic of cell means over prompts, with its interval; all analyses share the resamples."""
         return stats.bootstrap_estimate(value_P, self.weights, statistic, size_P=size_P)

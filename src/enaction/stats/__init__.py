@@ -1,8 +1,8 @@
 """Statistics of token measurements: pure functions of arrays, knowing nothing of models, files or clocks.
 
-The order in which data meets them: `pooling` (tokens to passages to prompts), `matrix` (the reader x author table and
-what it says of recognition), `resampling` (intervals and p-values over prompts), `identity` (the instrument's alarm)
-and `matched` (own against other text at equal input surprise).
+The order in which data meets them: `pooling` (tokens to passages to prompts), `positions` (the same along a response),
+`matrix` (the reader x author table and what it says of recognition), `resampling` (intervals and p-values over
+prompts), `identity` (the instrument's alarm) and `matched` (own against other text at equal input surprise).
 Randomness enters as a `numpy.random.Generator`. Everything is in nats unless said otherwise.
 """
 
@@ -10,6 +10,7 @@ from enaction.stats.identity import IDENTITY_LIMIT, IdentityResidual, identity_r
 from enaction.stats.matched import MatchedGap, NextTokenPairs, matched_gap, next_token_pairs
 from enaction.stats.matrix import LogRatioSplit, interaction, log_ratio_split, other_self_ratio
 from enaction.stats.pooling import PassageSums, passage_sums, prompt_means, prompt_rates
+from enaction.stats.positions import span_means
 from enaction.stats.resampling import (
     N_RESAMPLES,
     Estimate,
@@ -45,4 +46,5 @@ __all__ = [
     "permutation_pvalue",
     "prompt_means",
     "prompt_rates",
+    "span_means",
 ]
