@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -144,6 +145,35 @@ def test_ratio_and_interaction_follow_from_the_printed_matrix(findings: list[Fin
         ):
             (found,) = select(findings, quantity, reader=reader, stage="rl", framing="assistant")
             assert found.estimate == pytest.approx(expected, abs=1e-9)
+
+
+def test_interaction_over_spans_and_ranks_follow_from_the_token_tables(run: Run, findings: list[Finding]) -> None:
+    members = ["a-rl", "b-rl"]
+    for quantity, start, stop in (("interaction_first_tokens", 0, 4), ("interaction_at_positions", 2, 4)):
+        by_prompt: dict[tuple[str, str], dict[str, float]] = {}
+        for reader, author in itertools.product(members, repeat=2):
+            rows = run.tokens(Cell(reader, author, "assistant")).to_pandas()
+            rows = rows[~rows.is_end]
+            lengths = rows.groupby("passage_id", observed=True).position.max()
+            rows = rows[rows.passage_id.map(lengths).astype(int) >= stop - 1]
+            rows = rows[(rows.position >= start) & (rows.position < stop)]
+            means = rows.groupby(["prompt_id", "passage_id"], observed=True).entropy.mean()
+            by_prompt[reader, author] = means.groupby("prompt_id", observed=True).mean().to_dict()
+        shared = set.intersection(*(set(means) for means in by_prompt.values()))
+        table = [[np.mean([by_prompt[r, a][p] for p in shared]) for a in members] for r in members]
+        (found,) = select(findings, quantity, stage="rl", framing="assistant", start=start, stop=stop)
+        assert found.estimate == pytest.approx(stats.interaction(table).mean(), abs=1e-6)
+        assert found.n == len(shared)
+    # The first token is predicted from the prompt alone, so nobody can know who wrote it.
+    (first,) = select(findings, "interaction_at_positions", stage="rl", framing="assistant", start=0)
+    assert first.estimate == pytest.approx(0, abs=1e-6)
+    for reader, other in (members, members[::-1]):
+        own, foreign = (
+            select(findings, "entropy", reader=reader, author=author, framing="assistant")[0].estimate or 0
+            for author in (reader, other)
+        )
+        (rank,) = select(findings, "own_rank_among_authors", reader=reader, framing="assistant")
+        assert rank.estimate == 1 + (foreign < own)
 
 
 def test_identity_residual_is_quiet_on_every_reader(findings: list[Finding]) -> None:

@@ -13,12 +13,14 @@ All cells are resampled together over prompts. Axes: R reader, A author, P promp
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from enaction import stats
 from enaction.experiments.cells import INTERVAL, POOLED, Data, NoSettings, estimated, with_mean
+from enaction.experiments.matrix_along import along, ranks
 from enaction.experiments.matrix_controls import controls
 from enaction.experiments.texts import quality
 from enaction.findings import Finding
@@ -34,7 +36,13 @@ NAME = "matrix"
 
 
 class Settings(NoSettings):
-    """Nothing to set: models, framings and world text are the study's own."""
+    """Models, framings and world text are the study's own.
+
+    Attributes:
+        first_tokens: numbers k for the interaction over the first k tokens, and over the tokens between them.
+    """
+
+    first_tokens: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8, 16, 32, 64)
 
 
 def plan(study: Study, _: Settings) -> Plan:
@@ -79,13 +87,15 @@ def world_passages(study: Study) -> list[Passage]:
     ]
 
 
-def analyse(data: Data, _: Settings) -> list[Finding]:
+def analyse(data: Data, settings: Settings) -> list[Finding]:
     """All findings of this experiment, from the token tables of a finished run."""
     findings = [*_identity(data), *_entropies(data), *quality(data)]
     for stage, members in data.study.groups().items():
         for framing in data.study.framings:
             findings += _recognition(data, stage, members, framing)
             findings += controls(data, stage, members, framing)
+            findings += ranks(data, stage, members, framing)
+            findings += along(data, stage, members, framing, sorted(set(settings.first_tokens)))
     return [*findings, *_changes(data)]
 
 

@@ -34,6 +34,8 @@ NULL = {
     "interaction": 0.0,
     "interaction_clipped": 0.0,
     "interaction_change": 0.0,
+    "interaction_first_tokens": 0.0,
+    "interaction_at_positions": 0.0,
     "log_ratio": 0.0,
     "recognition": 0.0,
     "ease": 0.0,

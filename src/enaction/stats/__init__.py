@@ -6,9 +6,10 @@ prompts), `identity` (the instrument's alarm) and `matched` (own against other t
 Randomness enters as a `numpy.random.Generator`. Everything is in nats unless said otherwise.
 """
 
+from enaction.stats.contrast import double_difference, swap_pvalue
 from enaction.stats.identity import IDENTITY_LIMIT, IdentityResidual, identity_residual
 from enaction.stats.matched import MatchedGap, NextTokenPairs, matched_gap, next_token_pairs
-from enaction.stats.matrix import LogRatioSplit, interaction, log_ratio_split, other_self_ratio
+from enaction.stats.matrix import LogRatioSplit, interaction, log_ratio_split, other_self_ratio, own_rank
 from enaction.stats.pooling import PassageSums, passage_sums, prompt_means, prompt_rates
 from enaction.stats.positions import span_means
 from enaction.stats.resampling import (
@@ -35,16 +36,19 @@ __all__ = [
     "bootstrap_estimate",
     "bootstrap_means",
     "cluster_weights",
+    "double_difference",
     "identity_residual",
     "interaction",
     "log_ratio_split",
     "matched_gap",
     "next_token_pairs",
     "other_self_ratio",
+    "own_rank",
     "passage_sums",
     "percentile_interval",
     "permutation_pvalue",
     "prompt_means",
     "prompt_rates",
     "span_means",
+    "swap_pvalue",
 ]

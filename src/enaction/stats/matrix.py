@@ -83,6 +83,23 @@ def log_ratio_split(entropy_RA: ArrayLike) -> LogRatioSplit:
     )
 
 
+def own_rank(entropy_RA: ArrayLike) -> NDArray[np.float64]:
+    """Rank of each reader's own text among the authors, [..., R]: 1 where it has the least entropy of the reader's row.
+
+    Give the transposed table for the rank of the own reader among the readers of a text, and then entropy per byte of
+    text, for nats a token of readers with different tokenizers are not comparable. Ties count for the own text.
+
+    Args:
+        entropy_RA: [..., R, A] mean entropy of reader r on author a's passages.
+
+    Raises:
+        ValueError: not square, fewer than 2 readers, or a value that is not positive and finite.
+    """
+    entropy_RA = _checked(entropy_RA)
+    own_R = np.diagonal(entropy_RA, axis1=-2, axis2=-1)
+    return 1.0 + (entropy_RA < own_R[..., None]).sum(axis=-1)
+
+
 def diagonal_residual(log_RA: NDArray[np.float64]) -> NDArray[np.float64]:
     """Diagonal of the residual of an additive least-squares fit, [..., R]; unchecked, NaN anywhere gives NaN.
 
