@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -256,10 +256,5 @@ def test_embedded_models_pass(name: str, capsys: pytest.CaptureFixture[str], mon
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One thread: these models are smaller than what it costs to share them out."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check_module, "BATCH", 16)
-    yield
-    torch.set_num_threads(threads)
