@@ -151,6 +151,53 @@ def test_a_model_without_a_cache_is_sampled_by_reading_anew(lstm: Reader) -> Non
     assert abs((surprisal - entropy).sum() / math.sqrt(varentropy.sum())) < 4
 
 
+def half(model_type: str, dtype: torch.dtype) -> PreTrainedModel:
+    """As `from_pretrained` would give it: what the class wants in float32 stays in float32."""
+    model = tiny_model(model_type)
+    wanted = [getattr(model, name, None) or () for name in ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict")]
+    kept = [name for name, _ in model.named_parameters() if any(part in name for parts in wanted for part in parts)]
+    model.to(dtype)  # pyright: ignore[reportArgumentType]
+    for name in kept:
+        parameter = model.get_parameter(name)
+        parameter.data = parameter.data.float()
+    return model
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("model_type", ["hy_v4", "mamba", "llama"])
+def test_half_precision_is_streamed_though_the_head_has_another_dtype(model_type: str, dtype: torch.dtype) -> None:
+    model = half(model_type, dtype)
+    if model_type == "hy_v4":
+        assert model.get_parameter("lm_head.weight").dtype == torch.float32  # and its states are of the other one
+    reader = Reader(model, word_tokenizer())
+    assert reader.head_path == "streamed"
+    framed = texts()
+    for f, stats in zip(framed, reader.score(framed, token_budget=1), strict=True):
+        expected = exact_statistics(own_logits(model, f.ids), f)
+        np.testing.assert_allclose(np.stack([stats.surprisal, stats.entropy]), expected[:2], atol=1e-4)
+
+
+def test_a_class_that_cannot_run_in_half_precision_is_named_with_the_remedy() -> None:
+    with pytest.raises(ModelError, match=r"xLSTMForCausalLM\) fails on a short text in bfloat16 .*: load it as float"):
+        Reader(half("xlstm", torch.bfloat16), word_tokenizer())
+
+
+# What padding and company could touch: attention of several kinds, a router of experts, a recurrent state.
+COMPANY = ("llama", "gemma2", "bloom", "mixtral", "qwen3_moe", "deepseek_v3", "mamba", "mamba2", "rwkv", "jamba")
+
+
+@pytest.mark.parametrize("model_type", COMPANY)
+def test_a_score_depends_neither_on_padding_nor_on_order_nor_on_company(model_type: str) -> None:
+    reader = Reader(tiny_model(model_type), word_tokenizer())
+    framed = texts()
+    alone = np.concatenate([np.stack([s.surprisal, s.entropy]) for s in reader.score(framed, token_budget=1)], axis=1)
+    shuffled = [framed[i] for i in (3, 0, 5, 1, 4, 2)]
+    for given in (framed, framed[::-1], shuffled, [*framed, *framed]):
+        found = dict(zip((f.passage_id for f in given), reader.score(given, token_budget=100_000), strict=True))
+        together = [np.stack([found[f.passage_id].surprisal, found[f.passage_id].entropy]) for f in framed]
+        np.testing.assert_allclose(np.concatenate(together, axis=1), alone, atol=1e-5, rtol=0)
+
+
 def test_an_encoder_that_looks_ahead_is_refused() -> None:
     torch.manual_seed(0)
     sizes: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -200,9 +247,5 @@ def test_the_sweeps_tokenizer_gives_the_ids_that_its_words_name() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _quiet_library() -> Any:
+def _quiet_library() -> None:
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

@@ -15,6 +15,7 @@ Axes: `B` rows of a batch, `T` time, `V` vocabulary.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,10 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from enaction.errors import FramingError, UserError
+from enaction.errors import FramingError, ModelError, UserError
 from enaction.framing import Framing, frame_prompt
 from enaction.passages import Passage, Prompt
 from enaction.reader import Progress, Reader
+from enaction.reader.memory import halving
 
 
 def sample(
@@ -73,8 +75,12 @@ def sample(
     Returns:
         Passages in the order of the prompts, then of their numbers.
 
+    A batch that memory has no room for is sampled in halves, with the same responses.
+
     Raises:
-        FramingError: a prompt cannot be framed, or with `max_new_tokens` does not fit into the context.
+        FramingError: a prompt cannot be framed, with `max_new_tokens` does not fit into the context, or holds ids that
+            the model does not have.
+        ModelError: memory has no room for one response by itself, or logits are NaN or infinite.
         UserError: settings out of range.
     """
     _check_settings(n, temperature, top_p, max_new_tokens, batch_size)
@@ -93,13 +99,22 @@ def sample(
         begun = tuple(beginnings[prompt.id]) if beginnings else ()
         ids = (*framed.ids, *begun)
         _check_context(reader, prompt, len(ids), max_new_tokens)
+        reader.check_ids(ids, f"prompt '{prompt.id}'")
         stops = reader.stop_ids | ({framed.end_id} if framed.end_id is not None else set())
         requests += [_Request(prompt, k, ids, begun, stops, _stream(seed, writer, prompt, k)) for k in range(n)]
     order = sorted(range(len(requests)), key=lambda i: len(requests[i].ids))
     responses: dict[int, _Response] = {}
     with reader.reading():
-        for batch in _batches(requests, order, batch_size, mixed=reader.takes_left_padding):
-            drawn = _sample_batch(reader, [requests[i] for i in batch], temperature, top_p, max_new_tokens)
+        sampled = halving(
+            _batches(requests, order, batch_size, mixed=reader.takes_left_padding),
+            lambda batch: _sample_batch(reader, [requests[i] for i in batch], temperature, top_p, max_new_tokens),
+            size=lambda batch: len(batch) * (len(requests[batch[-1]].ids) + max_new_tokens),
+            too_large=lambda i: (
+                f"memory has no room for {reader.name} with one response to prompt '{requests[i].prompt.id}': use "
+                "bfloat16, lower max_new_tokens, or take a larger machine"
+            ),
+        )
+        for batch, drawn in sampled:
             responses.update(zip(batch, drawn, strict=True))
             if progress is not None:
                 progress(len(responses), len(requests))
@@ -113,7 +128,11 @@ class _Request:
     ids: tuple[int, ...]  # the context, then the beginning
     begun: tuple[int, ...]
     stops: frozenset[int]
-    random: np.random.Generator
+    stream: int
+
+    def uniform(self, count: int) -> np.ndarray:
+        """The same numbers [count] each time, for a batch may have to be sampled again in halves."""
+        return np.random.Generator(np.random.PCG64(self.stream)).random(count)
 
 
 @dataclass(frozen=True)
@@ -139,7 +158,7 @@ def _sample_batch(
     is_padded = int(lengths.min()) < longest
     ids_BT, mask_BT = ids_BT.to(device), mask_BT.to(device)
     positions_B1 = (lengths[:, None] - 1).to(device)
-    uniform_BT = torch.from_numpy(np.stack([r.random.random(max_new_tokens) for r in requests])).to(device)
+    uniform_BT = torch.from_numpy(np.stack([r.uniform(max_new_tokens) for r in requests])).to(device)
     stops = sorted(set().union(*(r.stops for r in requests)))
     # stops_BS[b, s]: whether stop token s ends row b; templates may differ in nothing, so this is mostly all True.
     stop_S = torch.tensor(stops, dtype=torch.long, device=device)
@@ -179,6 +198,12 @@ def _sample_batch(
         drawn_BT.tolist(), logprob_BT.tolist(), length_B.tolist(), ended_B.tolist(), strict=True
     ):
         responses.append(_Response(tuple(ids[:length]), tuple(logprobs[:length]), ended))
+    for request, response in zip(requests, responses, strict=True):
+        if any(map(math.isnan, response.logprobs)):
+            raise ModelError(
+                f"logits of {reader.name} ({reader.dtype}) became NaN or infinite in a response to prompt "
+                f"'{request.prompt.id}': load it as float32 or bfloat16; if it is that, its weights are damaged"
+            )
     return responses
 
 
@@ -241,10 +266,10 @@ def _passage(reader: Reader, request: _Request, response: _Response, author: str
     )
 
 
-def _stream(seed: int, author: str, prompt: Prompt, number: int) -> np.random.Generator:
-    """A generator of this passage's own. The author is in it, so that two similar models do not write in lockstep."""
+def _stream(seed: int, author: str, prompt: Prompt, number: int) -> int:
+    """Seed of this passage's own numbers. The author is in it, so that two similar models do not write in lockstep."""
     digest = hashlib.sha256(f"{seed}\0{author}\0{prompt.id}\0{number}".encode()).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16])))
+    return int.from_bytes(digest[:16])
 
 
 def _check_settings(n: int, temperature: float, top_p: float, max_new_tokens: int, batch_size: int) -> None:

@@ -4,7 +4,8 @@ A row describes ONE prediction: surprisal, entropy, varentropy and rank all belo
 the token of the row. One table holds one cell (a reader, an author, a framing) or several.
 
 The table's schema metadata tells how it was read (`table_notes`): which path the logits took, in which dtype, how many
-passages were read by their own ids, and how far their re-tokenised text would have drifted from these.
+passages were read by their own ids, how far their re-tokenised text would have drifted from these, and how many were
+longer than the window that was asked for.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from enaction.errors import StudyError
+from enaction.errors import ModelError, StudyError
 from enaction.files import write_atomically
 from enaction.framing import Framed, Framing, frame, retokenisation_drift
 from enaction.passages import Passage
 from enaction.reader import Progress, Reader, TokenStats
 from enaction.reader.reader import TOKEN_BUDGET
+from enaction.reader.windows import stride
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 
@@ -54,6 +56,7 @@ def score_passages(
     framing: Framing,
     *,
     separator: str = "\n",
+    window: int | None = None,
     token_budget: int = TOKEN_BUDGET,
     progress: Progress | None = None,
 ) -> pa.Table:
@@ -64,14 +67,18 @@ def score_passages(
         passages: what is read, of one author or several.
         framing: how it is put.
         separator: between question and response in `user` and `none`.
+        window: read what is longer in windows of so many tokens (`Reader.score`); the notes say for how many passages.
         token_budget: tokens in a batch.
         progress: called after each batch with the number of passages done and their total.
 
     Raises:
         FramingError: a passage cannot be put before this reader so, or is longer than its context.
+        ModelError: the reader's logits are NaN or infinite, or memory has no room for a passage.
+        UserError: a window that is too long or too short.
     """
     framed = [frame(reader.tokenizer, passage, framing, separator=separator) for passage in passages]
-    scores = reader.score(framed, token_budget=token_budget, progress=progress)
+    scores = reader.score(framed, window=window, token_budget=token_budget, progress=progress)
+    _refuse_nan(reader, passages, scores)
     table = token_table(reader.name, framing, zip(passages, framed, scores, strict=True))
     drift = [
         drifted
@@ -90,8 +97,23 @@ def score_passages(
         "tokens_that_would_drift": sum(drift),
         "passages_without_rows": sum(f.stop == f.start for f in framed),
         "first_tokens_without_context": sum(f.skipped for f in framed),
+        "tokens_ruled_out": sum(int(np.isinf(s.surprisal).sum()) for s in scores),
+        "window": window,
+        "window_stride": None if window is None else stride(window),
+        "passages_in_windows": 0 if window is None else sum(f.stop - 1 > window for f in framed),
     }
     return table.replace_schema_metadata({_NOTES: json.dumps(notes).encode()})
+
+
+def _refuse_nan(reader: Reader, passages: Sequence[Passage], scores: Sequence[TokenStats]) -> None:
+    """One NaN would spread to every mean, and leaving it out would choose the passages that the model can stand."""
+    broken = [p.id for p, s in zip(passages, scores, strict=True) if np.isnan(s.surprisal + s.entropy).any()]
+    if broken:
+        raise ModelError(
+            f"logits of {reader.name} ({reader.dtype}) are NaN or infinite in {len(broken)} of {len(passages)} "
+            f"passages, the first of them '{broken[0]}': load it as float32 or bfloat16; if it is that, its weights "
+            "are damaged"
+        )
 
 
 def token_table(reader: str, framing: Framing, read: Iterable[tuple[Passage, Framed, TokenStats]]) -> pa.Table:

@@ -27,12 +27,10 @@ def load_reader(model: str, chat_template: Path | None, dtype: DType, trust_remo
     Raises:
         ModelError: no such model or template file.
     """
-    import torch
-
     from enaction.reader import Reader
 
     try:
         template = chat_template.read_text() if chat_template else None
     except OSError as error:
         raise ModelError(f"--chat-template {chat_template}: cannot be read ({error.strerror})") from None
-    return Reader.load(model, dtype=getattr(torch, dtype), chat_template=template, trust_remote_code=trust_remote_code)
+    return Reader.load(model, dtype=dtype, chat_template=template, trust_remote_code=trust_remote_code)

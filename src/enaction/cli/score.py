@@ -20,6 +20,10 @@ def command(
     framing: Annotated[
         Literal["assistant", "user", "none"], typer.Option(help="assistant, user or none.")
     ] = "assistant",
+    window: Annotated[
+        int | None,
+        typer.Option(min=2, help="Read what is longer in sliding windows of so many tokens, half a window apart."),
+    ] = None,
     chat_template: ChatTemplate = None,
     dtype: DType = "float32",
     trust_remote_code: TrustRemoteCode = False,
@@ -31,13 +35,17 @@ def command(
     import numpy as np
 
     from enaction.passages import read_passages
-    from enaction.tokens import score_passages, write_token_table
+    from enaction.tokens import score_passages, table_notes, write_token_table
 
     read = read_passages(passages)
     reader = load_reader(model, chat_template, dtype, trust_remote_code)
     with counting(f"reading with {reader.name}", len(read)) as bar:
         tokens = score_passages(
-            reader, read, framing, progress=lambda done, _: bar.update(bar.task_ids[0], completed=done)
+            reader,
+            read,
+            framing,
+            window=window,
+            progress=lambda done, _: bar.update(bar.task_ids[0], completed=done),
         )
     write_token_table(tokens, out)
     summary = Table(
@@ -54,4 +62,7 @@ def command(
         summary.add_row(author, str(n_passages), str(int(mask.sum())), *(f"{m:.3f}" for m in means))
     console = Console(stderr=True)
     console.print(summary)
+    in_windows = table_notes(tokens)["passages_in_windows"]
+    if in_windows:
+        console.print(f"{in_windows} passages are longer than {window} tokens and were read in windows")
     console.print(f"token table: {out}", soft_wrap=True)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from enaction.errors import FramingError
+from enaction.errors import FramingError, ModelError
 from enaction.framing import Framed, Framing, frame, frame_prompt, retokenisation_drift
 from enaction.passages import Message, Passage, Prompt
 from enaction.reader.head import deviation, is_causal, is_exact
@@ -147,15 +147,19 @@ def check(
     if vocabulary.passed is False:
         # Sampled ids would mean nothing to the tokenizer.
         return CheckReport(reader.name, framing, facts(reader, framing), (vocabulary,), ())
-    samples = sample(
-        reader,
-        prompts,
-        max_new_tokens=max_new_tokens,
-        framing=framing,
-        seed=seed,
-        batch_size=BATCH,
-        progress=lambda n, _: advance(n),
-    )
+    try:
+        samples = sample(
+            reader,
+            prompts,
+            max_new_tokens=max_new_tokens,
+            framing=framing,
+            seed=seed,
+            batch_size=BATCH,
+            progress=lambda n, _: advance(n),
+        )
+    except ModelError as error:
+        unwritten = Verdict("it writes", False, str(error))
+        return CheckReport(reader.name, framing, facts(reader, framing), (vocabulary, unwritten), ())
     framed = [frame(reader.tokenizer, passage, framing) for passage in samples]
     together = reader.score(framed)
     advance(done + 1)

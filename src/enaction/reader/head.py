@@ -30,6 +30,8 @@ HALF_TOLERANCE = 2e-2
 # The same for its own logits when later tokens are taken away, which gives every matrix another shape.
 LOOK_AHEAD = {torch.float32: 1e-3, torch.float64: 1e-3}
 HALF_LOOK_AHEAD = 5e-2
+# What a matrix product can run in; weights in any other dtype have a module that knows what to do with them.
+_ARITHMETIC = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -62,20 +64,25 @@ class Head:
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Float32 logits [N, V], a tensor of the caller's own.
 
-        The matrix product runs in the model's dtype, as the model's own forward does, and is converted behind it.
+        The matrix product runs in the matrix's dtype, as the model's own forward does, and is converted behind it.
         """
-        return self._transformed(self.matrix(hidden_ND).float())
+        return self._transformed(self.matrix(self._cast(hidden_ND)).float())
 
     def logits_of(self, hidden_ND: Tensor, tokens: slice | Tensor, out_NV: Tensor | None = None) -> Tensor:
         """Float32 logits [N, tokens] of a part of the vocabulary, where `is_tiled`; `out_NV` may come to hold them."""
         assert isinstance(self.matrix, nn.Linear)
-        weight_VD, bias = self.matrix.weight[tokens], self.matrix.bias
+        hidden_ND, weight_VD, bias = self._cast(hidden_ND), self.matrix.weight[tokens], self.matrix.bias
         bias_V = None if bias is None else bias[tokens]
         if out_NV is None or out_NV.dtype != weight_VD.dtype:
             return self._transformed(nn.functional.linear(hidden_ND, weight_VD, bias_V).float())
         if bias_V is None:
             return self._transformed(torch.mm(hidden_ND, weight_VD.T, out=out_NV))
         return self._transformed(torch.addmm(bias_V, hidden_ND, weight_VD.T, out=out_NV))
+
+    def _cast(self, hidden_ND: Tensor) -> Tensor:
+        """Some models keep their states or their matrix in float32 while the rest is half precision (Mamba, xLSTM)."""
+        dtype = getattr(getattr(self.matrix, "weight", None), "dtype", None)
+        return hidden_ND.to(dtype) if dtype in _ARITHMETIC else hidden_ND
 
     def _transformed(self, logits_NV: Tensor) -> Tensor:
         if self.scale != 1.0:

@@ -18,13 +18,14 @@ from enaction.errors import ModelError
 
 ZOO = "zoo:"
 HUB_TIMEOUT = 10.0  # seconds
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 def load_model(
     name_or_path: str,
     *,
     revision: str | None,
-    dtype: torch.dtype,
+    dtype: torch.dtype | str,
     device: str,
     trust_remote_code: bool,
     use_safetensors: bool,
@@ -32,8 +33,9 @@ def load_model(
     """Load model and tokenizer; the arguments are those of `Reader.load`.
 
     Raises:
-        ModelError: nothing there, nothing that transformers can load, or a missing package.
+        ModelError: nothing there, nothing that transformers can load, a missing package, or an unknown dtype.
     """
+    dtype = _floating(dtype)
     where, options = _resolve(name_or_path, revision)
     options["trust_remote_code"] = trust_remote_code
     weights = {} if "gguf_file" in options else {"use_safetensors": use_safetensors}
@@ -48,6 +50,14 @@ def load_model(
 
     nn.Module.to(model, torch.device(device))
     return model.eval(), tokenizer
+
+
+def _floating(dtype: torch.dtype | str) -> torch.dtype:
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if found not in DTYPES:
+        names = ", ".join(str(d).removeprefix("torch.") for d in DTYPES)
+        raise ModelError(f"weights cannot be read as dtype {dtype}: use one of {names}")
+    return found
 
 
 def _resolve(name_or_path: str, revision: str | None) -> tuple[str, dict[str, Any]]:

@@ -31,8 +31,10 @@ from enaction.reader.head import Head, is_causal, is_exact, locate_head, look_ah
 from enaction.reader.lean import LeanSteps, lean_steps
 from enaction.reader.load import load_model
 from enaction.reader.measuring import LOGITS_IN_FLIGHT, cut, measure, nothing_measured
+from enaction.reader.memory import halving
 from enaction.reader.statistics import TokenStats, Wanted
 from enaction.reader.stepping import CACHES, ROUTES, Replay, Route, accepted, deviation, prove_route
+from enaction.reader.windows import check_window, joined, windows
 
 # Tokens in a batch: a larger one is slower on a CPU (0.9M parameters: 8 % at 2048, half as long again at 4096), because
 # its activations leave the cache.
@@ -77,7 +79,7 @@ class Reader:
             chat_template: Jinja text that replaces the tokenizer's own template.
 
         Raises:
-            ModelError: the model has no causal LM head.
+            ModelError: the model has no causal LM head, looks ahead, or cannot run in its dtype.
         """
         if chat_template is not None:
             tokenizer = copy.deepcopy(tokenizer)
@@ -88,7 +90,7 @@ class Reader:
         self.dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.context_length: int | None = limit if isinstance(limit, int) and limit > 0 else None
-        with self.reading():
+        with self.reading(), self._forward_in_question():
             probe_11 = torch.zeros((1, 1), dtype=torch.long, device=model.device)
             probe = model(**accepted(model, {"input_ids": probe_11, "use_cache": False}))
             if not isinstance(getattr(probe, "logits", None), Tensor) or probe.logits.dim() != 3:
@@ -120,7 +122,7 @@ class Reader:
         name_or_path: str,
         *,
         revision: str | None = None,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | str = torch.float32,
         device: str = "cpu",
         chat_template: str | None = None,
         trust_remote_code: bool = False,
@@ -132,7 +134,7 @@ class Reader:
         Args:
             name_or_path: a hub id, optionally `@revision`; a local folder; a `.gguf` file; or `zoo:NAME`.
             revision: of a hub id, if the name does not carry it.
-            dtype: of the weights; statistics are float32 whatever it is.
+            dtype: of the weights, or its name; statistics are float32 whatever it is.
             device: where torch puts the model.
             chat_template: Jinja text that replaces the tokenizer's own template.
             trust_remote_code: run code that comes with the model.
@@ -140,7 +142,7 @@ class Reader:
             name: what tables call the reader; defaults to `name_or_path`.
 
         Raises:
-            ModelError: the model cannot be found or loaded, in one line with the remedy.
+            ModelError: the model cannot be found or loaded, or there is no such dtype, in one line with the remedy.
         """
         model, tokenizer = load_model(
             name_or_path,
@@ -186,20 +188,40 @@ class Reader:
         framed: Sequence[Framed],
         *,
         wanted: Wanted | None = None,
+        window: int | None = None,
         token_budget: int = TOKEN_BUDGET,
         progress: Progress | None = None,
     ) -> list[TokenStats]:
         """Statistics of the measured tokens of each passage, in the order given; NaN where logits are NaN or +inf.
 
+        A batch that memory has no room for is read in halves.
+
         Args:
             framed: passages as `enaction.framing.frame` puts them.
             wanted: statistics beyond surprisal, entropy, varentropy and rank.
+            window: read passages that are longer than this in windows of so many tokens; `enaction.reader.windows`
+                says what context each token then has. By default all that stands before it.
             token_budget: tokens in a batch, padding included; a longer passage has a batch of its own.
-            progress: called after each batch with the number of passages done and their total.
+            progress: called after each batch with the number of passages done (by their share of windows) and their
+                total.
 
         Raises:
             FramingError: a passage is longer than the model's context, or holds ids that the model does not have.
+            ModelError: memory has no room for a passage by itself.
+            UserError: a window that is too long or too short.
         """
+        if window is None:
+            return self._score(framed, wanted, token_budget, progress)
+        check_window(window, self.context_length, self.name)
+        parts = [list(windows(passage, window)) for passage in framed]
+        total = sum(map(len, parts))
+        told = progress and (lambda done, _: progress(done * len(framed) // total, len(framed)))
+        scores = iter(self._score([part for passage in parts for part in passage], wanted, token_budget, told))
+        return [joined([next(scores) for _ in passage]) for passage in parts]
+
+    def _score(
+        self, framed: Sequence[Framed], wanted: Wanted | None, token_budget: int, progress: Progress | None
+    ) -> list[TokenStats]:
         for passage in framed:
             self._check(passage)
         if self._head is None:
@@ -209,8 +231,17 @@ class Reader:
         measured = [i for i, f in enumerate(framed) if f.stop > f.start]
         done = len(framed) - len(measured)
         with self.reading():
-            for batch, shared in self._plan(framed, measured, token_budget):
-                scores = self._score_batch([framed[i] for i in batch], shared, wanted)
+            planned, shared = self._plan(framed, measured, token_budget)
+            scored = halving(
+                planned,
+                lambda batch: self._score_batch([framed[i] for i in batch], shared[batch[0]], wanted),
+                size=lambda batch: len(batch) * max(framed[i].stop for i in batch),
+                too_large=lambda i: (
+                    f"memory has no room for {self.name} with passage '{framed[i].passage_id}' of {framed[i].stop - 1} "
+                    "tokens by itself: use bfloat16, read it in windows (--window N), or take a larger machine"
+                ),
+            )
+            for batch, scores in scored:
                 for index, stats in zip(batch, scores, strict=True):
                     results[index] = stats
                 done += len(batch)
@@ -220,16 +251,14 @@ class Reader:
 
     def _plan(
         self, framed: Sequence[Framed], measured: list[int], token_budget: int
-    ) -> Iterator[tuple[list[int], int]]:
-        """Batches, and how many leading tokens the passages of each share and run once."""
+    ) -> tuple[list[list[int]], dict[int, int]]:
+        """Batches, and how many leading tokens each passage shares with the others of its batch, which are run once."""
         groups, alone = shared_contexts(framed, measured) if self._head is not None else ([], measured)
         if groups and not self._can_share:
             groups, alone = [], measured
-        for members, shared in groups:
-            for batch in batches(framed, members, token_budget, shared):
-                yield batch, shared
-        for batch in batches(framed, alone, token_budget):
-            yield batch, 0
+        shared = dict.fromkeys(alone, 0) | {i: length for members, length in groups for i in members}
+        planned = [batch for members, length in groups for batch in batches(framed, members, token_budget, length)]
+        return [*planned, *batches(framed, alone, token_budget)], shared
 
     def _score_batch(self, batch: list[Framed], shared: int, wanted: Wanted | None) -> list[TokenStats]:
         lengths = [f.stop - 1 - shared for f in batch]
@@ -369,15 +398,39 @@ class Reader:
             for module in training:
                 module.training = True
 
+    @contextmanager
+    def _forward_in_question(self) -> Iterator[None]:
+        """Tell in one line what the model's own forward trips over, such as two dtypes in half precision (xLSTM)."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise ModelError(
+                f"the forward of {self.name} ({type(self.model).__name__}) fails on a short text in {self.dtype} "
+                f"({str(error).strip().splitlines()[0]}): load it as float32, or mend the model"
+            ) from error
+
     def _check(self, framed: Framed) -> None:
         fed = framed.stop - 1
         if self.context_length is not None and fed > self.context_length:
             raise FramingError(
                 f"passage '{framed.passage_id}' has {fed} tokens with its prompt and {self.name} takes "
-                f"{self.context_length}: shorten the passage or the prompt, or take a reader with a longer context"
+                f"{self.context_length}: shorten the passage or the prompt, read it in windows (--window N), or take a "
+                "reader with a longer context"
             )
-        if framed.ids and max(framed.ids) >= self.vocabulary_size:
+        self.check_ids(framed.ids, f"passage '{framed.passage_id}'")
+
+    def check_ids(self, ids: Sequence[int], what: str) -> None:
+        """Refuse ids that the model does not have; fewer ids than rows of the head are in order (padded rows).
+
+        Args:
+            ids: of a text.
+            what: the text, for the message.
+
+        Raises:
+            FramingError: an id is not below `vocabulary_size`.
+        """
+        if ids and max(ids) >= self.vocabulary_size:
             raise FramingError(
-                f"passage '{framed.passage_id}' holds token id {max(framed.ids)} and {self.name} has "
-                f"{self.vocabulary_size} tokens: the tokenizer does not belong to the model, or the ids to neither"
+                f"{what} holds token id {max(ids)} and {self.name} has {self.vocabulary_size} tokens: the tokenizer "
+                "does not belong to the model, or the ids to neither"
             )

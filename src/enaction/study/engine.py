@@ -97,7 +97,7 @@ def _load(study: Study, name: str) -> Reader:
         _LOADED[name, spec] = Reader.load(
             spec.model,
             name=name,
-            dtype=getattr(torch, spec.dtype),
+            dtype=spec.dtype,
             chat_template=spec.chat_template.read_text() if spec.chat_template else None,
             trust_remote_code=spec.trust_remote_code,
         )
