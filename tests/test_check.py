@@ -30,6 +30,7 @@ IDENTITY = "surprisal equals entropy on own text"
 REREAD = "what was sampled is read alike"
 VOCABULARY = "the tokenizer fits the model"
 BOS = "one BOS at most"
+WRITES = "it writes"
 ROUND_TRIP = "own text comes out of the template whole"
 
 
@@ -71,6 +72,7 @@ def test_a_healthy_model_passes_whatever_its_template(template: str | None) -> N
     assert report.facts["transform"] == "none"
     assert report.facts["vocabulary"] == "400 rows of the head, 400 tokens of the tokenizer"
     assert report.facts["context"] == "256 tokens"
+    assert ("date in the template" in report.facts) == (template == tiny.DATED)
     if template == tiny.DEFAULT_SYSTEM:
         assert "tell me a story" in report.facts["template opens with"]
 
@@ -181,6 +183,15 @@ def test_nan_is_named_at_load_and_later() -> None:
     assert any("NaN" in test.shown for test in report.tests)
 
 
+def test_a_model_that_breaks_while_it_writes_fails_in_words() -> None:
+    reader = healthy()
+    assert reader.route.is_cached
+    bend(reader.model.base_model, lambda hidden, _: hidden * float("inf"))
+    report = check(reader)
+    assert failed(report) == {WRITES}
+    assert "NaN or infinite in a response" in report.tests[-1].shown
+
+
 def test_half_precision_is_judged_by_its_own_rounding() -> None:
     tokenizer = tiny.byte_tokenizer()
     report = check(Reader(tiny.llama(len(tokenizer)).bfloat16(), tokenizer))
@@ -231,6 +242,31 @@ def test_the_command_prints_facts_and_tests_and_exits_by_the_outcome(
     code, out, _ = _run(capsys, monkeypatch, folder, "--framing", "none", "--dtype", "bfloat16", "--json")
     assert code == 0
     assert json.loads(out)["framing"] == "none"
+
+
+@pytest.mark.parametrize(
+    "name", [PARITY, FLOAT64, CAUSAL, COMPANY, IDENTITY, REREAD, VOCABULARY, BOS, ROUND_TRIP, WRITES]
+)
+def test_each_wrong_thing_alone_exits_with_1_and_everything_named_is_printed(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("model", "body", "blocks", "head", "transform", "path", "vocabulary", "context", "chat template")
+    facts = {fact: f"what was found of the {fact}" for fact in names}
+    tests = tuple(Verdict(n, n != name, f"{i} shown", 0.5) for i, n in enumerate((PARITY, IDENTITY, name)))
+    monkeypatch.setattr("enaction.reader.check.check", lambda *_, **__: CheckReport("m", "none", facts, tests, ()))
+    code, out, _ = _run(capsys, monkeypatch, folder)
+    assert code == 1
+    shown = " ".join(out.split())
+    for words in (
+        *facts,
+        *facts.values(),
+        PARITY,
+        IDENTITY,
+        "0 shown",
+        "1 shown",
+        f"not read exactly as it is: {name}",
+    ):
+        assert words in shown or words in out.replace("\n", "")
 
 
 def test_a_users_mistake_exits_with_2(

@@ -77,8 +77,9 @@ def _last(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
 @each_tokenizer
 @each_template
 def test_own_ids_follow_the_generation_prompt_that_they_were_sampled_after(
-    make: Callable[[str], PreTrainedTokenizerBase], template: str
+    make: Callable[[str], PreTrainedTokenizerBase], template: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("enaction.framing.TEMPLATE_DATE", datetime.now())
     tokenizer = make(template)
     prompt = tiny.prompt()
     ids = [20, 12, 20, 9]
@@ -104,8 +105,9 @@ def test_own_and_foreign_text_stand_in_the_same_context(
     assert foreign.ids[: foreign.start] == mine.ids[: mine.start]
 
 
-def test_the_full_rendering_is_what_the_template_says() -> None:
+def test_the_full_rendering_is_what_the_template_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole and unstripped, ids of prompt, response and end are one tokenisation of the rendered conversation."""
+    monkeypatch.setattr("enaction.framing.TEMPLATE_DATE", datetime.now())
     for make in TOKENIZERS.values():
         tokenizer = make(tiny.DATED)
         given = tiny.passage(RESPONSE)

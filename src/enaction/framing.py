@@ -10,7 +10,8 @@ measured tokens are found by character offsets. A token that straddles the bound
 one character of the response; its context is then everything before it. Sampling and reading share this path, so that
 a model reads its own text after the very ids it wrote it after.
 
-Nothing here changes the tokenizer.
+Nothing here changes the tokenizer. A template that asks for today's date gets `TEMPLATE_DATE`, whatever the day: else
+the same text would be read in another context tomorrow, and own text in another one than it was written in.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from difflib import SequenceMatcher
 from typing import Literal, get_args
 from weakref import WeakKeyDictionary
@@ -31,6 +33,12 @@ from enaction.passages import Message, Passage, Prompt
 
 Framing = Literal["assistant", "user", "none"]
 FRAMINGS: tuple[Framing, ...] = get_args(Framing)
+
+# The date that templates of Llama 3.1 fall back on where they are given none.
+TEMPLATE_DATE = datetime(2024, 7, 26)
+
+# Closes a reasoning model's thoughts (DeepSeek R1, Qwen 3 and what follows them).
+THOUGHTS_END = "</think>"
 
 # Letters and digits only, so that no template strips, escapes or splits it.
 _SENTINEL = "Enaction7f3a9c51Sentinel"
@@ -236,7 +244,7 @@ def _slot(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], framing
         )
     if framing == "user":
         return _Slot(framing, messages, separator, before, before, before, after, False, None)
-    generation = _render(tokenizer, messages, add_generation_prompt=True)
+    generation = render(tokenizer, messages, add_generation_prompt=True)
     gap = before.removeprefix(generation)
     # Where the template renders a finished turn otherwise than it asks for one (an empty block of thoughts in
     # between, say), the generation prompt is the context: own and foreign text must follow the same one.
@@ -288,12 +296,16 @@ def _rendered_response(tokenizer: PreTrainedTokenizerBase, slot: _Slot, passage:
     text = _render_with(tokenizer, slot.messages, slot.framing, slot.separator, response)
     shown = text[len(slot.before) : len(text) - len(slot.after)]
     whole = text.startswith(slot.before) and text.endswith(slot.after)
-    if not whole or shown not in (response, response.strip(), response.rstrip(), response.lstrip()):
-        raise FramingError(
-            f"passage '{passage.id}': the chat template does not show the response as it is (it drops or rewrites a "
-            "part of it), so it cannot be located: use --framing none or --chat-template FILE"
-        )
-    return shown
+    if whole and shown in response and shown.strip() == response.strip():
+        return shown
+    if slot.framing == "assistant" and THOUGHTS_END in response:
+        # Templates take the thoughts out of a finished turn. This one is being written: its words stand as they are,
+        # as the author's own ids would.
+        return response
+    raise FramingError(
+        f"passage '{passage.id}': the chat template does not show the response as it is (it drops or rewrites a "
+        "part of it), so it cannot be located: use --framing none or --chat-template FILE"
+    )
 
 
 def _render_with(
@@ -301,25 +313,34 @@ def _render_with(
 ) -> str:
     """The whole conversation with a response in its place."""
     if framing == "assistant":
-        return _render(tokenizer, (*messages, Message(role="assistant", content=response)))
+        return render(tokenizer, (*messages, Message(role="assistant", content=response)))
     if messages and messages[-1]["role"] != "user":
         raise FramingError(
             f"the prompt ends with a turn of '{messages[-1]['role']}', so there is no user's turn to put the response "
             "in: use another framing, or end the prompt with a user message"
         )
     question = messages[-1]["content"] + separator if messages else ""
-    return _render(tokenizer, (*messages[:-1], Message(role="user", content=question + response)))
+    return render(tokenizer, (*messages[:-1], Message(role="user", content=question + response)))
 
 
-def _render(
+def render(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, add_generation_prompt: bool = False
 ) -> str:
+    """A conversation through the chat template, dated `TEMPLATE_DATE` where the template asks for today.
+
+    Raises:
+        FramingError: no chat template, or one that refuses these turns.
+    """
     if tokenizer.chat_template is None:
         name = tokenizer.name_or_path or type(tokenizer).__name__
         raise FramingError(f"the tokenizer of {name} has no chat template: use --framing none or --chat-template FILE")
     try:
-        turns = [{"role": m["role"], "content": m["content"]} for m in messages]
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt)
+        text = tokenizer.apply_chat_template(
+            [{"role": m["role"], "content": m["content"]} for m in messages],
+            chat_template=_dated(tokenizer.get_chat_template()),
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+        )
     except TemplateError as err:
         roles = ", ".join(m["role"] for m in messages)
         raise FramingError(
@@ -328,6 +349,21 @@ def _render(
         ) from err
     assert isinstance(text, str)
     return text
+
+
+def template_date(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The date in this tokenizer's chat template, None if it asks for none."""
+    return TEMPLATE_DATE.date().isoformat() if "strftime_now" in str(tokenizer.chat_template) else None
+
+
+def _dated(template: str) -> str:
+    """The template with a macro that hides transformers' `strftime_now`, which tells today."""
+    if "strftime_now" not in template:
+        return template
+    shown = {f"%{part}": TEMPLATE_DATE.strftime(f"%{part}") for part in "YymdbBaAjHIMSp"}
+    shown |= {f"%-{part}": shown[f"%{part}"].lstrip("0") for part in "md"}
+    parts = "".join(f" | replace('{part}', '{value}')" for part, value in shown.items())
+    return "{% macro strftime_now(format) %}{{ format" + parts + " }}{% endmacro %}" + template
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str, special: bool) -> tuple[list[int], list[int]]:

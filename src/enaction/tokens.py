@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from enaction.errors import ModelError, StudyError
 from enaction.files import write_atomically
-from enaction.framing import Framed, Framing, frame, retokenisation_drift
+from enaction.framing import Framed, Framing, frame, retokenisation_drift, template_date
 from enaction.passages import Passage
 from enaction.reader import Progress, Reader, TokenStats
 from enaction.reader.reader import TOKEN_BUDGET
@@ -88,6 +88,7 @@ def score_passages(
     notes = {
         "reader": reader.name,
         "framing": framing,
+        "template_date": None if framing == "none" else template_date(reader.tokenizer),
         "dtype": reader.dtype,
         "head_path": reader.head_path,
         "parity_error": reader.parity_error,

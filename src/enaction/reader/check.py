@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from enaction.errors import FramingError, ModelError
-from enaction.framing import Framed, Framing, frame, frame_prompt, retokenisation_drift
+from enaction.framing import Framed, Framing, frame, frame_prompt, render, retokenisation_drift, template_date
 from enaction.passages import Message, Passage, Prompt
 from enaction.reader.head import deviation, is_causal, is_exact
 from enaction.reader.reader import Reader
@@ -199,6 +199,9 @@ def facts(reader: Reader, framing: Framing) -> dict[str, str]:
     }
     if framing == "assistant":
         found["template opens with"] = _opening(reader)
+        date = template_date(reader.tokenizer)
+        if date is not None:
+            found["date in the template"] = f"{date}, whatever the day, so that a text is read alike tomorrow"
     return found
 
 
@@ -239,10 +242,8 @@ def _special(reader: Reader, framing: Framing) -> str:
 def _opening(reader: Reader) -> str:
     """What the template puts before the user's words: a system prompt of its own stands here."""
     user = "Enaction7f3a9c51Sentinel"
-    text = reader.tokenizer.apply_chat_template(
-        [{"role": "user", "content": user}], tokenize=False, add_generation_prompt=True
-    )
-    return repr(str(text).partition(user)[0])
+    text = render(reader.tokenizer, [Message(role="user", content=user)], add_generation_prompt=True)
+    return repr(text.partition(user)[0])
 
 
 def _parity(reader: Reader) -> Verdict:
