@@ -347,6 +347,12 @@ def test_an_unknown_dtype_is_refused_with_those_there_are(dtype: Any, tmp_path: 
         Reader.load(str(tmp_path), dtype=dtype)
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "nowhere:0"])
+def test_a_device_that_is_not_there_is_told_before_anything_is_loaded(device: str) -> None:
+    with pytest.raises(ModelError, match=f"no device {device} here: .*use cpu"):
+        Reader.load("zoo:ash-rl", device=device)
+
+
 def test_a_dtype_can_be_named(tmp_path: Path) -> None:
     tokenizer = tiny.word_tokenizer()
     tiny.llama(len(tokenizer)).save_pretrained(tmp_path)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from enaction.cli.options import ChatTemplate, DType, TrustRemoteCode, load_reader
+from enaction.cli.options import ChatTemplate, Device, DType, TrustRemoteCode, load_reader
 from enaction.cli.showing import counting
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def command(
     ] = None,
     chat_template: ChatTemplate = None,
     dtype: DType = "float32",
+    device: Device = "cpu",
     trust_remote_code: TrustRemoteCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print facts and tests as JSON.")] = False,
 ) -> None:
@@ -39,7 +40,7 @@ def command(
     from enaction import zoo
     from enaction.reader.check import check, everyday_prompts
 
-    reader = load_reader(model, chat_template, dtype, trust_remote_code)
+    reader = load_reader(model, chat_template, dtype, device, trust_remote_code)
     prompts = everyday_prompts()
     if model.startswith("zoo:"):
         # A small world knows its own requests only.

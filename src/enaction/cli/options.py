@@ -18,14 +18,17 @@ DType = Annotated[
     Literal["float32", "bfloat16", "float16"],
     typer.Option(help="float32, bfloat16 or float16; statistics are float32 all the same."),
 ]
+Device = Annotated[str, typer.Option(help="Where torch puts the model: cpu, cuda, cuda:1, mps.")]
 TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
 
 
-def load_reader(model: str, chat_template: Path | None, dtype: DType, trust_remote_code: bool) -> Reader:
+def load_reader(
+    model: str, chat_template: Path | None, dtype: DType, device: Device, trust_remote_code: bool
+) -> Reader:
     """Load the reader that the options name.
 
     Raises:
-        ModelError: no such model or template file.
+        ModelError: no such model, template file or device.
     """
     from enaction.reader import Reader
 
@@ -33,4 +36,4 @@ def load_reader(model: str, chat_template: Path | None, dtype: DType, trust_remo
         template = chat_template.read_text() if chat_template else None
     except OSError as error:
         raise ModelError(f"--chat-template {chat_template}: cannot be read ({error.strerror})") from None
-    return Reader.load(model, dtype=dtype, chat_template=template, trust_remote_code=trust_remote_code)
+    return Reader.load(model, dtype=dtype, device=device, chat_template=template, trust_remote_code=trust_remote_code)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from enaction.cli.options import ChatTemplate, DType, Model, TrustRemoteCode, load_reader
+from enaction.cli.options import ChatTemplate, Device, DType, Model, TrustRemoteCode, load_reader
 from enaction.cli.showing import counting
 
 
@@ -28,6 +28,7 @@ def command(
     author: Annotated[str | None, typer.Option(help="Author's name in the passages; the model by default.")] = None,
     chat_template: ChatTemplate = None,
     dtype: DType = "float32",
+    device: Device = "cpu",
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Sample passages with their token ids and log-probabilities.
@@ -39,7 +40,7 @@ def command(
     from enaction.sampling import sample
 
     asked = zoo.prompts() if prompts == "zoo" else read_prompts(prompts)
-    reader = load_reader(model, chat_template, dtype, trust_remote_code)
+    reader = load_reader(model, chat_template, dtype, device, trust_remote_code)
     with counting(f"sampling {reader.name}", len(asked) * n) as bar:
         passages = sample(
             reader,

@@ -35,9 +35,11 @@ def load_model(
     """Load model and tokenizer; the arguments are those of `Reader.load`.
 
     Raises:
-        ModelError: nothing there, nothing that transformers can load, a missing package, or an unknown dtype.
+        ModelError: nothing there, nothing that transformers can load, a missing package, an unknown dtype, or a device
+            that is not there or too small.
     """
     dtype = _floating(dtype)
+    _try_device(device)
     where, options = _resolve(name_or_path, revision)
     options["trust_remote_code"] = trust_remote_code
     weights = {} if "gguf_file" in options else {"use_safetensors": use_safetensors}
@@ -50,7 +52,10 @@ def load_model(
     except Exception as err:  # whatever a broken or foreign file sets off in the libraries that read it
         raise ModelError(f"cannot load {name_or_path}: {_gist(err)} ({_remedy(where, options)})") from err
 
-    nn.Module.to(model, torch.device(device))
+    try:
+        nn.Module.to(model, torch.device(device))
+    except RuntimeError as err:
+        raise ModelError(f"cannot put {name_or_path} on {device}: {_gist(err)} (use bfloat16, or cpu)") from err
     return model.eval(), tokenizer
 
 
@@ -60,6 +65,14 @@ def _floating(dtype: torch.dtype | str) -> torch.dtype:
         names = ", ".join(str(d).removeprefix("torch.") for d in DTYPES)
         raise ModelError(f"weights cannot be read as dtype {dtype}: use one of {names}")
     return found
+
+
+def _try_device(device: str) -> None:
+    """Fail before gigabytes are loaded."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as err:
+        raise ModelError(f"there is no device {device} here: {_gist(err)} (use cpu, or what this torch has)") from err
 
 
 def _resolve(name_or_path: str, revision: str | None) -> tuple[str, dict[str, Any]]:

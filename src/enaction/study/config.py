@@ -34,6 +34,7 @@ class ModelSpec(_Strict):
         framing: fixes the framing that this model samples and reads in; a model without chat template has `none`.
         chat_template: a file with a Jinja chat template that replaces the tokenizer's own.
         dtype: of the weights; statistics are float32 whatever it is.
+        device: where torch puts the model, `cpu` or `cuda` and so on.
     """
 
     model: str
@@ -42,6 +43,7 @@ class ModelSpec(_Strict):
     framing: Literal["assistant", "none"] | None = None
     chat_template: Path | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = "cpu"
     trust_remote_code: bool = False
 
 

@@ -98,6 +98,7 @@ def _load(study: Study, name: str) -> Reader:
             spec.model,
             name=name,
             dtype=spec.dtype,
+            device=spec.device,
             chat_template=spec.chat_template.read_text() if spec.chat_template else None,
             trust_remote_code=spec.trust_remote_code,
         )
