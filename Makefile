@@ -29,8 +29,9 @@ real: $(VENV)/.real
 	$(BIN)/enaction run studies/real.yaml
 
 # Side by side with the peers, which bring packages that constraints.txt does not pin; minutes, on a quiet machine.
-bench: $(VENV)/.dev
+bench: $(VENV)/.real
 	$(INSTALL) -e '.[bench]'
+	$(BIN)/python studies/real_models.py
 	$(BIN)/python -m benchmarks
 
 $(VENV)/.venv:

@@ -11,20 +11,17 @@ that entropies run from nearly log V to a tenth of a nat.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.side_by_side import Table, installed, publish, race
+from benchmarks.side_by_side import Table, extra_mib, installed, publish, race
 from enaction.reader import Wanted
 from enaction.reader.head import Head
 from enaction.reader.measuring import measure
@@ -139,10 +136,9 @@ def ways() -> dict[str, tuple[str, Way]]:
 
 @dataclass(frozen=True)
 class HeadTable(Table):
-    """Times of `race`, with what each way gives, its memory in MiB (None: not measured here) and its errors."""
+    """Times of `race`, memory of fresh processes, what each way gives and its errors."""
 
     gives: dict[str, str]
-    memory: dict[str, float | None]
     errors: dict[str, dict[str, float]]
 
     def markdown(self) -> str:
@@ -153,10 +149,9 @@ class HeadTable(Table):
         ]
         for row in self.rows:
             times = f"**{1 / row.speed:.2f}** [{1 / row.fastest:.2f}, {1 / row.slowest:.2f}]"
-            memory = self.memory[row.name]
             errors = [self.errors[row.name].get(k) for k in ("surprisal", "entropy", "varentropy", "power_sums")]
             shown = " | ".join("" if error is None else f"{error:.1e}" for error in errors)
-            extra = "" if memory is None else f"{memory:.1f}"
+            extra = "" if row.extra_mib is None else f"{row.extra_mib:.1f}"
             lines.append(f"| {row.name} | {self.gives[row.name]} | {times} | {extra} | {shown} |")
         return "\n".join(lines) + "\n"
 
@@ -170,7 +165,8 @@ def compare(title: str, shape: tuple[int, int, int], rounds: int) -> HeadTable:
     table = race(title, note, {name: partial(way, inputs) for name, (_, way) in found.items()}, rounds)
     errors = largest_errors(inputs, {name: way(inputs) for name, (_, way) in found.items()})
     gives = {name: gives for name, (gives, _) in found.items()}
-    table = HeadTable(table.title, table.note, table.rows, gives, memory, errors)
+    rows = [replace(row, extra_mib=memory[row.name]) for row in table.rows]
+    table = HeadTable(table.title, table.note, rows, gives, errors)
     print(table.markdown(), flush=True)
     return table
 
@@ -199,25 +195,15 @@ def largest_errors(inputs: Inputs, got: dict[str, dict[str, Tensor]]) -> dict[st
 
 def extra_memory(name: str, shape: tuple[int, int, int]) -> float | None:
     """Peak MiB of one run beyond what was there before, in a process of its own; None where Linux does not tell."""
-    if not Path("/proc/self/clear_refs").exists():
-        return None
     command = [sys.executable, "-m", "benchmarks.head", "--memory", name, *map(str, shape)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]
+    return None if printed == "None" else float(printed)
 
 
 def print_extra_memory(name: str, shape: tuple[int, int, int]) -> None:
-    def resident(field: str) -> int:  # KiB
-        found = re.search(rf"{field}:\s*(\d+)", Path("/proc/self/status").read_text())
-        assert found is not None
-        return int(found[1])
-
     inputs, (_, way) = make_inputs(*shape), ways()[name]
     way(Inputs(inputs.hidden_ND[:2], inputs.weight_VD[:4096], inputs.targets_N[:2] % 2000))  # loads what is loaded late
-    ctypes.CDLL(None).malloc_trim(0)  # what is free already would hide what is needed
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
-    before = resident("VmRSS")
-    way(inputs)
-    print((resident("VmHWM") - before) / 1024)
+    print(extra_mib(partial(way, inputs)))
 
 
 @torch.inference_mode()

@@ -1,34 +1,37 @@
-"""How fast is sampling? `sample` against transformers' own `generate`, on the embedded model `zoo:ash-rl`.
+"""How fast is sampling? `sample` against transformers' own `generate`, on an embedded model and public checkpoints.
 
-`python -m benchmarks.sampling` gives both the same prompts, settings (temperature 1, whole vocabulary, at most 64 new
-tokens) and batch size, prompts sorted by length for both. `generate` returns ids only; `sample` also records the
-log-probability of every token and gives each passage a random stream of its own. Once responses end as the model ends
-them, and once no token ends them, so that nothing is gained by rows that leave the batch.
+`python -m benchmarks.sampling [--only embedded|smollm2|gemma ...] [--rounds N]` gives both the same prompts, settings
+(temperature 1, whole vocabulary) and batch size, prompts sorted by length for both. `generate` returns ids only;
+`sample` also records the log-probability of every token and gives each passage a random stream of its own. The embedded
+model does it twice, the second time with no token that ends a response, so that nothing is gained by rows that leave
+the batch.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
+from functools import partial
 from typing import Any
 
-import torch
-
-from benchmarks.side_by_side import Table, publish, race
+from benchmarks.models import everyday_prompts, real
+from benchmarks.side_by_side import Jobs, Table, main, race
 from enaction import zoo
 from enaction.passages import Prompt
 from enaction.reader import Reader
 from enaction.sampling import sample
 
-NEW_TOKENS = 64
 ABOUT = (
-    "Sampling with `zoo:ash-rl` (0.9M parameters): `enaction.sampling.sample`, which records log-probabilities, "
-    "against `model.generate`. CPU time on one thread, ways by turns, speed as ratio of medians (2 = twice as fast)."
+    "Sampling: `enaction.sampling.sample`, which records log-probabilities, against `model.generate`. CPU time on one "
+    "thread, ways by turns, speed as ratio of medians (2 = twice as fast); extra MiB is the peak beyond what the "
+    "process held. `zoo:ash-rl` has 0.9M parameters."
 )
 
 
-def compare(reader: Reader, prompts: list[Prompt], per_prompt: int, batch_size: int, rounds: int, title: str) -> Table:
-    """One batch size: generate, ours, and ours with the model's own forward in place of `enaction.reader.lean`."""
+def compare(
+    reader: Reader, prompts: list[Prompt], per_prompt: int, batch_size: int, rounds: int, new_tokens: int = 64
+) -> Table:
+    """One batch size: generate, ours, and, where it differs, ours with the model's own forward in place of
+    `enaction.reader.lean`."""
     model: Any = reader.model
     tokenizer: Any = copy.deepcopy(reader.tokenizer)
     tokenizer.padding_side = "left"
@@ -56,11 +59,11 @@ def compare(reader: Reader, prompts: list[Prompt], per_prompt: int, batch_size: 
                 top_k=0,
                 top_p=1.0,
                 temperature=1.0,
-                max_new_tokens=NEW_TOKENS,
+                max_new_tokens=new_tokens,
             )
 
     def ours() -> None:
-        sample(reader, prompts, n=per_prompt, max_new_tokens=NEW_TOKENS, batch_size=batch_size)
+        sample(reader, prompts, n=per_prompt, max_new_tokens=new_tokens, batch_size=batch_size)
 
     def ours_plain() -> None:
         can = reader._can_be_lean
@@ -68,9 +71,11 @@ def compare(reader: Reader, prompts: list[Prompt], per_prompt: int, batch_size: 
         ours()
         reader._can_be_lean = can
 
-    note = f"{len(texts)} responses of at most {NEW_TOKENS} tokens, batch {batch_size}."
-    ways = {"transformers generate": generate, "enaction": ours, "enaction, the model's own forward": ours_plain}
-    return race(title, note, ways, rounds)
+    note = f"{len(texts)} responses of at most {new_tokens} tokens, batch {batch_size}."
+    ways = {"transformers generate": generate, "enaction": ours}
+    if reader._can_be_lean:
+        ways["enaction, the model's own forward"] = ours_plain
+    return race(f"{reader.name}: batch {batch_size}", note, ways, rounds)
 
 
 def endless(reader: Reader) -> Reader:
@@ -79,24 +84,33 @@ def endless(reader: Reader) -> Reader:
     tokenizer.eos_token = tokenizer.chat_template = None
     assert model.generation_config is not None
     model.generation_config.eos_token_id = None
-    return Reader(model, tokenizer, name="endless")
+    return Reader(model, tokenizer, name=f"{reader.name}, nothing ends a response")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
-    torch.set_num_threads(1)
+def embedded(rounds: int) -> list[Table]:
+    """An embedded model of 0.9M parameters."""
     reader = Reader.load("zoo:ash-rl")
     prompts = zoo.prompts()[:64]
-    tables = [
-        compare(reader, prompts, 2, 32, rounds, "batch 32"),
-        compare(reader, prompts, 4, 256, rounds, "batch 256"),
-        compare(endless(reader), prompts, 2, 32, rounds, "batch 32, nothing ends a response"),
-        compare(endless(reader), prompts, 4, 256, rounds, "batch 256, nothing ends a response"),
+    return [
+        compare(reader, prompts, 2, 32, rounds),
+        compare(reader, prompts, 4, 256, rounds),
+        compare(endless(reader), prompts, 2, 32, rounds),
+        compare(endless(reader), prompts, 4, 256, rounds),
     ]
-    publish("sampling", ABOUT, tables)
 
+
+def public(name: str, prompts: int, new_tokens: int, rounds: int) -> list[Table]:
+    """One batch with a public checkpoint, if it is there."""
+    reader = real(name)
+    return [] if reader is None else [compare(reader, everyday_prompts(prompts), 1, prompts, rounds, new_tokens)]
+
+
+# With the rounds that make each a matter of minutes.
+JOBS: Jobs = {
+    "embedded": (embedded, 5),
+    "smollm2": (partial(public, "SmolLM2 135M", 32, 32), 3),
+    "gemma": (partial(public, "Gemma 3 270M", 16, 16), 3),
+}
 
 if __name__ == "__main__":
-    main()
+    main("sampling", ABOUT, JOBS, __doc__)
