@@ -85,7 +85,7 @@ def test_bad_input_gets_one_clear_line_and_exit_code_2(
         (("score", good, "--model", "./nowhere", "-o", tmp_path / "t.parquet"), "no model folder ./nowhere"),
         (("score", good, "--model", plain_model, "-o", tmp_path / "t.parquet"), "no chat template: use --framing none"),
         (("sample", "--model", model, "--prompts", tmp_path / "no.jsonl"), "no.jsonl"),
-        (("sample", "--model", model, "--prompts", good, "--temperature", "0"), "temperature"),
+        (("sample", "--model", model, "--prompts", good, "--temperature", "-1"), "temperature"),
         (("sample", "--model", model, "--prompts", good, "--chat-template", tmp_path / "no.jinja"), "--chat-template"),
         (("run", tmp_path / "no.yaml"), "no such study file"),
         (("report", tmp_path / "nowhere"), "no run folder"),

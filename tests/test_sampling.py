@@ -103,6 +103,20 @@ def test_the_identity_residual_is_small_and_sees_a_wrong_temperature(name: str) 
     assert residual(score(model, cut)) < -8
 
 
+def test_temperature_0_takes_the_most_probable_token_each_time() -> None:
+    model = reader("llama")
+    passages = sample(model, PROMPTS, n=2, max_new_tokens=12, temperature=0.0)
+    for passage, found in zip(passages, score(model, passages), strict=True):
+        assert passage.token_ids == next(p.token_ids for p in passages if p.prompt_id == passage.prompt_id)
+        assert set(passage.logprobs or ()) == {0.0}
+        ids = [*frame_prompt(model.tokenizer, _prompt(passage), "assistant").ids]
+        for token in passage.token_ids or ():
+            with torch.inference_mode():
+                assert int(model.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()) == token
+            ids.append(token)
+        assert found.shape[1] == len(passage.token_ids or ())
+
+
 def test_the_identity_needs_the_end_token() -> None:
     """Leaving it out conditions on the token that was drawn: the residual of the rest is no longer centred."""
     model = ending(3.0)
@@ -203,7 +217,7 @@ def test_an_empty_response_is_kept() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"temperature": 0.0}, "temperature 0.0"),
+        ({"temperature": -0.5}, "temperature -0.5"),
         ({"top_p": 1.5}, "top_p 1.5"),
         ({"n": 0}, "n 0"),
         ({"max_new_tokens": 0}, "max_new_tokens 0"),

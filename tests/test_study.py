@@ -329,7 +329,7 @@ def test_findings_survive_the_file(findings: list[Finding], tmp_path: Path) -> N
         ("name: x\nmodels: {}", "at least one model"),
         ("name: x\nmodels: {m: {model: zoo:ash-rl, family: f, colour: red}}", "models.m.colour"),
         ("name: x\nmodels: {world: {model: zoo:ash-rl, family: f}}", "cannot name a model"),
-        ("name: x\nmodels: {m: {model: a, family: f}}\nsampling: {temperature: 0}", "sampling.temperature"),
+        ("name: x\nmodels: {m: {model: a, family: f}}\nsampling: {temperature: -1}", "sampling.temperature"),
         ("name: x\nmodels: {m: {model: a, family: f}}\nmatrices: {s: [m, n]}", "not among the models"),
         ("name: x\nmodels: {m: {model: a, family: f}}\nframings: [system]", "framings.0"),
         ("name: x\nmodels: {m: {model: a, family: f}}\nprompts: p.jsonl\nworld_text: true", "world_text"),

@@ -59,7 +59,8 @@ def sample(
         reader: the author.
         prompts: what is answered, with ids that differ.
         n: responses to each prompt; their ids are `PROMPT/0` to `PROMPT/n-1`.
-        temperature: above 0; 1 is the model's own distribution.
+        temperature: 1 is the model's own distribution; 0 takes the most probable token, the first of equals.
+            Nothing is drawn then, and all log-probabilities are 0.
         top_p: the smallest set of tokens with this probability is kept; 1 keeps all.
         max_new_tokens: cut off here, the end token included.
         framing: `assistant` or `none`; by default `assistant` where the tokenizer has a chat template.
@@ -208,11 +209,13 @@ def _sample_batch(
 
 
 def _draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
-    """One token for each row by inverting the distribution function, and its log-probability.
+    """One token for each row by inverting the distribution function, and its log-probability; at 0 the most probable.
 
     The cumulative sum is float64: in float32 the tail of a large vocabulary would be lost to rounding, and with it the
     full support that the identity residual rests on.
     """
+    if temperature == 0.0:
+        return logits_BV.argmax(1), torch.zeros(len(logits_BV), device=logits_BV.device)
     if temperature != 1.0:
         logits_BV = logits_BV / temperature
     logprob_BV = torch.log_softmax(logits_BV, 1)
@@ -273,8 +276,8 @@ def _stream(seed: int, author: str, prompt: Prompt, number: int) -> int:
 
 
 def _check_settings(n: int, temperature: float, top_p: float, max_new_tokens: int, batch_size: int) -> None:
-    if temperature <= 0:
-        raise UserError(f"temperature {temperature} is not possible: sampling needs one above 0, and 1 for an identity")
+    if not temperature >= 0:
+        raise UserError(f"temperature {temperature} is not possible: 0 is greedy, 1 the model's own distribution")
     if not 0 < top_p <= 1:
         raise UserError(f"top_p {top_p} is not possible: it is a probability above 0 and at most 1")
     for name, value in (("n", n), ("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):

@@ -16,7 +16,7 @@ def command(
     prompts: Annotated[str, typer.Option(help="JSONL file of prompts, `-` for stdin, or `zoo`.")],
     out: Annotated[str, typer.Option("--out", "-o", help="JSONL (or .parquet) file; `-` is stdout.")] = "-",
     n: Annotated[int, typer.Option("-n", min=1, help="Responses to each prompt.")] = 1,
-    temperature: Annotated[float, typer.Option(help="Above 0; 1 is the model's own distribution.")] = 1.0,
+    temperature: Annotated[float, typer.Option(help="1 is the model's own distribution, 0 is greedy.")] = 1.0,
     top_p: Annotated[float, typer.Option(help="Nucleus; 1 keeps the full support.")] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Cut off here.")] = 256,
     framing: Annotated[

@@ -48,10 +48,10 @@ class ModelSpec(_Strict):
 
 
 class Sampling(_Strict):
-    """How passages are sampled; temperature 1 with full support is what the identity residual needs."""
+    """How passages are sampled; temperature 1 with full support is what the identity residual needs, 0 is greedy."""
 
     per_prompt: Annotated[int, Field(ge=1)] = 2
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    temperature: Annotated[float, Field(ge=0)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_new_tokens: Annotated[int, Field(ge=1)] = 110
     batch_size: Annotated[int, Field(ge=1)] = 64
