@@ -8,7 +8,7 @@ Randomness enters as a `numpy.random.Generator`. Everything is in nats unless sa
 
 from enaction.stats.contrast import double_difference, swap_pvalue
 from enaction.stats.identity import IDENTITY_LIMIT, IdentityResidual, identity_residual
-from enaction.stats.matched import MatchedGap, NextTokenPairs, matched_gap, next_token_pairs
+from enaction.stats.matched import MatchedGap, NextTokenPairs, NoOverlapError, matched_gap, next_token_pairs
 from enaction.stats.matrix import LogRatioSplit, interaction, log_ratio_split, other_self_ratio, own_rank
 from enaction.stats.pooling import PassageSums, passage_sums, prompt_means, prompt_rates
 from enaction.stats.positions import span_means
@@ -32,6 +32,7 @@ __all__ = [
     "LogRatioSplit",
     "MatchedGap",
     "NextTokenPairs",
+    "NoOverlapError",
     "PassageSums",
     "bootstrap_estimate",
     "bootstrap_means",

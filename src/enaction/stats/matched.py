@@ -16,6 +16,10 @@ from enaction.stats.pooling import checked_codes, ratio
 from enaction.stats.resampling import Estimate, percentile_interval
 
 
+class NoOverlapError(ValueError):
+    """No bin holds both own and other items, so there is nothing to compare."""
+
+
 @dataclass(frozen=True)
 class NextTokenPairs:
     """Consecutive tokens of a passage: what each cost, and the entropy right after it.
@@ -34,12 +38,14 @@ class MatchedGap:
     """Own minus other mean H_{t+1}, nats; negative: less entropy on own text.
 
     gap: among tokens of equal input surprise. raw_gap: among all tokens. Both token-weighted, with interval.
+    share: gap / raw_gap, what matching leaves of the difference, resampled together.
     edges: [S - 1] inner bin edges, nats of surprisal; the outer bins are open.
     own_mean, other_mean: [S] mean H_{t+1} in each bin, NaN where empty. own_count, other_count: [S] tokens.
     """
 
     gap: Estimate
     raw_gap: Estimate
+    share: Estimate
     edges: NDArray[np.float64]
     own_mean: NDArray[np.float64]
     other_mean: NDArray[np.float64]
@@ -108,8 +114,9 @@ def matched_gap(
         level: coverage of the intervals.
 
     Raises:
-        ValueError: shapes differ, a value is not finite, a code is out of range, fewer than 1 bin, no own or no other
-            tokens, or no bin with both.
+        ValueError: shapes differ, a value is not finite, a code is out of range, fewer than 1 bin, or tokens of one
+            side only.
+        NoOverlapError: no bin with both.
     """
     weight_BP = np.asarray(weight_BP)
     if weight_BP.ndim != 2:
@@ -137,16 +144,16 @@ def matched_gap(
 
     count_S2, total_S2 = count_PS2.sum(axis=0), total_PS2.sum(axis=0)
     if not count_S2.all(axis=1).any():
-        raise ValueError("no surprise bin holds both own and other tokens; use fewer bins or more text")
+        raise NoOverlapError("no surprise bin holds both own and other tokens; use fewer bins or more text")
     weight_BP = weight_BP.astype(np.float64)
     count_BS2 = np.tensordot(weight_BP, count_PS2.astype(np.float64), axes=1)
     total_BS2 = np.tensordot(weight_BP, total_PS2, axes=1)
-    gap, raw_gap = (
+    gap, raw_gap, share = (
         Estimate(np.asarray(of(count_S2, total_S2)), *percentile_interval(of(count_BS2, total_BS2), level))
-        for of in (_stratified_difference, _plain_difference)
+        for of in (_stratified_difference, _plain_difference, _share)
     )
     mean_S2 = ratio(total_S2, count_S2)
-    return MatchedGap(gap, raw_gap, edge_S, mean_S2[:, 1], mean_S2[:, 0], count_S2[:, 1], count_S2[:, 0])
+    return MatchedGap(gap, raw_gap, share, edge_S, mean_S2[:, 1], mean_S2[:, 0], count_S2[:, 1], count_S2[:, 0])
 
 
 def _stratified_difference(count_S2: NDArray, total_S2: NDArray) -> NDArray[np.float64]:
@@ -162,3 +169,9 @@ def _stratified_difference(count_S2: NDArray, total_S2: NDArray) -> NDArray[np.f
 def _plain_difference(count_S2: NDArray, total_S2: NDArray) -> NDArray[np.float64]:
     mean_2 = ratio(total_S2.sum(axis=-2), count_S2.sum(axis=-2))
     return mean_2[..., 1] - mean_2[..., 0]
+
+
+def _share(count_S2: NDArray, total_S2: NDArray) -> NDArray[np.float64]:
+    plain = _plain_difference(count_S2, total_S2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(plain != 0, _stratified_difference(count_S2, total_S2) / plain, np.nan)

@@ -41,8 +41,14 @@ class Page:
     figures: dict[str, tuple[Figure, str]] = field(default_factory=dict)
 
 
+# Below what they are made of.
+from enaction.report.pages import controls, stages  # noqa: E402
+
 # Experiment -> its page, made from that experiment's findings.
-PAGES: dict[str, Callable[[Sequence[Finding]], Page]] = {}
+PAGES: dict[str, Callable[[Sequence[Finding]], Page]] = {
+    "stages": stages.page,
+    "controls": controls.page,
+}
 
 
 def make_pages(findings: Sequence[Finding]) -> dict[str, Page]:

@@ -1,0 +1,115 @@
+"""A planted course of training comes back: where recognition appears, where the order is reversed, and by how much."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from planting import planted_run
+
+from enaction import stats
+from enaction.errors import StudyError
+from enaction.experiments import analyse, plan
+from enaction.experiments.stages import MEASURES, measures
+from enaction.findings import Finding, select
+from enaction.report.pages.stages import page
+from enaction.study.config import Study
+from enaction.study.store import Run
+
+FAMILIES = ("a", "b", "c")
+# Recognition by point; at SFT own text has more entropy than others', as in the paper outside the assistant's turn.
+PLANTED = {"base": 0.0, "sft": -0.2, "dpo": 0.1, "rl20": 0.4, "rl": 0.8}
+EASE = {"a": 0.3, "b": 0.0, "c": -0.3}  # of the texts of a family after RL
+
+
+def _study(folder: Path, **more: object) -> Study:
+    (folder / "prompts.jsonl").write_text("\n".join(json.dumps({"id": f"p{i}", "prompt": str(i)}) for i in range(30)))
+    models = {f"{f}-{s}": {"model": "./none", "family": f, "stage": s} for s in PLANTED for f in FAMILIES}
+    models["a2-rl"] = {"model": "./none", "family": "a2", "stage": "kin"}
+    models["a3-rl"] = {"model": "./none", "family": "a3", "stage": "kin"}
+    return Study.model_validate(
+        {"name": "s", "models": models, "prompts": str(folder / "prompts.jsonl"), "framings": ["assistant"],
+         "matrices": {s: [f"{f}-{s}" for f in FAMILIES] for s in PLANTED}, "resamples": 200,
+         "experiments": {"stages": {}}} | more
+    )  # fmt: skip
+
+
+def _entropy(reader: str, author: str, prompt: int, _: int) -> float:
+    stage = author.partition("-")[2]
+    rng = np.random.default_rng([prompt, *author.encode()])
+    log = rng.normal(0, 0.1) - (EASE[author[0]] if stage == "rl" else 0) - (reader == author) * PLANTED[stage]
+    return float(np.exp(log))
+
+
+@pytest.fixture(scope="module", name="run")
+def _run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("stages")
+    return planted_run(_study(folder), folder / "run", _entropy, lambda *_: 3)
+
+
+@pytest.fixture(scope="module", name="findings")
+def _findings(run: Run) -> list[Finding]:
+    return analyse(run.study(), run)
+
+
+def test_each_point_and_each_change_is_what_was_planted(findings: list[Finding]) -> None:
+    before = None
+    for point, planted in PLANTED.items():
+        (found,) = select(findings, "point_recognition", family="mean", point=point)
+        assert found.estimate == pytest.approx(planted, abs=0.03)
+        assert found.where["order"] == list(PLANTED).index(point) + 1
+        if before is not None:
+            (change,) = select(findings, "change_recognition", family="mean", point=point)
+            assert change.estimate == pytest.approx(planted - PLANTED[before], abs=0.03)
+            assert change.where["from_point"] == before
+        before = point
+    for family, ease in EASE.items():
+        (found,) = select(findings, "point_ease", family=family, point="rl")
+        assert found.estimate == pytest.approx(1.5 * ease, abs=0.05)  # against the mean of the two others
+    assert not select(findings, "point_ease", family="mean")
+
+
+def test_the_bases_find_nothing_in_the_same_texts(findings: list[Finding]) -> None:
+    for point in list(PLANTED)[1:]:
+        (found,) = select(findings, "point_interaction_of_bases", point=point)
+        assert found.estimate == pytest.approx(0, abs=1e-6)
+
+
+def test_where_it_appears_and_where_it_is_reversed(findings: list[Finding]) -> None:
+    (found,) = select(findings, "appears_at")
+    assert found.where["point"] == "dpo"
+    assert found.estimate == 3
+    shares = {f.where["point"]: f.estimate for f in select(findings, "share_of_last")}
+    assert shares["rl20"] == pytest.approx(0.5, abs=0.03)
+    shown = page(findings)
+    reversal = next(line for line in shown.sentences if line.startswith("Reversed"))
+    assert "mean at SFT" in reversal
+    assert "RL" not in reversal
+    assert len(shown.grids[0].rows) == len(PLANTED)
+    assert "stages" in shown.figures
+
+
+def test_measures_are_those_of_the_matrix() -> None:
+    table_SRA = np.exp(np.random.default_rng(0).normal(0, 0.5, (2, 3, 3)))
+    found = dict(zip(MEASURES, measures(table_SRA), strict=True))
+    np.testing.assert_allclose(found["ratio"][:, :3], stats.other_self_ratio(table_SRA))
+    own_SR = np.diagonal(table_SRA, axis1=1, axis2=2)
+    np.testing.assert_allclose(found["own_entropy"][:, :3], own_SR)
+    np.testing.assert_allclose(found["other_entropy"][:, :3], (table_SRA.sum(axis=-1) - own_SR) / 2)
+    np.testing.assert_allclose(found["recognition"] + found["ease"], found["log_ratio"])
+    np.testing.assert_allclose(found["interaction"][:, 3], stats.interaction(table_SRA).mean(-1))
+
+
+def test_groups_of_other_families_are_no_points_unless_they_are_asked_for(tmp_path: Path) -> None:
+    study = _study(tmp_path)
+    kin = {"kin": ["a2-rl", "a3-rl"]}
+    beside = study.model_copy(update={"matrices": kin | study.matrices})
+    assert not any("a2" in cell.author for cell in plan(beside).cells)
+    for settings, message in (({"points": ["base", "kin"]}, "same families"), ({"points": ["rl"]}, "two or more"),
+                              ({"points": ["ppo"]}, "no matrix ppo")):  # fmt: skip
+        with pytest.raises(StudyError, match=message):
+            plan(beside.model_copy(update={"experiments": {"stages": settings}}))
+    chosen = plan(beside.model_copy(update={"experiments": {"stages": {"points": ["base", "rl"]}}}))
+    assert {cell.author.partition("-")[2] for cell in chosen.cells} == {"base", "rl"}
