@@ -20,7 +20,7 @@ RULE = (
 )
 # Arm -> what a critic says; those that are themselves nulls have a line of another kind below.
 CRITIC = {
-    "reference": "(no change: the matrix itself)",
+    "reference": "no change: the matrix itself",
     "sampling, all authors": "it is an effect of the temperature at which texts were written",
     "sampling, own text only": "own text is only the one that was sampled as the reader would",
     "kin": "any text from a nearly identical model would do",
@@ -117,6 +117,8 @@ def _sentence(findings: Sequence[Finding], arm: Finding) -> str:
     outcome = verdict(arm, _share(findings, arm))
     if arm.where["arm"] == "shuffled words" and outcome == "weakened":
         outcome = "weakened, as it must be; what is left is in the words"
+    for off in select(findings, "off_support", arm=arm.where["arm"]):
+        beside += f", {off.estimate or 0:.0%} of passages without a counterpart"
     return f"{_label(arm)}: {outcome}: recognition {with_interval(arm)} log units{beside} ({_critic(arm)})."
 
 
