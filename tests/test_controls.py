@@ -93,20 +93,20 @@ def _mean(findings: list[Finding], quantity: str, arm: str, **more: str) -> floa
 
 
 # Noise of single texts is shared by all readers, but means of entropies and not of their logarithms are compared.
-NEAR = {"abs": 0.04}
+NEAR = 0.04
 
 
 def test_tables_give_back_the_planted_recognition(findings: list[Finding]) -> None:
-    assert _mean(findings, "arm_recognition", "reference") == pytest.approx(PLANTED, **NEAR)
+    assert _mean(findings, "arm_recognition", "reference") == pytest.approx(PLANTED, abs=NEAR)
     for arm, setting, ending in (
         ("sampling, all authors", "T0", ".T0"), ("sampling, all authors", "T1.5", ".T1.5"),
         ("off topic, all authors", None, ".moved"), ("one word for synonyms", None, ".plain"),
         ("shuffled words", None, ".shuffled"),
     ):  # fmt: skip
         place = {"setting": setting} if setting else {}
-        assert _mean(findings, "arm_recognition", arm, **place) == pytest.approx(PLANTED * LEFT[ending], **NEAR)
-        assert _mean(findings, "arm_share", arm, **place) == pytest.approx(LEFT[ending], **NEAR)
-    assert _mean(findings, "arm_recognition", "length") == pytest.approx(PLANTED, **NEAR)
+        assert _mean(findings, "arm_recognition", arm, **place) == pytest.approx(PLANTED * LEFT[ending], abs=NEAR)
+        assert _mean(findings, "arm_share", arm, **place) == pytest.approx(LEFT[ending], abs=NEAR)
+    assert _mean(findings, "arm_recognition", "length") == pytest.approx(PLANTED, abs=NEAR)
 
 
 def test_contrasts_give_back_what_is_between_own_and_the_other_text(findings: list[Finding]) -> None:
@@ -116,7 +116,7 @@ def test_contrasts_give_back_what_is_between_own_and_the_other_text(findings: li
         ("off topic, foreign text only", None, 1.0),
     ):  # fmt: skip
         place = {"setting": setting} if setting else {}
-        assert _mean(findings, "arm_recognition", arm, **place) == pytest.approx(PLANTED * left, **NEAR)
+        assert _mean(findings, "arm_recognition", arm, **place) == pytest.approx(PLANTED * left, abs=NEAR)
 
 
 def test_a_stranger_taken_for_the_author_leaves_nothing_and_equal_difficulty_leaves_all(
