@@ -2,10 +2,12 @@
 
 The order in which data meets them: `pooling` (tokens to passages to prompts), `positions` (the same along a response),
 `matrix` (the reader x author table and what it says of recognition), `resampling` (intervals and p-values over
-prompts), `identity` (the instrument's alarm) and `matched` (own against other text at equal input surprise).
+prompts), `identity` (the instrument's alarm), `matched` (own against other text at equal input surprise) and `aligned`
+(curves around an event: reaction and recovery).
 Randomness enters as a `numpy.random.Generator`. Everything is in nats unless said otherwise.
 """
 
+from enaction.stats.aligned import Curve, comeback, curve, departure, mean_curve
 from enaction.stats.contrast import double_difference, swap_pvalue
 from enaction.stats.identity import IDENTITY_LIMIT, IdentityResidual, identity_residual
 from enaction.stats.matched import MatchedGap, NextTokenPairs, NoOverlapError, matched_gap, next_token_pairs
@@ -26,6 +28,7 @@ from enaction.stats.resampling import (
 __all__ = [
     "IDENTITY_LIMIT",
     "N_RESAMPLES",
+    "Curve",
     "Estimate",
     "IdentityResidual",
     "InteractionTest",
@@ -37,11 +40,15 @@ __all__ = [
     "bootstrap_estimate",
     "bootstrap_means",
     "cluster_weights",
+    "comeback",
+    "curve",
+    "departure",
     "double_difference",
     "identity_residual",
     "interaction",
     "log_ratio_split",
     "matched_gap",
+    "mean_curve",
     "next_token_pairs",
     "other_self_ratio",
     "own_rank",
