@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from enaction.errors import StudyError
-from enaction.experiments import controls, matrix, splice, stages
+from enaction.experiments import calibration, controls, matrix, splice, stages
 from enaction.experiments.cells import Data
 from enaction.findings import Finding
 from enaction.study.config import Study
@@ -29,6 +29,7 @@ EXPERIMENTS = {
     stages.NAME: Experiment(stages.Settings, stages.plan, stages.analyse),
     controls.NAME: Experiment(controls.Settings, controls.plan, controls.analyse),
     splice.NAME: Experiment(splice.Settings, splice.plan, splice.analyse),
+    calibration.NAME: Experiment(calibration.Settings, calibration.plan, calibration.analyse),
 }
 
 
