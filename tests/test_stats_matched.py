@@ -77,6 +77,15 @@ def test_matched_gap_equals_a_loop_over_drawn_tokens(seed, n_bins):
         np.testing.assert_allclose([result.gap.low, result.gap.high], np.quantile(samples, [0.025, 0.975]), atol=1e-12)
     assert result.own_count.sum() + result.other_count.sum() == n
     assert float(result.raw_gap.value) == pytest.approx(entropy[is_own].mean() - entropy[~is_own].mean())
+    raw = [
+        e[o].mean() - e[~o].mean() if o.any() and not o.all() else np.nan
+        for rows in (np.repeat(np.arange(n), w[prompt]) for w in (np.ones(4, int), *weight_BP))
+        for e, o in [(entropy[rows], is_own[rows])]
+    ]
+    shares = samples / np.array(raw)
+    if np.isfinite(shares).all():
+        found = [result.share.low, result.share.high]
+        np.testing.assert_allclose(found, np.quantile(shares, [0.025, 0.975]), rtol=1e-6, atol=1e-9)
 
 
 def test_matched_gap_is_the_least_squares_coefficient_with_a_level_per_bin():
