@@ -59,7 +59,7 @@ def reliability_diagram(findings: Sequence[Finding], stages: Sequence[str]) -> F
         return None
     largest = max(f.n for f in points)
     with matplotlib.rc_context(_SETTINGS):
-        figure = Figure(figsize=(0.9 + 2.3 * len(stages), 3.2), layout="constrained")
+        figure = Figure(figsize=(max(5.2, 0.9 + 2.3 * len(stages)), 3.4), layout="constrained")
         axes = figure.subplots(1, len(stages), sharex=True, sharey=True, squeeze=False)[0]
         for ax, stage in zip(axes, stages, strict=True):
             ax.plot([0, 1], [0, 1], color="#777777", linewidth=0.8)
