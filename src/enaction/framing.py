@@ -244,7 +244,8 @@ def _slot(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], framing
         )
     if framing == "user":
         return _Slot(framing, messages, separator, before, before, before, after, False, None)
-    generation = render(tokenizer, messages, add_generation_prompt=True)
+    # An empty conversation cannot be rendered (transformers refuses it): a turn behind nothing follows what it follows.
+    generation = render(tokenizer, messages, add_generation_prompt=True) if messages else before
     gap = before.removeprefix(generation)
     # Where the template renders a finished turn otherwise than it asks for one (an empty block of thoughts in
     # between, say), the generation prompt is the context: own and foreign text must follow the same one.

@@ -161,6 +161,11 @@ def table_notes(table: pa.Table) -> dict[str, Any]:
     return json.loads((table.schema.metadata or {}).get(_NOTES, b"{}"))
 
 
+def left_out_table(reason: str) -> pa.Table:
+    """The table of a cell that could not be read: no rows, and why in its notes as `left_out`."""
+    return SCHEMA.empty_table().replace_schema_metadata({_NOTES: json.dumps({"left_out": reason}).encode()})
+
+
 def write_token_table(table: pa.Table, path: Path) -> None:
     """Write Parquet, whole or not at all."""
     with write_atomically(path) as temporary:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from enaction.errors import StudyError
-from enaction.experiments import calibration, controls, matrix, splice, stages
+from enaction.experiments import calibration, controls, framings, matrix, persona, prior, splice, stages
 from enaction.experiments.cells import Data
 from enaction.findings import Finding
 from enaction.study.config import Study
@@ -30,6 +30,9 @@ EXPERIMENTS = {
     controls.NAME: Experiment(controls.Settings, controls.plan, controls.analyse),
     splice.NAME: Experiment(splice.Settings, splice.plan, splice.analyse),
     calibration.NAME: Experiment(calibration.Settings, calibration.plan, calibration.analyse),
+    framings.NAME: Experiment(framings.Settings, framings.plan, framings.analyse),
+    persona.NAME: Experiment(persona.Settings, persona.plan, persona.analyse),
+    prior.NAME: Experiment(prior.Settings, prior.plan, prior.analyse),
 }
 
 

@@ -22,6 +22,7 @@ from enaction.passages import Passage, Prompt
 from enaction.study.config import Study
 from enaction.study.planning import Plan, framing_for
 from enaction.study.store import Cell, Run
+from enaction.tokens import table_notes
 
 INTERVAL = "95 % percentile interval of a bootstrap over prompts, all cells resampled together"
 POOLED = "mean over prompts of the mean over a response's tokens, without the end-of-turn token"
@@ -112,6 +113,13 @@ class Data:
         """The cell that stands for a reader and author where `framing` is asked for."""
         return Cell(reader, author, framing_for(self.own_framing[reader], framing))
 
+    def left_out(self, reader: str, author: str, framing: Framing) -> str | None:
+        """Why a cell of the plan has nothing to say: what refused it, or an author that wrote nothing; else None."""
+        tokens = self.run.tokens(self.key(reader, author, framing))
+        if len(tokens):
+            return None
+        return table_notes(tokens).get("left_out", f"there are no words of {author} to read")
+
     def table(self, readers: Sequence[str], authors: Sequence[str], framing: Framing, field: str) -> np.ndarray:
         """[R, A, P] of one field of `CellMeans`."""
         return np.array([[getattr(self.cell(r, a, framing), field) for a in authors] for r in readers])
@@ -147,6 +155,48 @@ class Data:
     @cached_property
     def _means(self) -> dict[Cell, CellMeans]:
         return {}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of a run's prompts, for an experiment that takes fewer: which they are, and resampling weights of their own.
+
+    is_in_P: [P] bool. weights: [B, number of them].
+    """
+
+    is_in_P: np.ndarray  # noqa: N815  # axes, by the house convention
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, data: Data, prompts: Sequence[Prompt]) -> Part:
+        """The part of these prompts; all of them give the run's own weights."""
+        names = {prompt.id for prompt in prompts}
+        is_in_P = np.array([name in names for name in data.prompt_code])
+        if is_in_P.all():
+            return cls(is_in_P, data.weights)
+        rng = np.random.default_rng([data.study.seed, 1])
+        return cls(is_in_P, stats.cluster_weights(int(is_in_P.sum()), data.study.resamples, rng))
+
+    def estimate(self, value_P: np.ndarray, statistic: Any = None) -> stats.Estimate:
+        """As `Data.estimate`, over these prompts."""
+        return stats.bootstrap_estimate(value_P[..., self.is_in_P], self.weights, statistic)
+
+    def test(
+        self,
+        value_P: np.ndarray,
+        axis: int,
+        statistic: Callable[[np.ndarray], np.ndarray],
+        rng: np.random.Generator,
+        tail: stats.Tail,
+    ) -> stats.LabelTest:
+        """As `stats.label_test`, over these prompts, with as many permutations as the run has resamples."""
+        return stats.label_test(value_P[..., self.is_in_P], axis, statistic, rng, len(self.weights), tail=tail)
+
+
+def thinned(prompts: Sequence[Prompt], n_prompts: int | None) -> list[Prompt]:
+    """So many of the prompts, spread evenly over them; all if there are no more."""
+    n_prompts = min(n_prompts or len(prompts), len(prompts))
+    return [prompts[i * len(prompts) // n_prompts] for i in range(n_prompts)]
 
 
 def pool(tokens: pa.Table, passages: Sequence[Passage], prompt_code: dict[str, int]) -> CellMeans:

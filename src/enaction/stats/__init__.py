@@ -2,8 +2,8 @@
 
 The order in which data meets them: `pooling` (tokens to passages to prompts), `positions` (the same along a response),
 `matrix` (the reader x author table and what it says of recognition), `resampling` (intervals and p-values over
-prompts), `identity` (the instrument's alarm), `matched` (own against other text at equal input surprise) and `aligned`
-(curves around an event: reaction and recovery).
+prompts), `shuffling` (p-values of any label), `identity` (the instrument's alarm), `matched` (own against other text at
+equal input surprise) and `aligned` (curves around an event: reaction and recovery).
 Randomness enters as a `numpy.random.Generator`. Everything is in nats unless said otherwise.
 """
 
@@ -24,6 +24,7 @@ from enaction.stats.resampling import (
     percentile_interval,
     permutation_pvalue,
 )
+from enaction.stats.shuffling import LabelTest, Tail, label_test
 
 __all__ = [
     "IDENTITY_LIMIT",
@@ -32,11 +33,13 @@ __all__ = [
     "Estimate",
     "IdentityResidual",
     "InteractionTest",
+    "LabelTest",
     "LogRatioSplit",
     "MatchedGap",
     "NextTokenPairs",
     "NoOverlapError",
     "PassageSums",
+    "Tail",
     "bootstrap_estimate",
     "bootstrap_means",
     "cluster_weights",
@@ -46,6 +49,7 @@ __all__ = [
     "double_difference",
     "identity_residual",
     "interaction",
+    "label_test",
     "log_ratio_split",
     "matched_gap",
     "mean_curve",

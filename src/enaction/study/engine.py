@@ -21,11 +21,12 @@ from typing import Any
 import torch
 
 from enaction import experiments
+from enaction.errors import FramingError
 from enaction.reader import Reader
 from enaction.study.config import ModelSpec, Study
 from enaction.study.planning import Derived, Plan, Sampled
 from enaction.study.store import Run
-from enaction.tokens import score_passages, table_notes
+from enaction.tokens import left_out_table, score_passages, table_notes
 
 # phase ("sampling" or "reading"), author or model, passages done since the last report
 Report = Callable[[str, str, int], None]
@@ -115,14 +116,20 @@ def _sample_texts(study: Study, folder: Path, model: str, names: list[str], repo
 
 
 def _read_cells(study: Study, folder: Path, name: str, report: Report) -> dict[str, Any]:
-    reader, run = _load(study, name), Run(folder)
+    reader, run, plan = _load(study, name), Run(folder), experiments.plan(study)
     notes: dict[str, Any] = {}
-    for cell in experiments.plan(study).read_by(study, run, name):
+    optional = plan.optional_for(study, run, name)
+    for cell in plan.read_by(study, run, name):
         if run.has_tokens(cell):
             continue
         progress = _increments(lambda n: report("reading", name, n))
         passages = run.passages(cell.author)
-        table = score_passages(reader, passages, cell.framing, separator=study.separator, progress=progress)
+        try:
+            table = score_passages(reader, passages, cell.framing, separator=study.separator, progress=progress)
+        except FramingError as error:
+            if cell not in optional:
+                raise
+            table = left_out_table(str(error))
         run.write_tokens(cell, table)
         if cell.author == name:
             notes[cell.framing] = table_notes(table)

@@ -53,10 +53,15 @@ Text = Sampled | Derived
 
 @dataclass(frozen=True)
 class Plan:
-    """Texts by name, and the cells that are asked for; a cell's framing is what is asked for, see `framing_for`."""
+    """Texts by name, and the cells that are asked for; a cell's framing is what is asked for, see `framing_for`.
+
+    A cell that is also among the `optional` is left out, with the reason in its table, where the reader's template or
+    context does not take it (a system turn, say); any other such cell stops the run.
+    """
 
     texts: dict[str, Text]
     cells: list[Cell]
+    optional: frozenset[Cell] = frozenset()
 
     def read_by(self, study: Study, run: Run, reader: str) -> list[Cell]:
         """The cells of a reader, in a fixed order and without repetition, in the framings that it can be read in."""
@@ -64,18 +69,25 @@ class Plan:
         asked = (cell for cell in self.cells if cell.reader == reader)
         return list(dict.fromkeys(cell._replace(framing=framing_for(own, cell.framing)) for cell in asked))
 
+    def optional_for(self, study: Study, run: Run, reader: str) -> set[Cell]:
+        """The optional cells of a reader, in the framings that it can be read in."""
+        own = own_framing(study, run, reader)
+        return {c._replace(framing=framing_for(own, c.framing)) for c in self.optional if c.reader == reader}
+
 
 def merged(plans: Iterable[Plan]) -> Plan:
     """One plan of several; a text that several need is written once, a cell read once."""
     texts: dict[str, Text] = {}
     cells: dict[Cell, None] = {}
+    required: set[Cell] = set()
     for plan in plans:
         texts = {**plan.texts, **texts}
         cells |= dict.fromkeys(plan.cells)
+        required |= set(plan.cells) - plan.optional
     missing = sorted({cell.author for cell in cells} - set(texts))
     if missing:
         raise StudyError(f"the plan reads texts that nobody writes: {', '.join(missing)}")
-    return Plan(texts, list(cells))
+    return Plan(texts, list(cells), frozenset(cells) - required)
 
 
 def own_text(study: Study, model: str) -> Sampled:

@@ -42,12 +42,15 @@ class Page:
 
 
 # Below what they are made of.
-from enaction.report.pages import calibration, controls, splice, stages  # noqa: E402
+from enaction.report.pages import calibration, controls, framings, persona, prior, splice, stages  # noqa: E402
 
 # Experiment -> its page, made from that experiment's findings.
 PAGES: dict[str, Callable[[Sequence[Finding]], Page]] = {
     "stages": stages.page,
     "controls": controls.page,
+    "framings": framings.page,
+    "persona": persona.page,
+    "prior": prior.page,
     "splice": splice.page,
     "calibration": calibration.page,
 }
