@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import handmade
 import numpy as np
-import planted
 import pytest
 import tiny
 import torch
@@ -31,10 +31,12 @@ DIAGONAL = 2 / 3  # what is left of a diagonal entry of a 3 x 3 table without it
 def _reading(cell: Cell, passage: Passage) -> tuple[np.ndarray, np.ndarray]:
     author, alone, _ = cell.author.partition(".alone")
     own = OWN[cell.framing] * (0.5 if alone else 1.0) if author == cell.reader and author.endswith("-rl") else 0.0
-    level = planted.noise(passage.prompt_id, scale=0.3) * planted.noise(
+    level = handmade.noise(passage.prompt_id, scale=0.3) * handmade.noise(
         cell.reader, author, scale=0.2 * ("rl" in author)
     )
-    level *= planted.noise(author, passage.prompt_id) * (1.1 if alone else 1.0) * (0.8 if cell.framing == "user" else 1)
+    level *= (
+        handmade.noise(author, passage.prompt_id) * (1.1 if alone else 1.0) * (0.8 if cell.framing == "user" else 1)
+    )
     values = np.full(len(passage.response.split()), level * np.exp(-own))
     return values, values
 
@@ -42,8 +44,8 @@ def _reading(cell: Cell, passage: Passage) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module", name="findings")
 def _findings(tmp_path_factory: pytest.TempPathFactory) -> list[Finding]:
     folder = tmp_path_factory.mktemp("planted")
-    study = planted.study(folder, {"framings": {}})
-    return analyse(study, planted.run(study, folder / "run", _reading, words=lambda *_: 4))
+    study = handmade.study(folder, {"framings": {}})
+    return analyse(study, handmade.run(study, folder / "run", _reading, words=lambda *_: 4))
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+import handmade
 import numpy as np
-import planted
 import pytest
 import tiny
 from transformers import AutoTokenizer
@@ -35,8 +35,8 @@ def _conditions(cell: Cell) -> tuple[str, str, str]:
 def _reading(cell: Cell, passage: Passage) -> tuple[np.ndarray, np.ndarray]:
     """After RL entropy is lower under the text's own persona and lowest for the default; base readers know neither."""
     author, written, asked = _conditions(cell)
-    level = planted.noise(passage.prompt_id, scale=0.3) * planted.noise(written, passage.prompt_id)
-    level *= planted.noise(cell.reader, asked, scale=0.1)
+    level = handmade.noise(passage.prompt_id, scale=0.3) * handmade.noise(written, passage.prompt_id)
+    level *= handmade.noise(cell.reader, asked, scale=0.1)
     surprisal = np.linspace(1, 2, len(passage.response.split()))
     if cell.reader.endswith("-rl") and author == cell.reader:
         level *= np.exp(-RECOGNISED * (written == asked)) * (DEFAULT if written == NOBODY else 1.0)
@@ -47,8 +47,8 @@ def _reading(cell: Cell, passage: Passage) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module", name="findings")
 def _findings(tmp_path_factory: pytest.TempPathFactory) -> list[Finding]:
     folder = tmp_path_factory.mktemp("planted")
-    study = planted.study(folder, {"persona": {"personas": SPOKEN, "n_prompts": 12}})
-    return analyse(study, planted.run(study, folder / "run", _reading))
+    study = handmade.study(folder, {"persona": {"personas": SPOKEN, "n_prompts": 12}})
+    return analyse(study, handmade.run(study, folder / "run", _reading))
 
 
 def test_planted_square_gives_the_planted_interaction_and_its_null_none(findings: list[Finding]) -> None:
@@ -166,7 +166,7 @@ def test_models_whose_template_takes_no_system_turn_are_left_out_with_a_note(run
 
 
 def test_default_personas_need_no_world(tmp_path_factory: pytest.TempPathFactory) -> None:
-    study = planted.study(tmp_path_factory.mktemp("x"), {"persona": {}})
+    study = handmade.study(tmp_path_factory.mktemp("x"), {"persona": {}})
     assert personas(study, Settings()) == ASSISTANT_PERSONAS
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+import handmade
 import numpy as np
-import planted
 import pytest
 import tiny
 import torch
@@ -34,8 +34,8 @@ def _reading(cell: Cell, passage: Passage) -> tuple[np.ndarray, np.ndarray]:
     author, _, earlier = cell.author.partition(".after-")
     earlier = earlier.partition(".cut")[0]
     position = np.arange(len(passage.response.split()))
-    level = planted.noise(passage.prompt_id, scale=0.3) * planted.noise(author, passage.prompt_id, scale=0.05)
-    entropy_T = level * planted.noise(cell.reader, scale=0.3) * np.ones(len(position))
+    level = handmade.noise(passage.prompt_id, scale=0.3) * handmade.noise(author, passage.prompt_id, scale=0.05)
+    entropy_T = level * handmade.noise(cell.reader, scale=0.3) * np.ones(len(position))
     if cell.reader.endswith("-rl"):
         own = TREND * np.log2(np.maximum(position, 1)) * (author == cell.reader) * (position > 0)
         own = own + EARLIER * (earlier == cell.reader) + CONTINUITY * (earlier == author)
@@ -46,8 +46,8 @@ def _reading(cell: Cell, passage: Passage) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module", name="made")
 def _made(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("planted")
-    study = planted.study(folder, {"prior": {"n_prompts": 12, "edges": [1, 2, 4, 8, 16, 32]}}, prompts=PROMPTS)
-    return planted.run(study, folder / "run", _reading, words=_words)
+    study = handmade.study(folder, {"prior": {"n_prompts": 12, "edges": [1, 2, 4, 8, 16, 32]}}, prompts=PROMPTS)
+    return handmade.run(study, folder / "run", _reading, words=_words)
 
 
 @pytest.fixture(scope="module", name="findings")

@@ -218,7 +218,7 @@ def _trend(
     if is_in_P.sum() < MIN_PROMPTS:
         return []
     value_SRAP = np.where(is_in_P, entropy_SRAP[used], np.nan)
-    octave_S = np.array([(np.log2(low) + np.log2(high)) / 2 for low, high in (bounds[s] for s in used)])
+    octave_S = np.array([np.log2(np.arange(*bounds[s])).mean() for s in used])
     slope_S = (octave_S - octave_S.mean()) / ((octave_S - octave_S.mean()) ** 2).sum()
 
     def slope(mean_SRA: np.ndarray) -> np.ndarray:
