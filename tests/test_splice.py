@@ -153,6 +153,16 @@ def test_page_says_what_the_findings_say(planted: list[Finding]) -> None:
     assert any("3 [3, 3]" in cell for grid in page.grids for row in grid.rows for cell in row)
 
 
+def test_texts_that_are_too_short_are_left_out_and_named(run: Run) -> None:
+    # Pieces longer than any text: nothing is written, nothing is read, and the report says so.
+    study = run.study().model_copy(update={"experiments": {"splice": {"lengths": [60], "at": 4, "after": 5}}})
+    grown = run_study(study, run.folder.with_name("long"))
+    findings = analyse(study, grown)
+    assert [f.quantity for f in findings] == ["left_out"]
+    assert "too few prompts" in findings[0].notes[0]
+    assert any(s.startswith("Left out: ") for s in make_pages(findings)["splice"].sentences)
+
+
 @pytest.fixture(scope="module", name="run")
 def _run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Random models of two tokenizers, one without a template."""

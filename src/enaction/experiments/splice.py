@@ -143,17 +143,25 @@ def analyse(data: Data, settings: Settings) -> list[Finding]:
             read = {pair.reader: _excesses(data, settings, pair, k) for pair in members}
             left_out = [f"{reader} has too few prompts with long enough texts" for reader, e in read.items() if not e]
             there = {reader: e for reader, e in read.items() if e}
-            if there:
-                there[MEAN] = _mean([*there.values()])
+            if not there:
+                findings.append(_left_out(stage, k, left_out))
+                continue
+            there[MEAN] = _mean([*there.values()])
             for reader, excesses in there.items():
                 place = {"stage": stage, "reader": reader, "k": k}
                 made = [*_numbers(excesses, settings, k, place), *_differences(excesses, k, place)]
                 for finding in made:
                     finding.notes.extend(left_out if reader == MEAN else [])
                 findings += made
-            if there:
-                findings += _curves(there[MEAN], {"stage": stage, "reader": MEAN, "k": k})
+            findings += _curves(there[MEAN], {"stage": stage, "reader": MEAN, "k": k})
     return findings
+
+
+def _left_out(stage: str, k: int, notes: list[str]) -> Finding:
+    definition = (
+        "a splice needs two or more prompts whose texts are longer than prefix and piece; lower `at` or `lengths`"
+    )
+    return Finding(NAME, "left_out", {"stage": stage, "k": k}, None, None, None, 0, "none", definition, notes)
 
 
 @dataclass(frozen=True)

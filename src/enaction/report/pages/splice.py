@@ -36,8 +36,11 @@ def page(findings: Sequence[Finding]) -> Page:
         title="Splices",
         question="When something foreign stands in a model's own text, how soon and how strongly does its entropy "
         "react, and how soon is it as before?",
-        sentences=[s for stage in _stages(means) for s in _sentences(means, stage)],
-        grids=[_grid(means, pattern) for pattern in _HOSTS],
+        sentences=[
+            *[s for stage in _stages(means) for s in _sentences(means, stage)],
+            *dict.fromkeys(f"Left out: {note}." for f in select(findings, "left_out") for note in f.notes),
+        ],
+        grids=[_grid(means, pattern) for pattern in _HOSTS] if means else [],
         figures={"splice": (figure, caption)} if figure is not None else {},
     )
 
