@@ -5,7 +5,9 @@ Axes: `M` all positions of a batch, `N` measured ones, `D` hidden, `V` vocabular
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -34,6 +36,8 @@ def measure(
         wanted: what is computed beyond the four.
     """
     is_truncated = wanted is not None and wanted.is_truncated
+    if head is not None and len(index_N) and (kernel := _kernel(head, given, wanted)) is not None:
+        return kernel.statistics_of(head, given[index_N], targets_N, vocabulary, wanted)
     if head is not None and head.is_tiled and not is_truncated:
         rows = block_rows(len(index_N), given.shape[1], vocabulary)
         return stream(lambda block: HeadLogits(head, given[index_N[block]]), targets_N, vocabulary, wanted, rows=rows)
@@ -46,6 +50,17 @@ def measure(
         if wanted is not None and wanted.is_truncated:
             parts[-1] |= truncated(logits_NV.float(), targets, wanted)
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _kernel(head: Head, given: Tensor, wanted: Wanted | None) -> ModuleType | None:
+    """The kernel for CUDA where it can take the case. Triton is imported only where it could be of use."""
+    if not given.is_cuda and "TRITON_INTERPRET" not in os.environ:
+        return None
+    try:
+        from enaction.reader import kernel
+    except ImportError:  # Triton comes with torch for CUDA on Linux, and with few others
+        return None
+    return kernel if kernel.takes(head, given, wanted) else None
 
 
 def _whole(logits_NV: Tensor, targets_N: Tensor, vocabulary: int, wanted: Wanted | None) -> dict[str, Tensor]:

@@ -119,7 +119,7 @@ def stream(
         rows: how many rows meet the vocabulary together; `block_rows` says how many are good.
         columns: width of a tile, by default a good one; results depend on it by rounding only.
     """
-    plan = _Plan(wanted or Wanted(), targets_N.device)
+    plan = Plan(wanted or Wanted(), targets_N.device)
     columns = min(vocabulary, columns or (vocabulary if vocabulary <= WIDEST else TILE // rows))
     edges = [*range(0, vocabulary, columns), vocabulary]
     # Once for all blocks: were it freed and made again, what is kept of one block would come to sit in its place.
@@ -128,10 +128,10 @@ def stream(
     for begin in range(0, max(1, len(targets_N)), rows):
         part = slice(begin, begin + rows)
         met.append(_meet(block(part), targets_N[part], edges, scratch, plan))
-    return _columns(_Met(*map(torch.cat, zip(*met, strict=True))), plan, has_extras=wanted is not None)
+    return to_columns(Met(*map(torch.cat, zip(*met, strict=True))), plan, has_extras=wanted is not None)
 
 
-class _Plan:
+class Plan:
     """Which sums are kept and in which order: the rank, three moments, perhaps three tempered ones, power sums."""
 
     def __init__(self, wanted: Wanted, device: torch.device) -> None:
@@ -149,12 +149,12 @@ class _Plan:
         self.exponent_K = torch.tensor(exponents, dtype=wide_dtype(device), device=device)
 
 
-class _Met(NamedTuple):
+class Met(NamedTuple):
     """What is left of rows of logits once they have met the vocabulary.
 
     Attributes:
         target_N, maximum_N: logit of the token that came, largest logit.
-        sums_NK: as `_Plan` orders them, relative to the maximum.
+        sums_NK: as `Plan` orders them, relative to the maximum.
         likeliest_NL, ids_NL: largest logits and their tokens, where they are wanted.
     """
 
@@ -165,7 +165,7 @@ class _Met(NamedTuple):
     ids_NL: Tensor
 
 
-def _meet(logits: Logits, targets_N: Tensor, edges: list[int], scratch: Tensor, plan: _Plan) -> _Met:
+def _meet(logits: Logits, targets_N: Tensor, edges: list[int], scratch: Tensor, plan: Plan) -> Met:
     """Take some rows through the tiles of the vocabulary that begin at `edges`, whose last is its end."""
     rows, device = len(targets_N), targets_N.device
     likeliest_NL, ids_NL = torch.empty((rows, 0), device=device), targets_N.new_empty((rows, 0))
@@ -189,10 +189,10 @@ def _meet(logits: Logits, targets_N: Tensor, edges: list[int], scratch: Tensor, 
         if len(held) == HELD:
             held = [_merged(held, plan)]
     assert target_N is not None  # there is a tile
-    return _Met(target_N, *_merged(held, plan), likeliest_NL, ids_NL)
+    return Met(target_N, *_merged(held, plan), likeliest_NL, ids_NL)
 
 
-def _tile_sums(logits_NV: Tensor, target_N: Tensor, spare: Sequence[Tensor], plan: _Plan) -> tuple[Tensor, Tensor]:
+def _tile_sums(logits_NV: Tensor, target_N: Tensor, spare: Sequence[Tensor], plan: Plan) -> tuple[Tensor, Tensor]:
     """Maximum [N] and sums [N, K] of a tile, which is used up, with two `spare` ones of its size."""
     one_NV, two_NV = spare
     betas = plan.wanted.betas
@@ -244,12 +244,17 @@ def _moments(z_NV: Tensor, e_NV: Tensor) -> list[Tensor]:
     return [e_NV.sum(1), e_NV.mul_(z_NV).sum(1), e_NV.mul_(z_NV).sum(1)]
 
 
-def _merged(held: list[tuple[Tensor, Tensor]], plan: _Plan) -> tuple[Tensor, Tensor]:
+def _merged(held: list[tuple[Tensor, Tensor]], plan: Plan) -> tuple[Tensor, Tensor]:
     """Maximum and sums of tiles together."""
     if len(held) == 1:
         return held[0][0], held[0][1].to(plan.exponent_K.dtype)
-    maxima_TN = torch.stack([maximum_N for maximum_N, _ in held])
-    sums_TNK = torch.stack([sums_NK.to(plan.exponent_K.dtype) for _, sums_NK in held])
+    maxima, sums = zip(*held, strict=True)
+    return merge_tiles(torch.stack(maxima), torch.stack([sums_NK.to(plan.exponent_K.dtype) for sums_NK in sums]), plan)
+
+
+def merge_tiles(maxima_TN: Tensor, sums_TNK: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+    """Maximum [N] and sums [N, K] of `T` parts of the vocabulary together."""
+    sums_TNK = sums_TNK.to(plan.exponent_K.dtype)
     maximum_N = maxima_TN.amax(0)
     # A fall by 1e15 leaves nothing; from a larger one could come infinities, and NaN.
     fall_TN = (maxima_TN.to(sums_TNK.dtype) - maximum_N).clamp_(min=-1e15)
@@ -261,7 +266,7 @@ def _merged(held: list[tuple[Tensor, Tensor]], plan: _Plan) -> tuple[Tensor, Ten
     return maximum_N, sums_TNK.mul_((fall_TN[..., None] * plan.exponent_K).exp_()).sum(0)
 
 
-def _columns(met: _Met, plan: _Plan, *, has_extras: bool) -> dict[str, Tensor]:
+def to_columns(met: Met, plan: Plan, *, has_extras: bool) -> dict[str, Tensor]:
     """The statistics by their names."""
     wanted = plan.wanted
     # Where every logit is -inf there is no distribution.
