@@ -149,7 +149,7 @@ def tilings(inputs: Inputs) -> dict[str, Way]:
         )
 
     found = {"bare product": ways(inputs)["bare product"][1]}
-    return found | {str(tuple(tiling)): by(tiling) for tiling in tilings_for(inputs.head, inputs.hidden_ND, wanted)}
+    return found | {str(tuple(tiling)): by(tiling) for tiling in tilings_for(inputs.head, wanted)}
 
 
 def race(found: Mapping[str, Way], rounds: int) -> list[Row]:

@@ -242,6 +242,14 @@ def test_rows_of_the_matrix_behind_the_vocabulary_are_left_out_and_padding_rows_
     assert_close(got, by_torch(head, hidden_ND, targets_N, 200, SOME), atol=2e-5)
 
 
+def test_hidden_states_of_another_dtype_are_multiplied_in_that_of_the_weights() -> None:
+    head, (hidden_ND, targets_N) = make_head(24, 100, torch.bfloat16), inputs(20, 24, 100, torch.float32)
+    hidden_ND *= 1.01
+    assert takes(head, hidden_ND, SOME)
+    got = statistics_of(head, hidden_ND, targets_N, 100, SOME, SMALL)
+    assert_close(got, by_torch(head, hidden_ND.bfloat16(), targets_N, 100, SOME), atol=2e-5)
+
+
 def test_ranges_keep_every_program_busy_and_cover_the_vocabulary() -> None:
     for row_blocks in (1, 3, 8, 40, 500):
         for tiles in (1, 7, 192, 594, 1024):
@@ -293,7 +301,6 @@ def cases() -> dict[str, tuple[str, Callable[[], tuple[Head, Tensor, Wanted | No
         "listed": ("likeliest", lambda: (plain, hidden_ND, Wanted(likeliest=2))),
         "truncated": ("truncated", lambda: (plain, hidden_ND, Wanted(top_k=3))),
         "float64": ("float64", lambda: (make_head(16, 50, torch.float64), hidden_ND.double(), None)),
-        "two dtypes": ("bfloat16", lambda: (plain, hidden_ND.bfloat16(), None)),
         "strided": ("row by row", lambda: (wide, hidden_ND, None)),
         "hooked": ("plain linear", lambda: (hooked, hidden_ND, None)),
     }
@@ -305,10 +312,9 @@ def test_what_the_kernel_cannot_take_goes_the_torch_path(name: str, monkeypatch:
     head, hidden_ND, wanted = make()
     assert reason in (why_not(head, hidden_ND, wanted) or "")
     assert not takes(head, hidden_ND, wanted)
-    if name != "two dtypes":  # which torch cannot multiply either
-        monkeypatch.setattr(kernel, "statistics_of", None)
-        columns = measuring.measure(head, hidden_ND, torch.arange(3), torch.tensor([1, 2, 3]), 50, wanted)
-        assert columns["entropy"].isfinite().all()
+    monkeypatch.setattr(kernel, "statistics_of", None)
+    columns = measuring.measure(head, hidden_ND, torch.arange(3), torch.tensor([1, 2, 3]), 50, wanted)
+    assert columns["entropy"].isfinite().all()
 
 
 def test_a_kernel_that_fails_or_is_off_says_so_once_and_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,6 +346,19 @@ def test_a_kernel_that_fails_or_is_off_says_so_once_and_is_not_used(monkeypatch:
         for name, value in expected.items():
             assert torch.equal(got[name], value)
             assert torch.equal(again[name], value)
+
+
+def test_a_proof_that_memory_has_no_room_for_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    head, hidden_ND = make_head(16, 50, torch.float32), torch.ones(2, 16)
+
+    def is_full(*_: Any, **__: Any) -> dict[str, Tensor]:
+        raise torch.OutOfMemoryError("out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kernel, "statistics_of", is_full)
+        with pytest.raises(torch.OutOfMemoryError):
+            takes(head, hidden_ND, None)
+    assert takes(head, hidden_ND, None)
 
 
 def test_no_measured_position_is_no_work_for_the_kernel() -> None:

@@ -103,8 +103,8 @@ def why_not(head: Head, hidden: Tensor, wanted: Wanted | None) -> str | None:
         return "truncated sampling needs the order of whole rows"
     if wanted is not None and wanted.likeliest:
         return "likeliest tokens are not listed by the kernel"
-    if hidden.dtype != weight_VD.dtype or hidden.dtype not in DTYPES:
-        return f"hidden states in {hidden.dtype} and weights in {weight_VD.dtype}"
+    if weight_VD.dtype not in DTYPES:
+        return f"weights are {weight_VD.dtype}"
     if hidden.device != weight_VD.device or not weight_VD.is_contiguous() or weight_VD.data_ptr() % 16:
         return "hidden states and weights lie apart, or the weights not row by row"
     if hidden.device.type == "cuda":
@@ -122,10 +122,9 @@ def takes(head: Head, hidden: Tensor, wanted: Wanted | None) -> bool:
     linear, width, wanted = _linear(head), hidden.shape[-1], wanted or Wanted()
     # A width of each kind: whole steps of the product, rows that descriptors can read, and any other.
     alike = 128 if width % 64 == 0 else 72 if width % 8 == 0 else 50
-    has_bias, has_softcap = linear.bias is not None, head.softcap is not None
-    return is_proved(
-        hidden.device, hidden.dtype, alike, has_bias, has_softcap, tuple(wanted.betas), wanted.temperature != 1
-    )
+    dtype, has_bias, has_softcap = linear.weight.dtype, linear.bias is not None, head.softcap is not None
+    betas, is_tempered = tuple(wanted.betas), wanted.temperature != 1
+    return is_proved(hidden.device, dtype, alike, has_bias, has_softcap, betas, is_tempered)
 
 
 @functools.cache
@@ -159,6 +158,8 @@ def is_proved(
         got = statistics_of(head, hidden_ND, targets_N, vocabulary, wanted, programs=4)
         own = stream(lambda block: HeadLogits(head, hidden_ND[block]), targets_N, vocabulary, wanted, rows=rows)
         off = {name: float((got[name].double() - own[name].double()).abs().mean()) for name in own}
+    except torch.OutOfMemoryError:
+        raise  # says nothing of the kernel; the caller tries again with less
     except Exception as e:  # whatever a compiler, a driver or a device may set off
         # Where a device has failed for good, the torch path will say so better than we can.
         warnings.warn(f"statistics are computed by torch, because the kernel failed on {device}: {e!r}", stacklevel=2)
@@ -193,7 +194,7 @@ def statistics_of(
 
     Args:
         head: a head that `why_not` has nothing against.
-        hidden_ND: hidden states, a row or more, on the device of the weights and in their dtype.
+        hidden_ND: hidden states, a row or more, on the device of the weights; multiplied in the weights' dtype.
         targets_N: int64 [N], the tokens that came.
         vocabulary: rows of the matrix that count, from the first.
         wanted: what is computed beyond the four.
@@ -201,7 +202,8 @@ def statistics_of(
         programs: how many are to run at a time, by default what the device holds; the same holds for it.
     """
     plan = Plan(wanted or Wanted(), hidden_ND.device)
-    hidden_ND, tiling = hidden_ND.contiguous(), tiling or tilings_for(head, hidden_ND, wanted)[0]
+    hidden_ND = hidden_ND.to(_linear(head).weight.dtype).contiguous()
+    tiling = tiling or tilings_for(head, wanted)[0]
     programs = programs or tiling.resident * _multiprocessors(hidden_ND.device)
     with torch.cuda.device_of(hidden_ND):
         target_N, maxima_TN, sums_TNK = _partials(head, hidden_ND, targets_N, vocabulary, plan, tiling, programs)
@@ -210,12 +212,13 @@ def statistics_of(
         return to_columns(met, plan, has_extras=wanted is not None)
 
 
-def tilings_for(head: Head, hidden: Tensor, wanted: Wanted | None) -> tuple[Tiling, ...]:
+def tilings_for(head: Head, wanted: Wanted | None) -> tuple[Tiling, ...]:
     """The tilings for a case, the default first."""
-    if hidden.dtype == torch.float32:
+    weight_VD = _linear(head).weight
+    if weight_VD.dtype == torch.float32:
         return TILINGS["float32"]
-    has_descriptors = _has_descriptors(_linear(head).weight)
-    if not (hidden.is_cuda and torch.cuda.get_device_capability(hidden.device)[0] == 9 and has_descriptors):
+    is_hopper = weight_VD.is_cuda and torch.cuda.get_device_capability(weight_VD.device)[0] == 9
+    if not (is_hopper and _has_descriptors(weight_VD)):
         return TILINGS["half"]
     has_much = head.softcap is not None or (wanted is not None and wanted.temperature != 1)
     return TILINGS["half, Hopper, much beside" if has_much else "half, Hopper"]
