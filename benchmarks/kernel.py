@@ -47,10 +47,9 @@ Way = Callable[[], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class KernelTable(Table):
-    """Milliseconds of CUDA events, with what each way gives, its memory in MiB and its errors."""
+    """Seconds of CUDA events, with what each way gives and its errors."""
 
     gives: dict[str, str]
-    memory: dict[str, float]
     errors: dict[str, dict[str, float]]
 
     def markdown(self) -> str:
@@ -63,8 +62,8 @@ class KernelTable(Table):
             ratio = f"**{1 / row.speed:.2f}** [{1 / row.fastest:.2f}, {1 / row.slowest:.2f}]"
             errors = [self.errors[row.name].get(k) for k in ("surprisal", "entropy", "varentropy")]
             shown = " | ".join("" if error is None else f"{error:.1e}" for error in errors)
-            what, memory = self.gives[row.name], self.memory[row.name]
-            lines.append(f"| {row.name} | {what} | {1000 * row.seconds:.3f} | {ratio} | {memory:.0f} | {shown} |")
+            time = f"{1000 * row.seconds:.3f} | {ratio} | {row.extra_mib:.0f}"
+            lines.append(f"| {row.name} | {self.gives[row.name]} | {time} | {shown} |")
         return "\n".join(lines) + "\n"
 
 
@@ -96,10 +95,9 @@ def ways(inputs: Inputs) -> dict[str, tuple[str, Way]]:
 
     hidden_ND, weight_VD, targets_N = inputs.hidden_ND, inputs.weight_VD, inputs.targets_N
     (rows, hidden), vocabulary = hidden_ND.shape, len(weight_VD)
-    logits_NV = torch.empty((rows, vocabulary), dtype=hidden_ND.dtype, device="cuda")
 
     def bare() -> dict[str, Tensor]:
-        torch.mm(hidden_ND, weight_VD.T, out=logits_NV)
+        _ = hidden_ND @ weight_VD.T  # the allocator keeps its memory for the next round
         return {}
 
     def fused(wanted: Wanted | None) -> Way:
@@ -154,6 +152,7 @@ def tilings(inputs: Inputs) -> dict[str, Way]:
 
 def race(found: Mapping[str, Way], rounds: int) -> list[Row]:
     """Time each way `rounds` times, by turns, after three rounds to compile and to warm up."""
+    extra = {name: extra_mib(way) for name, way in found.items()}
     seconds: dict[str, list[float]] = {name: [] for name in found}
     flushed = torch.empty(FLUSHED, dtype=torch.int8, device="cuda")
     for number in range(rounds + 3):
@@ -168,12 +167,12 @@ def race(found: Mapping[str, Way], rounds: int) -> list[Row]:
                 seconds[name].append(begin.elapsed_time(end) / 1000)
     base = statistics.median(next(iter(seconds.values())))
     return [
-        Row(name, statistics.median(s), base / statistics.median(s), base / max(s), base / min(s), rounds)
+        Row(name, statistics.median(s), base / statistics.median(s), base / max(s), base / min(s), rounds, extra[name])
         for name, s in seconds.items()
     ]
 
 
-def extra_memory(way: Way) -> float:
+def extra_mib(way: Way) -> float:
     """Peak MiB of one run beyond what was there before."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
@@ -205,11 +204,9 @@ def compare(title: str, shape: tuple[int, int, int], rounds: int) -> KernelTable
     inputs = make_inputs(*shape)
     found = ways(inputs)
     errors = {name: largest_errors(inputs, way()) for name, (_, way) in found.items()}
-    memory = {name: extra_memory(way) for name, (_, way) in found.items()}
-    memory["bare product"] = 2 * shape[0] * shape[2] / 2**20  # its result, which is kept from round to round
     rows = race({name: way for name, (_, way) in found.items()}, rounds)
     note = "{:,} rows, hidden {:,}, vocabulary {:,}.".format(*shape)
-    table = KernelTable(title, note, rows, {name: gives for name, (gives, _) in found.items()}, memory, errors)
+    table = KernelTable(title, note, rows, {name: gives for name, (gives, _) in found.items()}, errors)
     print(table.markdown(), flush=True)
     return table
 
