@@ -343,6 +343,16 @@ def test_bad_study_files_are_refused_with_the_key_at_fault(text: str, message: s
     assert "\n" not in str(caught.value)
 
 
+def test_files_named_in_settings_are_found_beside_the_study(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    models = "models: {m: {model: 'zoo:ash-rl', family: f}}"
+    path.write_text(
+        f"name: x\n{models}\nexperiments: {{controls: {{human: people.jsonl}}, calibration: {{answers: 4}}}}"
+    )
+    study = load_study(path)
+    assert study.experiments == {"controls": {"human": str(tmp_path / "people.jsonl")}, "calibration": {"answers": 4}}
+
+
 def test_more_prompts_than_there_are_is_refused() -> None:
     study = Study.model_validate({"name": "x", "models": {"m": {"model": "a", "family": "f"}}, "n_prompts": 500})
     with pytest.raises(StudyError, match="lower n_prompts"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
@@ -54,6 +55,12 @@ def analyse(study: Study, run: Run) -> list[Finding]:
     """
     data = Data.load(study, run, plan(study))
     return [f for experiment, settings in _chosen(study) for f in experiment.analyse(data, settings)]
+
+
+def paths_of(experiment: str) -> set[str]:
+    """Settings of an experiment that name files; none where there is no such experiment."""
+    fields = EXPERIMENTS[experiment].settings.model_fields if experiment in EXPERIMENTS else {}
+    return {name for name, field in fields.items() if field.annotation in (Path, Path | None)}
 
 
 def _chosen(study: Study) -> list[tuple[Experiment, BaseModel]]:

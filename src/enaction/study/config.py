@@ -147,7 +147,7 @@ class Study(_Strict):
 
 
 def load_study(path: Path) -> Study:
-    """Read a study file; its relative paths become absolute.
+    """Read a study file; its relative paths, those in the experiments' settings too, become absolute.
 
     Raises:
         StudyError: the file is missing, not YAML, or not a study; one line names each key and what is wrong.
@@ -176,6 +176,8 @@ def _problems(error: ValidationError) -> str:
 
 
 def _with_absolute_paths(study: Study, folder: Path) -> Study:
+    from enaction.experiments import paths_of  # which needs this module
+
     def resolved(name: str) -> str:
         is_path = name.endswith(".gguf") or name.startswith((".", "~"))
         return str((folder / Path(name).expanduser()).resolve()) if is_path else name
@@ -190,4 +192,12 @@ def _with_absolute_paths(study: Study, folder: Path) -> Study:
         for name, spec in study.models.items()
     }
     prompts = study.prompts if study.prompts == "zoo" else str((folder / study.prompts).resolve())
-    return study.model_copy(update={"models": models, "prompts": prompts})
+    given = {
+        name: {key: _resolved(key, value, paths_of(name), folder) for key, value in settings.items()}
+        for name, settings in study.experiments.items()
+    }
+    return study.model_copy(update={"models": models, "prompts": prompts, "experiments": given})
+
+
+def _resolved(key: str, value: Any, paths: set[str], folder: Path) -> Any:
+    return str((folder / Path(value).expanduser()).resolve()) if key in paths and isinstance(value, str) else value
