@@ -92,7 +92,7 @@ def race(title: str, note: str, ways: Mapping[str, Callable[[], object]], rounds
         Row(name, statistics.median(s), base / statistics.median(s), base / max(s), base / min(s), rounds, extra[name])
         for name, s in seconds.items()
     ]
-    table = Table(title, note, rows)
+    table = Table(title, f"{note} Rounds: {rounds}.", rows)
     print(table.markdown(), flush=True)
     return table
 
