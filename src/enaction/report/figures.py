@@ -52,7 +52,7 @@ from enaction.report.arrange import (
 # PAPER.md E1: mean over the five readers of the paper's printed table, log units.
 PAPER_RECOGNITION = 0.48
 
-_SETTINGS: Any = {
+SETTINGS: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
     "axes.titlesize": 9.5,
@@ -82,8 +82,8 @@ _SETTINGS: Any = {
 }
 
 # Okabe and Ito's colours, told apart with any colour vision; each framing has a marker of its own as well.
-_BLUE, _ORANGE, _GREEN, _RED, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
-_FRAMING_STYLE = {"assistant": (_BLUE, "o"), "user": (_RED, "s"), "none": (_GREEN, "^")}
+_BLUE, _ORANGE, _GREEN, _RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
+FRAMING_STYLE = {"assistant": (_BLUE, "o"), "user": (_RED, "s"), "none": (_GREEN, "^")}
 # In the critic's picture an open ring lies around a full point where surprisal equals entropy.
 _FULL, _OPEN = 4.2, 7.2
 _PER_READER = {"alpha": 0.4, "markersize": 3.4, "linestyle": "none", "markeredgewidth": 0}
@@ -113,7 +113,7 @@ def draw(findings: Sequence[Finding], *, reference: float | None = None) -> dict
 def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     """Write STEM.svg and STEM.png (200 dots an inch), the same bytes for the same figure; returns both paths."""
     paths = stem.with_name(f"{stem.name}.svg"), stem.with_name(f"{stem.name}.png")
-    with matplotlib.rc_context(_SETTINGS):
+    with matplotlib.rc_context(SETTINGS):
         for path, file_format in zip(paths, ("svg", "png"), strict=True):
             metadata = {"Date": None, "Creator": None} if file_format == "svg" else {"Software": None}
             with write_atomically(path) as temporary:
@@ -121,7 +121,7 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     return paths
 
 
-@matplotlib.rc_context(_SETTINGS)
+@matplotlib.rc_context(SETTINGS)
 def matrix(findings: Sequence[Finding]) -> Figure | None:
     """Entropy of every reader on every author's text, one panel a stage, in the main framing.
 
@@ -159,7 +159,7 @@ def matrix(findings: Sequence[Finding]) -> Figure | None:
     return figure
 
 
-@matplotlib.rc_context(_SETTINGS)
+@matplotlib.rc_context(SETTINGS)
 def arc(findings: Sequence[Finding]) -> Figure | None:
     """Other/self ratio and interaction along the stages, a line a framing: means over readers, 95 % intervals.
 
@@ -176,7 +176,7 @@ def arc(findings: Sequence[Finding]) -> Figure | None:
     return figure
 
 
-@matplotlib.rc_context(_SETTINGS)
+@matplotlib.rc_context(SETTINGS)
 def split(findings: Sequence[Finding], *, reference: float | None = None) -> Figure | None:
     """Log other/self ratio of each reader = recognition + ease of its own text, in the main framing.
 
@@ -219,7 +219,7 @@ def split(findings: Sequence[Finding], *, reference: float | None = None) -> Fig
     return figure
 
 
-@matplotlib.rc_context(_SETTINGS)
+@matplotlib.rc_context(SETTINGS)
 def critic(findings: Sequence[Finding]) -> Figure | None:
     """Own, others' and world text read by the last stage, and the same texts read by each family's own base.
 
@@ -250,13 +250,13 @@ def critic(findings: Sequence[Finding]) -> Figure | None:
     handles = [
         _point("o", _BLUE, _FULL, "entropy"),
         _point("o", _RED, _OPEN, "surprisal", face="none"),
-        *([_point("|", _GREY, 6, "single authors")] if any(len(t.others) > 1 for t in last["entropy"]) else []),
+        *([_point("|", GREY, 6, "single authors")] if any(len(t.others) > 1 for t in last["entropy"]) else []),
     ]
     figure.legend(handles=handles, loc="outside upper left", ncols=3, handlelength=1.0, columnspacing=1.4)
     return figure
 
 
-@matplotlib.rc_context(_SETTINGS)
+@matplotlib.rc_context(SETTINGS)
 def identity(findings: Sequence[Finding]) -> Figure | None:
     """Identity residual of each reader on its own text: whiskers of 1.96, alarm lines at +-4, red where it sounds."""
     residuals = [f for f in select(findings, "identity_residual") if f.estimate is not None]
@@ -290,7 +290,7 @@ def identity(findings: Sequence[Finding]) -> Figure | None:
     return figure
 
 
-@matplotlib.rc_context(_SETTINGS)
+@matplotlib.rc_context(SETTINGS)
 def hero(*runs: Sequence[Finding]) -> Figure | None:
     """The picture for a README: matrix of the last stage beside the interaction along the stages.
 
@@ -446,7 +446,7 @@ def _stage_axis(ax: Axes, names: Sequence[str], quantity: str) -> dict[str, int]
     at = {stage: x for x, stage in enumerate(names)}
     ax.set_xticks(list(at.values()), [stage_label(stage) for stage in names])
     ax.set_xlim(-0.5, len(names) - 0.5)
-    ax.axhline(1.0 if quantity == "other_self_ratio" else 0.0, color=_GREY, linewidth=1.0, zorder=1)
+    ax.axhline(1.0 if quantity == "other_self_ratio" else 0.0, color=GREY, linewidth=1.0, zorder=1)
     ax.set_ylabel("other/self entropy ratio" if quantity == "other_self_ratio" else "interaction, log units")
     ax.set_title("Raw ratio (1: no effect)" if quantity == "other_self_ratio" else "Interaction (0: no effect)")
     if len(names) > 1:
@@ -459,7 +459,7 @@ def _dodge(i: int, n: int) -> float:
 
 
 def _style(framing: str) -> tuple[str, str]:
-    return _FRAMING_STYLE.get(framing, (_GREY, "D"))
+    return FRAMING_STYLE.get(framing, (GREY, "D"))
 
 
 def _point(marker: str, colour: str, size: float, label: str, *, face: str | None = None) -> Line2D:
@@ -576,7 +576,7 @@ def _dumbbell(ax: Axes, y: float, entropy: list[Finding], surprisal: list[Findin
         if len(cells) == 1:
             _interval_bar(ax, cells[0], y, marker="o", colour=colour, size=size, face=face)
             continue
-        ax.plot([value(f) for f in cells], [y] * len(cells), "|", color=_GREY, markersize=6, zorder=2)
+        ax.plot([value(f) for f in cells], [y] * len(cells), "|", color=GREY, markersize=6, zorder=2)
         ax.plot(mean, y, "o", color=colour, markersize=size, markerfacecolor=face, markeredgewidth=1.3, zorder=4)
 
 

@@ -86,7 +86,8 @@ def percentile_interval(sample_B: ArrayLike, level: float = 0.95) -> tuple[NDArr
 
     Undefined (NaN) resamples are left out; where more than 5% are undefined both bounds are NaN, for what remains no
     longer stands for the sampling distribution. Percentile intervals of few prompts are a little short: a nominal
-    95% covered a planted interaction 89% of the time with 10 prompts, 91% with 20, 93% with 40 to 60.
+    95% covered a planted interaction 89% of the time with 10 prompts, 91% with 20, 93% with 40 to 60. Those of the
+    other/self ratio, a ratio of heavy-tailed means, are shorter: 88 to 92% with 36 to 108 prompts of the zoo after RL.
 
     Args:
         sample_B: [B, ...].

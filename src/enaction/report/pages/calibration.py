@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from enaction.findings import Finding, select
 from enaction.report.arrange import STAGES, contains, ordered, stage_label, with_interval
-from enaction.report.figures import _SETTINGS
+from enaction.report.figures import SETTINGS
 from enaction.report.pages import Grid, Page
 
 _MEAN = "mean"
@@ -58,7 +58,7 @@ def reliability_diagram(findings: Sequence[Finding], stages: Sequence[str]) -> F
     if not points or not stages:
         return None
     largest = max(f.n for f in points)
-    with matplotlib.rc_context(_SETTINGS):
+    with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(max(5.2, 0.9 + 2.3 * len(stages)), 3.4), layout="constrained")
         axes = figure.subplots(1, len(stages), sharex=True, sharey=True, squeeze=False)[0]
         for ax, stage in zip(axes, stages, strict=True):

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from enaction.findings import Finding, select
 from enaction.report.arrange import MEAN, framing_label, number, stage_label, value, with_interval
-from enaction.report.figures import _BLUE, _GREY, _ORANGE, _RED, _SETTINGS
+from enaction.report.figures import _BLUE, _ORANGE, _RED, GREY, SETTINGS
 from enaction.report.pages import Grid, Page
 
 ENOUGH = 0.5
@@ -156,7 +156,7 @@ def _distances(findings: Sequence[Finding]) -> list[Grid]:
     return [Grid(title, header, rows)] if rows else []
 
 
-@matplotlib.rc_context(_SETTINGS)
+@matplotlib.rc_context(SETTINGS)
 def _forest(findings: Sequence[Finding], arms: list[Finding]) -> Figure:
     """A line an arm: interval of the mean, faint points of single readers, dashed the reference."""
     shown = [f for f in arms if f.estimate is not None]
@@ -165,7 +165,7 @@ def _forest(findings: Sequence[Finding], arms: list[Finding]) -> Figure:
     colours = {"survives": _BLUE, "there": _BLUE, "weakened": _ORANGE, "gone": _RED, "reversed": _RED}
     for y, f in enumerate(shown):
         outcome = verdict(f, _share(findings, f))
-        colour = colours.get(outcome, _GREY)
+        colour = colours.get(outcome, GREY)
         readers = [
             r
             for r in select(findings, "arm_recognition", arm=f.where["arm"], setting=f.where.get("setting"))

@@ -18,7 +18,7 @@ from enaction.report.arrange import (
     value,
     with_interval,
 )
-from enaction.report.figures import _SETTINGS
+from enaction.report.figures import SETTINGS
 from enaction.report.pages import Grid, Page
 from enaction.report.pages.telling import COLOURS, MEAN, one, stages_of, told
 
@@ -128,7 +128,7 @@ def _summary(findings: Sequence[Finding], stages: Sequence[str]) -> Grid:
     return Grid("Means over readers", header, rows)
 
 
-@matplotlib.rc_context(_SETTINGS)
+@matplotlib.rc_context(SETTINGS)
 def interactions(findings: Sequence[Finding]) -> Figure | None:
     """Interaction in each condition, a colour a stage."""
     conditions = [c for c in _conditions(findings) if select(findings, "interaction", framing=c[0], question=c[1])]

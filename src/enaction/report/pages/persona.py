@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from enaction.findings import Finding, select
 from enaction.report.arrange import models_of, stage_label, value, with_interval
-from enaction.report.figures import _SETTINGS
+from enaction.report.figures import SETTINGS
 from enaction.report.pages import Grid, Page
 from enaction.report.pages.telling import COLOURS, MEAN, line, one, stages_of, told
 
@@ -111,7 +111,7 @@ def _grid(findings: Sequence[Finding], stage: str) -> Grid:
     return Grid(title, ["reader", "persona of the text", *quantities.values()], rows)
 
 
-@matplotlib.rc_context(_SETTINGS)
+@matplotlib.rc_context(SETTINGS)
 def entropies(findings: Sequence[Finding]) -> Figure | None:
     """Entropy by persona, a panel a stage: read under the own persona and without one."""
     stages = [s for s in stages_of(findings) if _personas(findings, s)]
@@ -137,7 +137,7 @@ def entropies(findings: Sequence[Finding]) -> Figure | None:
     return figure
 
 
-@matplotlib.rc_context(_SETTINGS)
+@matplotlib.rc_context(SETTINGS)
 def surprises(findings: Sequence[Finding]) -> Figure | None:
     """Running mean of surprise, a panel a stage, a colour a persona."""
     curves = select(findings, "running_surprise", reader=MEAN)

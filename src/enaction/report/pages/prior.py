@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from enaction.findings import Finding, select
 from enaction.report.arrange import models_of, number, stage_label, value, with_interval
-from enaction.report.figures import _SETTINGS
+from enaction.report.figures import SETTINGS
 from enaction.report.pages import Grid, Page
 from enaction.report.pages.telling import COLOURS, MEAN, line, one, stages_of, told
 
@@ -136,7 +136,7 @@ def _bins(findings: Sequence[Finding], stages: Sequence[str]) -> Grid:
     return Grid("Along one response, means over readers", header, rows)
 
 
-@matplotlib.rc_context(_SETTINGS)
+@matplotlib.rc_context(SETTINGS)
 def positions(findings: Sequence[Finding]) -> Figure | None:
     """Interaction over the position, a colour a stage."""
     stages = [s for s in stages_of(findings) if len(_points(findings, s)) > 1]
@@ -156,7 +156,7 @@ def positions(findings: Sequence[Finding]) -> Figure | None:
     return figure
 
 
-@matplotlib.rc_context(_SETTINGS)
+@matplotlib.rc_context(SETTINGS)
 def earlier(findings: Sequence[Finding]) -> Figure | None:
     """Entropy of the measured turn in each arm, a panel a stage."""
     stages = stages_of(select(findings, "amplification"))

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from enaction.findings import Finding, select
 from enaction.report.arrange import STAGES, contains, number, ordered, stage_label, with_interval
-from enaction.report.figures import _SETTINGS
+from enaction.report.figures import SETTINGS
 from enaction.report.pages import Grid, Page
 
 _MEAN = "mean"
@@ -52,7 +52,7 @@ def aligned(findings: Sequence[Finding]) -> Figure | None:
     if not stages:
         return None
     lengths = _lengths(points)
-    with matplotlib.rc_context(_SETTINGS):
+    with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(1.3 + 2.3 * len(stages), 4.6), layout="constrained")
         axes = figure.subplots(len(_HOSTS), len(stages), sharex=True, sharey="row", squeeze=False)
         for row, (pattern, (_, control)) in zip(axes, _HOSTS.items(), strict=True):

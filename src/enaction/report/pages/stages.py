@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from enaction.findings import Finding, select
 from enaction.report.arrange import FRAMINGS, MEAN, framing_label, number, ordered, stage_label, value, with_interval
-from enaction.report.figures import _FRAMING_STYLE, _GREY, _SETTINGS
+from enaction.report.figures import FRAMING_STYLE, GREY, SETTINGS
 from enaction.report.pages import Grid, Page
 
 _PANELS = {
@@ -118,7 +118,7 @@ def _grid(findings: Sequence[Finding], framing: str) -> Grid:
     )
 
 
-@matplotlib.rc_context(_SETTINGS)
+@matplotlib.rc_context(SETTINGS)
 def _curves(findings: Sequence[Finding]) -> Figure:
     figure = Figure(figsize=(10.2, 3.2), layout="constrained")
     for ax, (quantity, (title, null)) in zip(figure.subplots(1, len(_PANELS)), _PANELS.items(), strict=True):
@@ -134,7 +134,7 @@ def _curves(findings: Sequence[Finding]) -> Figure:
 def _panel(ax: Axes, findings: Sequence[Finding], quantity: str) -> None:
     points, framings = _points(findings), _framings(findings)
     for k, framing in enumerate(framings):
-        colour, marker = _FRAMING_STYLE.get(framing, (_GREY, "o"))
+        colour, marker = FRAMING_STYLE.get(framing, (GREY, "o"))
         shift = 0.08 * (k - (len(framings) - 1) / 2)
         x = np.arange(len(points)) + shift
         _line(ax, x, [_mean(findings, quantity, framing, p) for p in points], colour, marker, framing_label(framing))
@@ -147,7 +147,7 @@ def _panel(ax: Axes, findings: Sequence[Finding], quantity: str) -> None:
             ax.plot([at] * len(readers), [value(f) for f in readers], marker, color=colour, alpha=0.35, markersize=3)
             base = _mean(findings, "point_interaction_of_bases", framing, point)
             if base and quantity == "point_interaction":
-                ax.plot(at, value(base), "x", color=_GREY, markersize=4)
+                ax.plot(at, value(base), "x", color=GREY, markersize=4)
     ax.set_xticks(np.arange(len(points)), [stage_label(p) for p in points], rotation=30 if len(points) > 5 else 0)
 
 
