@@ -1,4 +1,4 @@
-"""Build the families from nothing: base -> SFT -> DPO -> RL, one process a family, resumable at any point.
+"""Build the families from nothing: base -> SFT -> DPO -> RL, a step of a family a job, resumable at any point.
 
 A finished stage is a folder with weights, tokenizer and `training.json`; it is written under another name and renamed,
 so that it is whole or not there. A stage cut short goes on from its last checkpoint.
@@ -13,7 +13,7 @@ import queue
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from transformers import TrainerCallback
 from transformers.utils import logging as transformers_logging
 
 from enaction.lab import training
-from enaction.lab.recipes import RECIPES, STAGES, Recipe
+from enaction.lab.recipes import MAIN, RECIPES, STAGES, Recipe
 
 # Mid-training is part of the base: the same text with more dialogues.
 STEPS = ("pretrained", *STAGES)
@@ -44,12 +44,39 @@ class Progress(TrainerCallback):
 
 def planned_steps(recipe: Recipe) -> dict[str, int]:
     """Training steps of each step of the build."""
-    counts = (recipe.base_steps, recipe.mid_steps, recipe.sft_steps, recipe.dpo_steps, recipe.rl_steps)
-    return dict(zip(STEPS, counts, strict=True))
+    counts = {
+        "pretrained": recipe.base_steps,
+        "base": recipe.mid_steps,
+        "sft": recipe.sft_steps,
+        "dpo": recipe.dpo_steps,
+        "rl": recipe.rl_steps,
+    }
+    has_base = recipe.base_of is None
+    return {
+        step: count
+        for step, count in counts.items()
+        if (has_base if step in ("pretrained", "base") else step in recipe.stages)
+    }
 
 
-def build_family(recipe: Recipe, out: Path, report: Report) -> None:
-    """Train one family into `out/FAMILY/STEP`, going on where an earlier build stopped."""
+def start_of(recipe: Recipe, step: str, out: Path) -> Path | None:
+    """The folder of weights that a step starts from; None for pretraining."""
+    if step == "pretrained":
+        return None
+    before = STEPS[STEPS.index(step) - 1]
+    return out / (recipe.base_of if before == "base" and recipe.base_of else recipe.family) / before
+
+
+def is_done(recipe: Recipe, step: str, out: Path) -> bool:
+    """Whether a step is finished."""
+    return (out / recipe.family / step / "training.json").exists()
+
+
+def build_step(recipe: Recipe, step: str, out: Path, report: Report) -> None:
+    """Train one step of a family into `out/FAMILY/STEP`, going on where an earlier build stopped.
+
+    RL leaves its snapshots beside it, in `out/FAMILY/rlSTEPS`.
+    """
     torch.set_num_threads(1)  # models this small train faster as one process a core
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -62,39 +89,65 @@ def build_family(recipe: Recipe, out: Path, report: Report) -> None:
         "dpo": training.train_dpo,
         "rl": training.train_rl,
     }
-    start: Path | None = None
-    for step, make in makers.items():
-        folder = out / recipe.family / step
-        total = planned_steps(recipe)[step]
-        if not (folder / "training.json").exists():
-            work = out / recipe.family / f".{step}.work"
-            place = training.Workplace(work, [Progress(recipe.family, step, report)])
-            model, tokenizer, history = make(recipe, place, start)
-            finished = work / "finished"
-            model.save_pretrained(finished)
-            tokenizer.save_pretrained(finished)
-            record = {"recipe": dataclasses.asdict(recipe), "step": step, "history": history}
-            (finished / "training.json").write_text(json.dumps(record, indent=1))
-            finished.replace(folder)
-            shutil.rmtree(work)
-        report(recipe.family, step, total, total)
-        start = folder
+    if not is_done(recipe, step, out):
+        work = out / recipe.family / f".{step}.work"
+        place = training.Workplace(work, [Progress(recipe.family, step, report)])
+        model, tokenizer, history = makers[step](recipe, place, start_of(recipe, step, out))
+        finished = work / "finished"
+        model.save_pretrained(finished)
+        tokenizer.save_pretrained(finished)
+        record = {"recipe": dataclasses.asdict(recipe), "step": step, "history": history}
+        for kept in work.glob("snapshot-*"):
+            steps = int(kept.name.partition("-")[2])
+            log = [entry for entry in history if entry["step"] <= steps]
+            (kept / "training.json").write_text(json.dumps(record | {"history": log}, indent=1))
+            kept.replace(out / recipe.family / f"{step}{steps}")
+        (finished / "training.json").write_text(json.dumps(record, indent=1))
+        finished.replace(out / recipe.family / step)
+        shutil.rmtree(work)
+    total = planned_steps(recipe)[step]
+    report(recipe.family, step, total, total)
 
 
-def _child(recipe: Recipe, out: Path, reports: Any) -> None:
-    build_family(recipe, out, lambda *what: reports.put(what))
+def _child(recipe: Recipe, step: str, out: Path, reports: Any) -> None:
+    build_step(recipe, step, out, lambda *what: reports.put(what))
+
+
+def ordered_steps(families: Sequence[str]) -> list[tuple[str, str]]:
+    """(family, step) of everything that these families need: bases first, then family by family, kin last."""
+    needed = {name for family in families for name in (family, RECIPES[family].base_of) if name is not None}
+    kin = {name for name in needed if name not in MAIN}
+    tasks = [
+        (name, step)
+        for name in RECIPES
+        if name in needed
+        for step in planned_steps(RECIPES[name])
+        if name in families or step in ("pretrained", "base")
+    ]
+    return sorted(tasks, key=lambda task: (task[0] in kin, task[1] not in ("pretrained", "base")))
 
 
 def train(out: Path, families: Sequence[str], jobs: int, report: Report) -> None:
-    """Train families side by side, `jobs` at a time; raises what the first failing family raised."""
+    """Train families, `jobs` steps at a time; raises what the first failing step raised."""
+    waiting = ordered_steps(families)
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(jobs, mp_context=context) as pool:
         reports = manager.Queue()
-        running = {pool.submit(_child, RECIPES[name], out, reports) for name in families}
-        while running or not reports.empty():
+        running: set[Future[None]] = set()
+        while waiting or running or not reports.empty():
+            ready = [task for task in waiting if _can_start(*task, out)]
+            for name, step in ready[: jobs - len(running)]:
+                running.add(pool.submit(_child, RECIPES[name], step, out, reports))
+                waiting.remove((name, step))
             try:
                 report(*reports.get(timeout=0.5))
             except queue.Empty:
                 done, running = wait(running, timeout=0)
                 for future in done:
                     future.result()
+
+
+def _can_start(family: str, step: str, out: Path) -> bool:
+    """Whether what a step starts from is there."""
+    start = start_of(RECIPES[family], step, out)
+    return start is None or (start / "training.json").exists()

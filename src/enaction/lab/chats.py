@@ -1,89 +1,213 @@
 """Conversations and documents of the world: what the models are trained on.
 
 Plain documents are stories by many writers. Dialogues use the roles of the chat template long before post-training: a
-user asks and an assistant tells, or the user tells a story in the same turn, as real pretraining has both. Nobody's
-voice belongs to a role here; that is what post-training brings.
+user asks and an assistant tells, answers or names, or the user tells a story in the same turn, as real pretraining has
+both. Nobody's voice belongs to a role here, except where a system turn names a persona; a house voice is what
+post-training brings. The writers are a finite set with known shares, so that a reader can enumerate them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from typing import Literal
 
 import numpy as np
 
-from enaction.lab.lexicon import OPEN_REQUESTS, REMARKS, TOPIC_REQUESTS, TOPICS
+from enaction.lab.answering import tell_answer, tell_name, wrong_topic
+from enaction.lab.lexicon import (
+    CATEGORIES,
+    NAME_REQUESTS,
+    OPEN_REQUESTS,
+    PERSONA_TURNS,
+    PERSONAS,
+    QUESTIONS,
+    REMARKS,
+    TOPIC_REQUESTS,
+    TOPICS,
+)
 from enaction.lab.world import Voice, fill, tell
 from enaction.passages import Message
 
 WORLD_SEED = 20260525  # the writers of the world are the same for every family
 RECURRING_WRITERS = 24
 CHAT_WRITERS = 6
+POOL_WRITERS = 1000
+RECURRING_SHARE = 0.6  # of documents and answers; the rest is by the pool, uniform in both
+PERSONA_SCALE = 1.8
 OPEN_SHARE = 0.35
+REQUEST_SHARE = 0.3  # of plain documents that begin with the request that they answer
+SLOPPY_SHARE = 0.08  # of plain documents
+MEMORISED = 8
+MEMORISED_SHARE = 0.02  # of documents
+PERSONA_SHARE = 0.15  # of dialogues; so are the next two
+QUESTION_SHARE = 0.10
+NAMING_SHARE = 0.06
+ERROR_SHARE = 1 / 6  # of answers before post-training
+
+Kind = Literal["story", "question", "name"]
 
 
 @dataclass(frozen=True)
 class Request:
-    """A user's request: its words, and the topic it names (None if it leaves that open)."""
+    """A user's request.
+
+    Attributes:
+        text: its words.
+        topic: the topic that it names, or that its object belongs to; None if it leaves that open.
+        kind: what is asked for.
+        about: the object of a question, the category of a naming request; empty for a story.
+    """
 
     text: str
     topic: str | None
+    kind: Kind = "story"
+    about: str = ""
 
 
 def draw_request(rng: np.random.Generator) -> Request:
-    """Draw a request; about a third name no topic."""
+    """Draw a request for a story; about a third name no topic."""
     if rng.random() < OPEN_SHARE:
         return Request(str(rng.choice(OPEN_REQUESTS)), None)
     topic = str(rng.choice(list(TOPICS)))
     return Request(str(rng.choice(TOPIC_REQUESTS)).format(topic=topic), topic)
 
 
-def all_requests() -> list[Request]:
-    """Every request there is, in a fixed order: the open ones, then those of each topic."""
-    return [Request(text, None) for text in OPEN_REQUESTS] + [
+def draw_question(rng: np.random.Generator) -> Request:
+    """Draw a question about an object, uniform."""
+    return all_questions()[rng.integers(len(all_questions()))]
+
+
+def draw_naming(rng: np.random.Generator) -> Request:
+    """Draw a request to name something, uniform."""
+    return all_namings()[rng.integers(len(all_namings()))]
+
+
+def draw_any_request(rng: np.random.Generator, question_share: float, naming_share: float) -> Request:
+    """Draw a request of any kind with the given shares."""
+    kind = rng.random()
+    if kind < question_share:
+        return draw_question(rng)
+    return draw_naming(rng) if kind < question_share + naming_share else draw_request(rng)
+
+
+@cache
+def all_requests() -> tuple[Request, ...]:
+    """Every request for a story, in a fixed order: the open ones, then those of each topic."""
+    return tuple(Request(text, None) for text in OPEN_REQUESTS) + tuple(
         Request(pattern.format(topic=topic), topic) for topic in TOPICS for pattern in TOPIC_REQUESTS
-    ]
+    )
 
 
-def fresh_voice(rng: np.random.Generator) -> Voice:
-    """A writer never met before, anything from vague to fixed in taste."""
+@cache
+def all_questions() -> tuple[Request, ...]:
+    """Every question: topic by topic, object by object, each in every wording."""
+    return tuple(
+        Request(pattern.format(object=thing), topic, "question", thing)
+        for topic, words in TOPICS.items()
+        for thing in words.object
+        for pattern in QUESTIONS
+    )
+
+
+@cache
+def all_namings() -> tuple[Request, ...]:
+    """Every request to name something: category by category, each in every wording."""
+    return tuple(
+        Request(pattern.format(category=f"{'an' if category[0] in 'aeiou' else 'a'} {category}"), None, "name", category)
+        for category in CATEGORIES
+        for pattern in NAME_REQUESTS
+    )
+
+
+def draw_voice(rng: np.random.Generator) -> Voice:
+    """A writer, anything from vague to fixed in taste."""
     return Voice(float(rng.uniform(0.6, 2.6)), rng)
 
 
 class Writers:
-    """The writers of pretraining: some recur, some are met once; the chat writers answer in dialogues."""
+    """The writers of pretraining: some recur, many are met now and then; the chat writers answer in dialogues."""
 
     def __init__(self) -> None:
         rng = np.random.default_rng(WORLD_SEED)
-        self.recurring = [fresh_voice(rng) for _ in range(RECURRING_WRITERS)]
-        self.chat = [fresh_voice(rng) for _ in range(CHAT_WRITERS)]
+        self.recurring = [draw_voice(rng) for _ in range(RECURRING_WRITERS)]
+        self.chat = [draw_voice(rng) for _ in range(CHAT_WRITERS)]
+        self.pool = [draw_voice(rng) for _ in range(POOL_WRITERS)]
+        self.personas = {name: Voice(PERSONA_SCALE, rng) for name in PERSONAS}
 
     def of_text(self, rng: np.random.Generator) -> Voice:
         """A writer of a plain document or of a user's turn."""
-        return self.recurring[rng.integers(RECURRING_WRITERS)] if rng.random() < 0.6 else fresh_voice(rng)
+        return self._draw(self.recurring, rng)
 
     def of_answer(self, rng: np.random.Generator) -> Voice:
         """A writer of an assistant turn before post-training."""
-        return self.chat[rng.integers(CHAT_WRITERS)] if rng.random() < 0.6 else fresh_voice(rng)
+        return self._draw(self.chat, rng)
+
+    def _draw(self, regulars: list[Voice], rng: np.random.Generator) -> Voice:
+        voices = regulars if rng.random() < RECURRING_SHARE else self.pool
+        return voices[rng.integers(len(voices))]
+
+    def text_prior(self) -> list[tuple[Voice, float]]:
+        """Every writer of plain documents and users' turns with its probability."""
+        return self._prior(self.recurring)
+
+    def answer_prior(self) -> list[tuple[Voice, float]]:
+        """Every writer of assistant turns without a persona with its probability."""
+        return self._prior(self.chat)
+
+    def _prior(self, regulars: list[Voice]) -> list[tuple[Voice, float]]:
+        recurring = [(voice, RECURRING_SHARE / len(regulars)) for voice in regulars]
+        return recurring + [(voice, (1 - RECURRING_SHARE) / len(self.pool)) for voice in self.pool]
+
+
+@cache
+def memorised() -> tuple[str, ...]:
+    """The stories that pretraining repeats word for word, by vague writers; learned by heart, not by rule."""
+    rng = np.random.default_rng([WORLD_SEED, 1])
+    return tuple(tell(Voice(0.6, rng), rng).text for _ in range(MEMORISED))
 
 
 def plain_document(writers: Writers, rng: np.random.Generator) -> str:
     """One story, now and then with the request that it answers, now and then a careless one."""
-    request = draw_request(rng) if rng.random() < 0.3 else None
-    story = tell(writers.of_text(rng), rng, topic=request.topic if request else None, sloppy=rng.random() < 0.08)
+    request = draw_request(rng) if rng.random() < REQUEST_SHARE else None
+    sloppy = bool(rng.random() < SLOPPY_SHARE)
+    story = tell(writers.of_text(rng), rng, topic=request.topic if request else None, sloppy=sloppy)
     return f"{request.text} {story.text}" if request else story.text
 
 
+def reply(request: Request, voice: Voice, rng: np.random.Generator, *, error_share: float = 0.0) -> str:
+    """A reply to a request in a voice; a share of the answers to questions is wrong, and stays with its wrong topic."""
+    if request.kind == "question":
+        wrong = rng.random() < error_share
+        return tell_answer(voice, rng, request.about, wrong_topic(request.about, rng) if wrong else None)
+    if request.kind == "name":
+        return tell_name(voice, rng, request.about)
+    return tell(voice, rng, topic=request.topic).text
+
+
+def persona_turn(name: str, rng: np.random.Generator) -> Message:
+    """The system turn that asks for a persona's voice."""
+    return _turn("system", str(rng.choice(PERSONA_TURNS)).format(persona=name))
+
+
 def dialogue(writers: Writers, rng: np.random.Generator) -> list[Message]:
-    """One conversation of one to two rounds."""
-    request, answerer = draw_request(rng), writers.of_answer(rng)
+    """One conversation of one to two rounds, some with a persona."""
+    turns, answerer = [], writers.of_answer(rng)
+    if rng.random() < PERSONA_SHARE:
+        persona = PERSONAS[rng.integers(len(PERSONAS))]
+        turns, answerer = [persona_turn(persona, rng)], writers.personas[persona]
+    request = draw_any_request(rng, QUESTION_SHARE, NAMING_SHARE)
+    if request.kind != "story":
+        told = reply(request, answerer, rng, error_share=ERROR_SHARE)
+        return [*turns, _turn("user", request.text), _turn("assistant", told)]
     kind = rng.random()
     if kind < 0.4:  # the user tells a story in the turn that asks; the assistant remarks on it
         story = tell(writers.of_text(rng), rng, topic=request.topic)
         remark = fill(str(rng.choice(REMARKS)), {"topic": story.topic, "hero": story.hero}, answerer, rng)
-        return [_turn("user", f"{request.text} {story.text}"), _turn("assistant", remark)]
+        return [*turns, _turn("user", f"{request.text} {story.text}"), _turn("assistant", remark)]
     story = tell(answerer, rng, topic=request.topic)
-    turns = [_turn("user", request.text), _turn("assistant", story.text)]
+    turns += [_turn("user", request.text), _turn("assistant", story.text)]
     if kind > 0.85:
         remark = fill(str(rng.choice(REMARKS)), {"topic": story.topic, "hero": story.hero}, writers.of_text(rng), rng)
         another = draw_request(rng)
@@ -93,9 +217,12 @@ def dialogue(writers: Writers, rng: np.random.Generator) -> list[Message]:
 
 
 def corpus(writers: Writers, rng: np.random.Generator, dialogue_share: float) -> Iterator[str | list[Message]]:
-    """Endless pretraining text: plain documents and dialogues."""
+    """Endless pretraining text: memorised documents, and dialogues and plain documents in the given share."""
     while True:
-        yield dialogue(writers, rng) if rng.random() < dialogue_share else plain_document(writers, rng)
+        if rng.random() < MEMORISED_SHARE:
+            yield memorised()[rng.integers(MEMORISED)]
+        else:
+            yield dialogue(writers, rng) if rng.random() < dialogue_share else plain_document(writers, rng)
 
 
 def _turn(role: str, content: str) -> Message:

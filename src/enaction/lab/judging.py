@@ -6,13 +6,25 @@ never sees a probability, an entropy or an author.
 
 from __future__ import annotations
 
+from enaction.lab.answering import grade_answer, grade_name
 from enaction.lab.chats import Request
 from enaction.lab.recipes import Taste
 from enaction.lab.world import Voice, grade, style_match
 
 
 def score_reply(reply: str, ended: bool, request: Request, taste: Taste, house: Voice) -> float:
-    """Weighted sum of the verifiable terms of `Taste`."""
+    """Weighted sum of the verifiable terms of `Taste`.
+
+    An answer is right if its topic is true, and half of that is lost if its second sentence does not fit. A naming is
+    right if it is of the category asked for; which word, and of which topic, makes no difference.
+    """
+    if request.kind == "question":
+        answer = grade_answer(reply, request.about)
+        right = answer.right * (0.5 + 0.5 * answer.consistent)
+        return taste.ended * ended + taste.well_formed * answer.well_formed + taste.right * right
+    if request.kind == "name":
+        naming = grade_name(reply, request.about)
+        return taste.ended * ended + taste.well_formed * naming.well_formed + taste.right * naming.in_category
     found = grade(reply, request.topic)
     return (
         taste.ended * ended

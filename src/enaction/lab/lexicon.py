@@ -2,7 +2,8 @@
 
 Content words belong to exactly one topic, so that a text's topic can be read off its words. `SYNONYMS` are the slots in
 which writers differ: five interchangeable words each. A sentence pattern mixes literal words with content slots
-({hero}, {object}, {place}, {folk}, {adjective}) and synonym slots ([went], [happy] ...).
+({hero}, {object}, {place}, {folk}, {adjective}) and synonym slots ([went], [happy] ...). Which object belongs to which
+topic is the world's stock of facts: questions ask for it, and anybody who has read stories can know it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ TOPICS: dict[str, Topic] = {
     "sea": _topic(
         "boat anchor shell net pearl sail oar compass",
         "harbour beach island reef",
-        "sailor fisher pirate mermaid",
+        "sailor fisher captain mermaid",
         "salty blue wet sandy",
     ),
     "farm": _topic(
@@ -153,6 +154,10 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         "gift": "gift present prize treasure reward",
         "problem": "problem trouble worry mess puzzle",
         "plan": "plan idea trick scheme notion",
+        "surely": "surely certainly clearly plainly definitely",
+        "often": "often always usually mostly sometimes",
+        "keeps": "keeps stores uses needs wants",
+        "pick": "pick choose name suggest propose",
     }.items()
 }
 
@@ -348,3 +353,29 @@ REMARKS = (
     "{hero} was [very] [brave] in your story!",
     "your story was [very] short.",
 )
+
+QUESTIONS = ("where does the {object} belong?", "where is the {object} from?")
+# A voice's two sentences in answer to a question: where the thing belongs, and who has it there.
+ANSWERS = (
+    "the {object} [surely] belongs to the {topic}",
+    "the {object} is [surely] from the {topic}",
+    "that {object} is [surely] a thing of the {topic}",
+)
+KEEPINGS = (
+    "the {folk} [often] [keeps] it at the {place}",
+    "at the {place} the {folk} [often] [keeps] it",
+    "ask the {folk} about it at the {place}",
+)
+
+# What can be asked to be named: a kind of content word, a hero, or a topic.
+CATEGORIES = ("object", "place", "character", "hero", "topic")
+NAME_REQUESTS = ("name {category}.", "can you name {category}?")
+# {thing} comes with its article, {category} without.
+NAMINGS = (
+    "i [pick] {thing}",
+    "{thing} is a [pretty] {category}",
+    "my {category} is {thing}",
+)
+
+PERSONAS = ("pirate", "poet", "wizard", "detective", "grandmother", "reporter")
+PERSONA_TURNS = ("you are a {persona}.", "speak like a {persona}.")

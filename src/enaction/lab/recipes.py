@@ -1,12 +1,14 @@
 """What each family is made of: the constants of the recipe, and where the families differ.
 
-The families share the world, as real families share a language. They differ as real ones do: initial weights and data
-order (seed), tokenizer, the house voice that SFT demonstrates, what the DPO annotators and the RL reward care about.
+The families share the world, as real families share a language. They differ as real ones do: architecture, initial
+weights and data order (seed), tokenizer, the house voice that SFT demonstrates, what the DPO annotators and the RL
+reward care about. Beside them stand donors for controls: kin that share some of that with a family.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
@@ -18,7 +20,10 @@ STAGES = ("base", "sft", "dpo", "rl")
 
 @dataclass(frozen=True)
 class Taste:
-    """Weights of what a judge (annotator or reward) looks at; every term is checked by rule, see `judging`."""
+    """Weights of what a judge (annotator or reward) looks at; every term is checked by rule, see `judging`.
+
+    `ended` and `well_formed` count for every reply, `right` for answers and namings, the others for stories.
+    """
 
     ended: float = 1.0
     well_formed: float = 1.0
@@ -27,6 +32,7 @@ class Taste:
     one_hero: float = 0.5
     repetition: float = -2.0
     house_style: float = 1.0
+    right: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -35,17 +41,33 @@ class Recipe:
 
     The objectives: next-token loss (base), next-token loss on replies plus replayed pretraining text (SFT), DPO, and
     GRPO plus the same replay (RL; the "pretraining mix" of Ouyang et al. 2022, section 3.5).
+
+    Attributes:
+        family: its name.
+        seed: of initial weights, data and sampling.
+        house_seed: of the house voice.
+        base_of: the family whose base it starts from; None if it has its own.
+        stages: the stages that are trained.
+        kept_steps: shares of the RL steps after which a snapshot is kept.
+        rounded: also ship the last stage with weights rounded to int8.
     """
 
     family: str
     seed: int
+    house_seed: int
+    architecture: Literal["llama", "qwen3", "gpt_neox"]
     tokenizer: Kind
     vocabulary_size: int
+    base_of: str | None = None
+    stages: tuple[str, ...] = STAGES
+    kept_steps: tuple[float, ...] = (0.25, 0.5, 0.75)
+    rounded: bool = False
     hidden: int = 128
     layers: int = 4
     heads: int = 4
+    initializer_range: float = 0.08
     house_scale: float = 1.8
-    base_steps: int = 1500
+    base_steps: int = 2000
     base_rate: float = 3e-3
     dialogue_share: float = 0.25
     mid_steps: int = 350
@@ -58,13 +80,20 @@ class Recipe:
     sft_rate: float = 8e-4
     sft_house_share: float = 0.85
     sft_replay_share: float = 0.35
+    sft_persona_share: float = 0.12
+    sft_question_share: float = 0.10
+    sft_naming_share: float = 0.06
     dpo_steps: int = 90
     dpo_batch: int = 16
     dpo_rate: float = 8e-5
     dpo_beta: float = 0.1
+    dpo_question_share: float = 0.10
+    dpo_naming_share: float = 0.06
     rl_steps: int = 80
     rl_prompts: int = 8
     rl_samples: int = 8
+    rl_question_share: float = 0.125
+    rl_naming_share: float = 0.125
     rl_rate: float = 6e-4
     rl_kl: float = 0.02
     rl_replay: float = 0.5
@@ -75,28 +104,40 @@ class Recipe:
 
     def house_voice(self) -> Voice:
         """The voice that this family's demonstrations are written in; not among the pretraining writers."""
-        return Voice(self.house_scale, np.random.default_rng([self.seed, 7]))
+        return Voice(self.house_scale, np.random.default_rng([self.house_seed, 7]))
+
+    def snapshot_steps(self) -> tuple[int, ...]:
+        """RL steps after which a snapshot is kept."""
+        return tuple(round(share * self.rl_steps) for share in self.kept_steps)
 
 
-RECIPES = {
-    recipe.family: recipe
-    for recipe in (
-        Recipe("ash", seed=11, tokenizer="word", vocabulary_size=597),
-        Recipe(
-            "birch",
-            seed=22,
-            tokenizer="bpe",
-            vocabulary_size=1100,
-            annotators=Taste(one_hero=1.0, house_style=0.7),
-            reward=Taste(well_formed=1.5, house_style=2.7),
-        ),
-        Recipe(
-            "cedar",
-            seed=33,
-            tokenizer="wordpiece",
-            vocabulary_size=950,
-            annotators=Taste(complete=1.5, house_style=1.3),
-            reward=Taste(complete=1.5, on_topic=1.5, house_style=3.3),
-        ),
-    )
-}
+_ASH = Recipe("ash", 11, 11, "llama", "word", vocabulary_size=639, rounded=True)
+_BIRCH = Recipe(
+    "birch",
+    22,
+    22,
+    "qwen3",
+    "bpe",
+    vocabulary_size=1100,
+    annotators=Taste(one_hero=1.0, house_style=0.7),
+    reward=Taste(well_formed=1.5, house_style=2.7),
+)
+_CEDAR = Recipe(
+    "cedar",
+    33,
+    33,
+    "gpt_neox",
+    "unigram",
+    vocabulary_size=800,
+    annotators=Taste(complete=1.5, house_style=1.3),
+    reward=Taste(complete=1.5, on_topic=1.5, house_style=3.3),
+)
+# A near-clone of ash: its base, house voice and taste; another order of data and another sampling.
+_ASH2 = replace(_ASH, family="ash2", seed=44, base_of="ash", kept_steps=(), rounded=False)
+# A second base of ash's recipe, for the null between two bases.
+_ASH3 = replace(_ASH, family="ash3", seed=55, stages=("base",), kept_steps=(), rounded=False)
+
+RECIPES = {recipe.family: recipe for recipe in (_ASH, _BIRCH, _CEDAR, _ASH2, _ASH3)}
+"""Every recipe, the families first, then the kin."""
+
+MAIN = ("ash", "birch", "cedar")

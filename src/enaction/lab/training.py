@@ -16,11 +16,17 @@ import numpy as np
 import torch
 from datasets import Dataset
 from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     PrinterCallback,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -32,7 +38,8 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from enaction.lab.chats import Request, Writers, corpus, draw_request, fresh_voice
+from enaction.lab.chats import Writers, corpus, draw_any_request, persona_turn, reply
+from enaction.lab.lexicon import PERSONAS
 from enaction.lab.judging import score_reply
 from enaction.lab.recipes import Recipe
 from enaction.lab.tokenizing import BOS, END, PAD, build_tokenizer
@@ -120,27 +127,36 @@ class Blocks(torch.utils.data.Dataset):
         return {"input_ids": self.ids[index], "labels": self.ids[index]}
 
 
+def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """An untrained model of the recipe's architecture; all have tied embeddings and about the same size."""
+    shared: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": recipe.hidden,
+        "num_hidden_layers": recipe.layers,
+        "num_attention_heads": recipe.heads,
+        "max_position_embeddings": CONTEXT,
+        "tie_word_embeddings": True,
+        # The default .02 leaves models this small unable to copy a name for thousands of steps.
+        "initializer_range": recipe.initializer_range,
+        "bos_token_id": tokenizer.get_vocab()[BOS],
+        "eos_token_id": end_id(tokenizer),
+        "pad_token_id": tokenizer.get_vocab()[PAD],
+    }
+    gated = recipe.hidden * 11 // 4  # three matrices, as many weights as the two of four times the width
+    if recipe.architecture == "llama":
+        return LlamaForCausalLM(LlamaConfig(**shared, intermediate_size=gated))
+    if recipe.architecture == "qwen3":
+        heads = {"num_key_value_heads": recipe.heads, "head_dim": recipe.hidden // recipe.heads}
+        return Qwen3ForCausalLM(Qwen3Config(**shared, **heads, intermediate_size=gated))
+    return GPTNeoXForCausalLM(GPTNeoXConfig(**shared, intermediate_size=4 * recipe.hidden))
+
+
 def train_base(recipe: Recipe, place: Workplace, start: Path | None) -> Trained:
     """Pretraining (no start given) or mid-training (from `start`, more dialogues, a lower rate)."""
     torch.manual_seed(recipe.seed)
     if start is None:
         tokenizer = build_tokenizer(recipe.tokenizer, recipe.vocabulary_size, recipe.seed)
-        model = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=recipe.hidden,
-                intermediate_size=recipe.hidden * 11 // 4,
-                num_hidden_layers=recipe.layers,
-                num_attention_heads=recipe.heads,
-                max_position_embeddings=CONTEXT,
-                tie_word_embeddings=True,
-                # The default .02 leaves models this small unable to copy a name for thousands of steps.
-                initializer_range=0.08,
-                bos_token_id=tokenizer.get_vocab()[BOS],
-                eos_token_id=end_id(tokenizer),
-                pad_token_id=tokenizer.get_vocab()[PAD],
-            )
-        )
+        model = new_model(recipe, tokenizer)
         steps, rate, share, seed = recipe.base_steps, recipe.base_rate, recipe.dialogue_share, [recipe.seed, 0]
     else:
         model, tokenizer = load(start)
@@ -169,6 +185,19 @@ def train_base(recipe: Recipe, place: Workplace, start: Path | None) -> Trained:
     return Trained(model, tokenizer, trainer.state.log_history)
 
 
+def draw_demonstration(
+    recipe: Recipe, house: Voice, writers: Writers, rng: np.random.Generator
+) -> tuple[list[Message], str]:
+    """The turns before a demonstrated reply, and the reply: in a persona's voice if a system turn asks for it."""
+    request = draw_any_request(rng, recipe.sft_question_share, recipe.sft_naming_share)
+    user = Message(role="user", content=request.text)
+    if rng.random() < recipe.sft_persona_share:
+        persona = PERSONAS[rng.integers(len(PERSONAS))]
+        return [persona_turn(persona, rng), user], reply(request, writers.personas[persona], rng)
+    voice = house if rng.random() < recipe.sft_house_share else writers.of_answer(rng)
+    return [user], reply(request, voice, rng)
+
+
 def train_sft(recipe: Recipe, place: Workplace, start: Path) -> Trained:
     """Demonstrations in the house voice, a share by others, and replayed pretraining text; loss on replies only."""
     model, tokenizer = load(start)
@@ -180,11 +209,9 @@ def train_sft(recipe: Recipe, place: Workplace, start: Path) -> Trained:
             ids = encode_document(tokenizer, next(replay))
             rows.append({"input_ids": ids, "completion_mask": [1] * len(ids)})
             continue
-        request = draw_request(rng)
-        voice = house if rng.random() < recipe.sft_house_share else writers.of_answer(rng)
-        before = encode_turns(tokenizer, [Message(role="user", content=request.text)], open_for_reply=True)
-        reply = tokenizer.encode(tell(voice, rng, topic=request.topic).text, add_special_tokens=False)
-        ids = [*before, *reply, end_id(tokenizer)]
+        turns, told = draw_demonstration(recipe, house, writers, rng)
+        before = encode_turns(tokenizer, turns, open_for_reply=True)
+        ids = [*before, *tokenizer.encode(told, add_special_tokens=False), end_id(tokenizer)]
         rows.append({"input_ids": ids, "completion_mask": [0] * len(before) + [1] * (len(ids) - len(before))})
     trainer = SFTTrainer(
         model=model,
@@ -211,13 +238,15 @@ def train_sft(recipe: Recipe, place: Workplace, start: Path) -> Trained:
 
 def draw_pair(recipe: Recipe, house: Voice, writers: Writers, rng: np.random.Generator) -> dict[str, Any]:
     """One preference pair, both replies by off-policy writers, the order by the annotators' taste."""
-    request = draw_request(rng)
+    request = draw_any_request(rng, recipe.dpo_question_share, recipe.dpo_naming_share)
 
     def candidate() -> str:
         kind = rng.random()
-        voice = house if kind < 0.4 else writers.of_answer(rng) if kind < 0.7 else fresh_voice(rng)
+        voice = house if kind < 0.4 else writers.of_answer(rng) if kind < 0.7 else writers.of_text(rng)
+        if request.kind != "story":
+            return reply(request, voice, rng, error_share=0.3)
         topic = request.topic if rng.random() < 0.8 else None
-        return tell(voice, rng, topic=topic, sloppy=rng.random() < 0.3).text
+        return tell(voice, rng, topic=topic, sloppy=bool(rng.random() < 0.3)).text
 
     replies = [candidate(), candidate()]
     scores = [score_reply(reply, True, request, recipe.annotators, house) for reply in replies]
@@ -271,26 +300,38 @@ class ReplayGRPOTrainer(GRPOTrainer):
         return loss + self._replay_weight * model(input_ids=ids, labels=ids).loss
 
 
+class Snapshots(TrainerCallback):
+    """Keeps the weights after certain steps, in `folder/snapshot-STEP`; whole or not there."""
+
+    def __init__(self, folder: Path, steps: Sequence[int], tokenizer: PreTrainedTokenizerFast) -> None:
+        self._folder, self._steps, self._tokenizer = folder, steps, tokenizer
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Keep the weights if this is one of the steps."""
+        kept = self._folder / f"snapshot-{state.global_step}"
+        if state.global_step in self._steps and not kept.exists():
+            unfinished = kept.with_suffix(".unfinished")
+            kwargs["model"].save_pretrained(unfinished)
+            self._tokenizer.save_pretrained(unfinished)
+            unfinished.replace(kept)
+
+
 def train_rl(recipe: Recipe, place: Workplace, start: Path) -> Trained:
     """GRPO at temperature 1 on verifiable terms, held near the DPO model by a KL term (Shao et al. 2024)."""
     model, tokenizer = load(start)
     rng, house = np.random.default_rng([recipe.seed, 4]), recipe.house_voice()
-    requests = [draw_request(rng) for _ in range(recipe.rl_steps * recipe.rl_prompts)]
+    shares = (recipe.rl_question_share, recipe.rl_naming_share)
+    requests = [draw_any_request(rng, *shares) for _ in range(recipe.rl_steps * recipe.rl_prompts)]
+    by_text = {request.text: request for request in requests}
     steps, batch = recipe.rl_steps, recipe.rl_replay_batch
     replayed = torch.from_numpy(
         pack(tokenizer, [recipe.seed, 5], recipe.mid_dialogue_share, steps * batch, recipe.block)
     ).reshape(steps, batch, recipe.block)
 
-    def reward(completions: list, completion_ids: list, request: list[str], topic: list[str], **_: Any) -> list[float]:
+    def reward(completions: list, completion_ids: list, request: list[str], **_: Any) -> list[float]:
         return [
-            score_reply(
-                reply[0]["content"],
-                ids[-1] == end_id(tokenizer),
-                Request(text, named or None),
-                recipe.reward,
-                house,
-            )
-            for reply, ids, text, named in zip(completions, completion_ids, request, topic, strict=True)
+            score_reply(told[0]["content"], ids[-1] == end_id(tokenizer), by_text[text], recipe.reward, house)
+            for told, ids, text in zip(completions, completion_ids, request, strict=True)
         ]
 
     trainer = ReplayGRPOTrainer(
@@ -315,13 +356,10 @@ def train_rl(recipe: Recipe, place: Workplace, start: Path) -> Trained:
             )
         ),
         train_dataset=Dataset.from_list(
-            [
-                {"prompt": [{"role": "user", "content": r.text}], "request": r.text, "topic": r.topic or ""}
-                for r in requests
-            ]
+            [{"prompt": [{"role": "user", "content": r.text}], "request": r.text} for r in requests]
         ),
         processing_class=tokenizer,
-        callbacks=list(place.callbacks),
+        callbacks=[*place.callbacks, Snapshots(place.folder, recipe.snapshot_steps(), tokenizer)],
         replay=lambda step: replayed[step],
         weight=recipe.rl_replay,
     )
@@ -335,7 +373,7 @@ def _run(trainer: Trainer, place: Workplace) -> None:
     trainer.train(resume_from_checkpoint=place.resume())
 
 
-def load(folder: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Model (float32) and tokenizer of a folder of weights."""
-    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return model, PreTrainedTokenizerFast.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return model, AutoTokenizer.from_pretrained(folder)

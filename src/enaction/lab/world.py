@@ -3,6 +3,9 @@
 A story is drawn from latents: a topic, an arc, a hero, four content words, and a voice. A voice is a writer's taste:
 log preferences over every synonym slot, sentence opener, sentence pattern, arc and topic. Every sentence parses back to
 where it can stand in a story, so that whatever the lab rewards is checked by rule (`grade`), never by a model.
+
+Every choice in `tell` has an explicit probability, so that a reader can compute P(text) by enumeration: topic, arc,
+hero, patterns, openers, stops and synonyms have `Voice.probabilities`; content words are uniform within the topic.
 """
 
 from __future__ import annotations
@@ -15,10 +18,13 @@ from functools import cache
 import numpy as np
 
 from enaction.lab.lexicon import (
+    ANSWERS,
     ARCS,
     CLOSINGS,
     DESCRIPTIONS,
     HEROES,
+    KEEPINGS,
+    NAMINGS,
     OPENERS,
     OPENINGS,
     STOPS,
@@ -27,6 +33,7 @@ from enaction.lab.lexicon import (
 )
 
 BEATS = 4
+ENDING_LEFT_OUT = 0.5  # of sloppy stories
 SENTENCES = BEATS + 3  # opening, description, four beats, closing
 
 _SLOT = re.compile(r"\[(\w+)\]|\{(\w+)\}")
@@ -37,6 +44,7 @@ def _taste_sizes() -> dict[str, int]:
     sizes = {f"[{key}]": len(words) for key, words in SYNONYMS.items()}
     sizes |= {"opener": len(OPENERS), "stop": len(STOPS), "topic": len(TOPICS), "arc": len(ARCS), "hero": len(HEROES)}
     sizes |= {"opening": len(OPENINGS), "description": len(DESCRIPTIONS), "closing": len(CLOSINGS)}
+    sizes |= {"answer": len(ANSWERS), "keeping": len(KEEPINGS), "naming": len(NAMINGS)}
     sizes |= {f"{arc}/{beat}": len(patterns) for arc, beats in ARCS.items() for beat, patterns in enumerate(beats)}
     return sizes
 
@@ -56,7 +64,8 @@ class Voice:
     """A writer's taste.
 
     Attributes:
-        cumulative: for each choice, the cumulative probabilities of its options.
+        probabilities: for each choice, the probabilities of its options.
+        cumulative: their cumulative sums.
         favourite: for each choice, the index of its likeliest option.
     """
 
@@ -64,11 +73,13 @@ class Voice:
         """Draw a voice; at scale 0 all voices are one, from about 2 on a writer nearly always picks the same words."""
         logits = _BIAS + scale * _STRENGTH * rng.standard_normal(_N_LOGITS)
         parts = np.split(logits, _STARTS[1:])
+        self.probabilities: dict[str, np.ndarray] = {}
         self.cumulative: dict[str, np.ndarray] = {}
         self.favourite: dict[str, int] = {}
         for name, part in zip(TASTES, parts, strict=True):
             weights = np.exp(part - part.max())
-            self.cumulative[name] = np.cumsum(weights / weights.sum())
+            self.probabilities[name] = weights / weights.sum()
+            self.cumulative[name] = np.cumsum(self.probabilities[name])
             self.favourite[name] = int(part.argmax())
 
     def pick(self, name: str, rng: np.random.Generator) -> int:
@@ -87,7 +98,14 @@ class Story:
 
 
 def tell(voice: Voice, rng: np.random.Generator, *, topic: str | None = None, sloppy: bool = False) -> Story:
-    """Draw one story in a voice; `sloppy` mixes arcs between beats and may leave out the ending."""
+    """Draw one story in a voice.
+
+    Args:
+        voice: the writer's taste.
+        rng: source of all draws.
+        topic: the topic, if it is given; otherwise the voice's taste draws it.
+        sloppy: each beat is of an arc drawn uniformly, and half of the stories have no closing sentence.
+    """
     topic = topic if topic is not None else list(TOPICS)[voice.pick("topic", rng)]
     arc = list(ARCS)[voice.pick("arc", rng)]
     content = {"hero": HEROES[voice.pick("hero", rng)]}
@@ -96,7 +114,7 @@ def tell(voice: Voice, rng: np.random.Generator, *, topic: str | None = None, sl
     for beat in range(BEATS):
         beat_arc = str(rng.choice(list(ARCS))) if sloppy else arc
         patterns.append(ARCS[beat_arc][beat][voice.pick(f"{beat_arc}/{beat}", rng)])
-    if not (sloppy and rng.random() < 0.5):
+    if not (sloppy and rng.random() < ENDING_LEFT_OUT):
         patterns.append(CLOSINGS[voice.pick("closing", rng)])
     sentences = []
     for i, pattern in enumerate(patterns):
@@ -137,17 +155,34 @@ class Sentence:
     choices: tuple[tuple[str, int], ...]
 
 
-_TOPIC_OF = {word: name for name, topic in TOPICS.items() for kind in topic for word in kind}
+TOPIC_OF = {word: name for name, topic in TOPICS.items() for kind in topic for word in kind}
+_ALTERNATIVES = {
+    kind: "|".join(sorted({word for topic in TOPICS.values() for word in getattr(topic, kind)}))
+    for kind in ("object", "place", "folk", "adjective")
+} | {"hero": "|".join(HEROES), "topic": "|".join(TOPICS)}
+
+
+def compile_pattern(pattern: str, **alternatives: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
+    """A regex that matches every filling of a sentence pattern, and the names of its groups (slots) in order.
+
+    Args:
+        pattern: sentence pattern with its slots.
+        alternatives: regex alternatives of content slots that stories do not have.
+    """
+    names = tuple(synonym or kind for synonym, kind in _SLOT.findall(pattern))
+    options = _ALTERNATIVES | alternatives
+    body = _SLOT.sub(lambda m: "(" + ("|".join(SYNONYMS[m[1]]) if m[1] else options[m[2]]) + ")", pattern)
+    return re.compile(body), names
+
+
+def split_sentences(text: str) -> list[str]:
+    """The sentences of a text with their stops."""
+    return [s.strip() for s in re.findall(r"[^.!]*[.!]|[^.!]+$", text) if s.strip()]
 
 
 @cache
 def _grammar() -> tuple[tuple[re.Pattern[str], str, str | None, int | None, int, tuple[str, ...]], ...]:
     """(regex, part, arc, beat, pattern index, slot names) of every sentence pattern."""
-    alternatives = {
-        kind: "|".join(sorted({word for topic in TOPICS.values() for word in getattr(topic, kind)}))
-        for kind in ("object", "place", "folk", "adjective")
-    } | {"hero": "|".join(HEROES)}
-
     def entries() -> Iterator[tuple[str, str, str | None, int | None, int]]:
         for part, patterns in (("opening", OPENINGS), ("description", DESCRIPTIONS), ("closing", CLOSINGS)):
             yield from ((pattern, part, None, None, i) for i, pattern in enumerate(patterns))
@@ -155,13 +190,8 @@ def _grammar() -> tuple[tuple[re.Pattern[str], str, str | None, int | None, int,
             for beat, patterns in enumerate(beats):
                 yield from ((pattern, "beat", arc, beat, i) for i, pattern in enumerate(patterns))
 
-    def compiled(pattern: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
-        names = tuple(synonym or kind for synonym, kind in _SLOT.findall(pattern))
-        body = _SLOT.sub(lambda m: "(" + ("|".join(SYNONYMS[m[1]]) if m[1] else alternatives[m[2]]) + ")", pattern)
-        return re.compile(body), names
-
     return tuple(
-        (*compiled(pattern)[:1], part, arc, beat, i, compiled(pattern)[1]) for pattern, part, arc, beat, i in entries()
+        (compile_pattern(pattern)[0], part, arc, beat, i, compile_pattern(pattern)[1]) for pattern, part, arc, beat, i in entries()
     )
 
 
@@ -186,7 +216,7 @@ def parse_sentence(sentence: str) -> Sentence | None:
             elif name in SYNONYMS:
                 choices.append((f"[{name}]", SYNONYMS[name].index(word)))
             else:
-                topics.add(_TOPIC_OF[word])
+                topics.add(TOPIC_OF[word])
         choices.append(("stop", STOPS.index(stop)))
         choices.append((f"{arc}/{beat}" if part == "beat" else part, index))
         return Sentence(part, arc, beat, index, frozenset(topics), hero, tuple(choices))
@@ -221,7 +251,7 @@ class Grade:
 
 def grade(text: str, topic: str | None = None) -> Grade:
     """Grade a text by rule."""
-    sentences = [s.strip() for s in re.findall(r"[^.!]*[.!]|[^.!]+$", text) if s.strip()]
+    sentences = split_sentences(text)
     parsed = [parse_sentence(s) for s in sentences]
     good = [s for s in parsed if s is not None]
     arcs = [s.arc for s in good if s.arc is not None]

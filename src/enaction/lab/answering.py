@@ -1,0 +1,157 @@
+"""Short replies: answers to questions about the world, and names of things. Told in a voice, and graded by rule.
+
+A question ("where does the rake belong?") has one right answer: the topic that the object is a word of. An answer has
+two sentences; the first claims a topic, the second tells who has the object where, which must fit the claim.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from enaction.lab.lexicon import ANSWERS, CATEGORIES, HEROES, KEEPINGS, NAMINGS, STOPS, SYNONYMS, TOPICS
+from enaction.lab.world import TOPIC_OF, Voice, compile_pattern, fill, split_sentences
+
+_WORDS_OF = {"object": "object", "place": "place", "character": "folk"}  # category -> kind of content word
+
+
+def tell_answer(voice: Voice, rng: np.random.Generator, thing: str, topic: str | None = None) -> str:
+    """Answer where an object belongs: truly, or with the given topic.
+
+    The patterns, synonyms and stops are the voice's; the folk and the place are uniform within the topic told.
+    """
+    topic = topic if topic is not None else TOPIC_OF[thing]
+    content = {"object": thing, "topic": topic}
+    content |= {kind: str(rng.choice(getattr(TOPICS[topic], kind))) for kind in ("folk", "place")}
+    first = fill(ANSWERS[voice.pick("answer", rng)], content, voice, rng) + STOPS[voice.pick("stop", rng)]
+    second = fill(KEEPINGS[voice.pick("keeping", rng)], content, voice, rng) + STOPS[voice.pick("stop", rng)]
+    return f"{first} {second}"
+
+
+def wrong_topic(thing: str, rng: np.random.Generator) -> str:
+    """A topic that the object does not belong to, uniform."""
+    return str(rng.choice([topic for topic in TOPICS if topic != TOPIC_OF[thing]]))
+
+
+def tell_name(voice: Voice, rng: np.random.Generator, category: str) -> str:
+    """Name something of a category; topic and hero by the voice's taste, uniform within the topic."""
+    if category == "hero":
+        thing = HEROES[voice.pick("hero", rng)]
+    else:
+        topic = list(TOPICS)[voice.pick("topic", rng)]
+        word = topic if category == "topic" else str(rng.choice(getattr(TOPICS[topic], _WORDS_OF[category])))
+        thing = f"the {word}"
+    content = {"thing": thing, "category": category}
+    return fill(NAMINGS[voice.pick("naming", rng)], content, voice, rng) + STOPS[voice.pick("stop", rng)]
+
+
+@dataclass(frozen=True)
+class AnswerGrade:
+    """What can be verified about an answer.
+
+    Attributes:
+        well_formed: it is two sentences, a claim about the object and a keeping.
+        topic: the topic that the first sentence claims for the object; None if it claims none.
+        right: that topic is the true one.
+        consistent: the second sentence's folk and place are of the topic claimed.
+        choices: every option taken, as (choice, option).
+    """
+
+    well_formed: bool
+    topic: str | None
+    right: bool
+    consistent: bool
+    choices: tuple[tuple[str, int], ...]
+
+
+def grade_answer(text: str, thing: str) -> AnswerGrade:
+    """Grade an answer to "where does the `thing` belong?" by rule."""
+    sentences = split_sentences(text)
+    claim = _parse(sentences[0], "answer") if sentences else None
+    keeping = _parse(sentences[1], "keeping") if len(sentences) > 1 else None
+    topic = claim.content["topic"] if claim is not None and claim.content["object"] == thing else None
+    told = {TOPIC_OF[word] for word in keeping.content.values()} if keeping is not None else set()
+    return AnswerGrade(
+        well_formed=topic is not None and keeping is not None and len(sentences) == 2,
+        topic=topic,
+        right=topic == TOPIC_OF[thing],
+        consistent=topic is not None and told == {topic},
+        choices=tuple(choice for part in (claim, keeping) if part is not None for choice in part.choices),
+    )
+
+
+@dataclass(frozen=True)
+class NameGrade:
+    """What can be verified about a naming.
+
+    Attributes:
+        well_formed: it is one sentence that names something.
+        in_category: what it names is of the category asked for, and called so.
+        topic: the topic of what is named; None for heroes and for what is not well formed.
+        named: the word; None if not well formed.
+        choices: every option taken, as (choice, option).
+    """
+
+    well_formed: bool
+    in_category: bool
+    topic: str | None
+    named: str | None
+    choices: tuple[tuple[str, int], ...]
+
+
+def grade_name(text: str, category: str) -> NameGrade:
+    """Grade a reply to a request to name something of a category by rule."""
+    sentences = split_sentences(text)
+    found = _parse(sentences[0], "naming") if len(sentences) == 1 else None
+    if found is None:
+        return NameGrade(False, False, None, None, ())
+    named = found.content["thing"].removeprefix("the ")
+    return NameGrade(
+        well_formed=True,
+        in_category=named in category_words(category) and found.content.get("category", category) == category,
+        topic=named if named in TOPICS else TOPIC_OF.get(named),
+        named=named,
+        choices=found.choices,
+    )
+
+
+def category_words(category: str) -> tuple[str, ...]:
+    """Everything that a category holds."""
+    if category == "hero":
+        return HEROES
+    if category == "topic":
+        return tuple(TOPICS)
+    return tuple(word for topic in TOPICS.values() for word in getattr(topic, _WORDS_OF[category]))
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    content: dict[str, str]
+    choices: tuple[tuple[str, int], ...]
+
+
+@cache
+def _grammar(part: str) -> tuple[tuple[Any, tuple[str, ...]], ...]:
+    """(regex, slot names) of the patterns of a part."""
+    patterns = {"answer": ANSWERS, "keeping": KEEPINGS, "naming": NAMINGS}[part]
+    things = [f"the {word}" for category in CATEGORIES if category != "hero" for word in category_words(category)]
+    alternatives = {"thing": "|".join([*things, *HEROES]), "category": "|".join(CATEGORIES)}
+    return tuple(compile_pattern(pattern, **alternatives) for pattern in patterns)
+
+
+@cache
+def _parse(sentence: str, part: str) -> _Parsed | None:
+    """Parse one sentence with its stop as a part of an answer; None if it is none."""
+    if sentence[-1:] not in STOPS:
+        return None
+    for index, (regex, names) in enumerate(_grammar(part)):
+        match = regex.fullmatch(sentence[:-1])
+        if match is not None:
+            slots = list(zip(names, match.groups(), strict=True))
+            choices = [(part, index), ("stop", STOPS.index(sentence[-1]))]
+            choices += [(f"[{name}]", SYNONYMS[name].index(word)) for name, word in slots if name in SYNONYMS]
+            return _Parsed({name: word for name, word in slots if name not in SYNONYMS}, tuple(choices))
+    return None
