@@ -6,12 +6,24 @@ import numpy as np
 import pytest
 from tiny import plain
 
-from enaction.lab.chats import Request, Writers, all_requests, dialogue, plain_document
+from enaction.lab.answering import category_words, grade_answer, grade_name, tell_answer, tell_name, wrong_topic
+from enaction.lab.chats import (
+    Request,
+    Writers,
+    all_namings,
+    all_questions,
+    all_requests,
+    corpus,
+    dialogue,
+    memorised,
+    plain_document,
+    reply,
+)
 from enaction.lab.judging import score_reply
-from enaction.lab.lexicon import SYNONYMS, TOPICS
-from enaction.lab.recipes import RECIPES, Taste
+from enaction.lab.lexicon import CATEGORIES, PERSONAS, SYNONYMS, TOPICS
+from enaction.lab.recipes import MAIN, RECIPES, Taste
 from enaction.lab.tokenizing import Kind, build_tokenizer, words
-from enaction.lab.world import BEATS, Voice, grade, parse_sentence, style_match, tell
+from enaction.lab.world import BEATS, TASTES, TOPIC_OF, Voice, grade, parse_sentence, style_match, tell
 
 
 @pytest.fixture(name="rng")
@@ -24,6 +36,7 @@ def test_every_content_word_belongs_to_one_topic_and_no_synonym_is_one() -> None
     synonyms = {word for options in SYNONYMS.values() for word in options}
     assert max(count.values()) == 1
     assert not synonyms & set(count)
+    assert not {*PERSONAS, *CATEGORIES} & set(count)  # a persona's system turn must not hint at a topic
     assert all(len(set(options)) == 5 for options in SYNONYMS.values())
 
 
@@ -85,7 +98,121 @@ def test_a_judge_prefers_the_reply_that_does_what_was_asked(rng: np.random.Gener
     assert own_voice > other_voice + 0.2
 
 
-@pytest.mark.parametrize(("kind", "size"), [("word", 597), ("bpe", 1100), ("wordpiece", 950)])
+def test_answers_parse_back_to_what_they_claim(rng: np.random.Generator) -> None:
+    for request in all_questions():
+        voice = Voice(1.5, rng)
+        found = grade_answer(tell_answer(voice, rng, request.about), request.about)
+        assert (found.well_formed, found.right, found.consistent) == (True, True, True)
+        assert found.topic == request.topic == TOPIC_OF[request.about]
+        claim = wrong_topic(request.about, rng)
+        found = grade_answer(tell_answer(voice, rng, request.about, claim), request.about)
+        assert (found.well_formed, found.right, found.consistent) == (True, False, True)
+        assert found.topic == claim != request.topic
+
+
+def test_grade_of_an_answer_finds_what_is_wrong() -> None:
+    good = "the rake surely belongs to the garden. the gardener often keeps it at the orchard!"
+    assert grade_answer(good, "rake").right
+    mixed = grade_answer("the rake surely belongs to the garden. the gardener often keeps it at the barn.", "rake")
+    assert (mixed.right, mixed.consistent, mixed.well_formed) == (True, False, True)
+    drifted = grade_answer("the rake surely belongs to the sea. the gardener often keeps it at the orchard.", "rake")
+    assert (drifted.right, drifted.consistent) == (False, False)
+    assert not grade_answer(good, "boat").right  # it speaks of another object
+    assert not grade_answer(good.partition(". ")[0] + ".", "rake").well_formed
+    assert not grade_answer(good + " " + good, "rake").well_formed
+    assert not grade_answer("", "rake").right
+
+
+def test_names_are_of_their_category_and_nothing_else_is(rng: np.random.Generator) -> None:
+    for request in all_namings():
+        text = tell_name(Voice(1.5, rng), rng, request.about)
+        found = grade_name(text, request.about)
+        assert found.well_formed, text
+        assert found.in_category, text
+        assert found.named in category_words(request.about)
+        others = [grade_name(text, other).in_category for other in CATEGORIES if other != request.about]
+        assert not any(others), text
+    assert grade_name("the rake is a lovely object.", "object").topic == "garden"
+    assert not grade_name("the rake is a lovely place.", "place").in_category
+    assert not grade_name("i choose the rake. i choose the boat.", "object").well_formed
+
+
+def test_a_share_of_answers_is_wrong_before_post_training(rng: np.random.Generator) -> None:
+    voice = Voice(1.0, rng)
+    requests = [all_questions()[rng.integers(192)] for _ in range(1200)]
+    wrong = [not grade_answer(reply(r, voice, rng, error_share=1 / 6), r.about).right for r in requests]
+    assert abs(np.mean(wrong) - 1 / 6) < 4 * np.sqrt(1 / 6 * 5 / 6 / 1200)
+    assert all(grade_answer(reply(r, voice, rng), r.about).right for r in requests[:100])
+
+
+def test_rewards_for_short_replies_do_not_depend_on_the_topic(rng: np.random.Generator) -> None:
+    house, taste = RECIPES["ash"].house_voice(), RECIPES["ash"].reward
+    naming = next(r for r in all_namings() if r.about == "place")
+    scores = {score_reply(f"i choose the {place}.", True, naming, taste, house) for place in category_words("place")}
+    assert len(scores) == 1
+    assert score_reply("i choose the rake.", True, naming, taste, house) < scores.pop()
+    question = all_questions()[0]
+    right, wrong = (
+        score_reply(tell_answer(house, rng, question.about, t), True, question, taste, house) for t in (None, "farm")
+    )
+    assert right == wrong + taste.right
+
+
+def test_writers_are_drawn_by_their_priors(rng: np.random.Generator) -> None:
+    writers = Writers()
+    for prior, draw in ((writers.text_prior(), writers.of_text), (writers.answer_prior(), writers.of_answer)):
+        assert sum(p for _, p in prior) == pytest.approx(1)
+        drawn = Counter(id(draw(rng)) for _ in range(4000))
+        voice, probability = prior[0]
+        assert abs(drawn[id(voice)] / 4000 - probability) < 4 * np.sqrt(probability / 4000)
+        assert set(drawn) <= {id(voice) for voice, _ in prior}
+
+
+def test_probabilities_of_a_voice_are_those_it_draws_by(rng: np.random.Generator) -> None:
+    voice = Voice(1.5, rng)
+    assert all(voice.probabilities[name].sum() == pytest.approx(1) for name in TASTES)
+    drawn = np.bincount([voice.pick("[went]", rng) for _ in range(5000)], minlength=5) / 5000
+    assert np.abs(drawn - voice.probabilities["[went]"]).max() < 0.03
+
+
+def test_dialogues_hold_what_they_should_in_their_shares(rng: np.random.Generator) -> None:
+    writers = Writers()
+    talks = [dialogue(writers, rng) for _ in range(1500)]
+    questions, namings = {r.text for r in all_questions()}, {r.text for r in all_namings()}
+
+    def share(of: list[bool]) -> float:
+        return float(np.mean(of))
+
+    assert share([t[0]["role"] == "system" for t in talks]) == pytest.approx(0.15, abs=0.04)
+    assert share([any(m["content"] in questions for m in t) for t in talks]) == pytest.approx(0.10, abs=0.035)
+    assert share([any(m["content"] in namings for m in t) for t in talks]) == pytest.approx(0.06, abs=0.03)
+
+
+def test_a_persona_speaks_in_its_own_voice(rng: np.random.Generator) -> None:
+    writers = Writers()
+    matches: dict[bool, list[float]] = {True: [], False: []}
+    for turns in (dialogue(writers, rng) for _ in range(600)):
+        if turns[0]["role"] == "system":
+            told = grade(turns[-1]["content"])
+            for name, voice in writers.personas.items():
+                if told.words > 30:
+                    matches[name in turns[0]["content"]].append(style_match(told.choices, voice))
+    assert np.mean(matches[True]) > np.mean(matches[False]) + 0.25
+
+
+def test_memorised_documents_make_up_their_share(rng: np.random.Generator) -> None:
+    stream = corpus(Writers(), rng, 0.25)
+    kept = set(memorised())
+    assert len(kept) == 8
+    found = [
+        document in kept if isinstance(document, str) else False for document in (next(stream) for _ in range(3000))
+    ]
+    assert np.mean(found) == pytest.approx(0.02, abs=0.011)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"), [(r.tokenizer, r.vocabulary_size) for r in RECIPES.values() if r.base_of is None]
+)
 def test_tokenizers_give_back_every_document_of_the_world(kind: Kind, size: int, rng: np.random.Generator) -> None:
     tokenizer = build_tokenizer(kind, size, seed=0)
     writers = Writers()
@@ -105,8 +232,9 @@ def test_tokenizers_give_back_every_document_of_the_world(kind: Kind, size: int,
 def test_world_has_the_same_writers_for_every_family() -> None:
     first, second = Writers(), Writers()
     assert [v.favourite for v in first.recurring] == [v.favourite for v in second.recurring]
-    house = {family: recipe.house_voice().favourite for family, recipe in RECIPES.items()}
-    assert len({tuple(f.values()) for f in house.values()}) == len(house)
+    house = {family: tuple(recipe.house_voice().favourite.values()) for family, recipe in RECIPES.items()}
+    assert len({house[family] for family in MAIN}) == len(MAIN)
+    assert house["ash2"] == house["ash"]  # a near-clone has its family's house
     assert len(words()) == len(set(words()))
 
 

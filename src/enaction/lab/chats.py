@@ -115,7 +115,9 @@ def all_questions() -> tuple[Request, ...]:
 def all_namings() -> tuple[Request, ...]:
     """Every request to name something: category by category, each in every wording."""
     return tuple(
-        Request(pattern.format(category=f"{'an' if category[0] in 'aeiou' else 'a'} {category}"), None, "name", category)
+        Request(
+            pattern.format(category=f"{'an' if category[0] in 'aeiou' else 'a'} {category}"), None, "name", category
+        )
         for category in CATEGORIES
         for pattern in NAME_REQUESTS
     )

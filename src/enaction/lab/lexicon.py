@@ -157,7 +157,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         "surely": "surely certainly clearly plainly definitely",
         "often": "often always usually mostly sometimes",
         "keeps": "keeps stores uses needs wants",
-        "pick": "pick choose name suggest propose",
+        "choose": "choose name suggest propose offer",
     }.items()
 }
 
@@ -372,7 +372,7 @@ CATEGORIES = ("object", "place", "character", "hero", "topic")
 NAME_REQUESTS = ("name {category}.", "can you name {category}?")
 # {thing} comes with its article, {category} without.
 NAMINGS = (
-    "i [pick] {thing}",
+    "i [choose] {thing}",
     "{thing} is a [pretty] {category}",
     "my {category} is {thing}",
 )

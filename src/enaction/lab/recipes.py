@@ -111,7 +111,7 @@ class Recipe:
         return tuple(round(share * self.rl_steps) for share in self.kept_steps)
 
 
-_ASH = Recipe("ash", 11, 11, "llama", "word", vocabulary_size=639, rounded=True)
+_ASH = Recipe("ash", 11, 11, "llama", "word", vocabulary_size=640, rounded=True)
 _BIRCH = Recipe(
     "birch",
     22,

@@ -183,6 +183,7 @@ def split_sentences(text: str) -> list[str]:
 @cache
 def _grammar() -> tuple[tuple[re.Pattern[str], str, str | None, int | None, int, tuple[str, ...]], ...]:
     """(regex, part, arc, beat, pattern index, slot names) of every sentence pattern."""
+
     def entries() -> Iterator[tuple[str, str, str | None, int | None, int]]:
         for part, patterns in (("opening", OPENINGS), ("description", DESCRIPTIONS), ("closing", CLOSINGS)):
             yield from ((pattern, part, None, None, i) for i, pattern in enumerate(patterns))
@@ -191,7 +192,8 @@ def _grammar() -> tuple[tuple[re.Pattern[str], str, str | None, int | None, int,
                 yield from ((pattern, "beat", arc, beat, i) for i, pattern in enumerate(patterns))
 
     return tuple(
-        (compile_pattern(pattern)[0], part, arc, beat, i, compile_pattern(pattern)[1]) for pattern, part, arc, beat, i in entries()
+        (compile_pattern(pattern)[0], part, arc, beat, i, compile_pattern(pattern)[1])
+        for pattern, part, arc, beat, i in entries()
     )
 
 
