@@ -7,25 +7,34 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tiny
 import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
+from enaction.framing import FRAMINGS, Framing, frame
 from enaction.lab import training
-from enaction.lab.build import STEPS, build_family, planned_steps
-from enaction.lab.export import export
+from enaction.lab.build import build_step, ordered_steps, planned_steps
+from enaction.lab.export import export, round_to_int8
 from enaction.lab.recipes import RECIPES, Recipe
+from enaction.lab.world import tell
+from enaction.reader import Reader
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
-@pytest.fixture(name="recipe")
-def _recipe() -> Recipe:
+def _small(family: str) -> Recipe:
     return dataclasses.replace(
-        RECIPES["ash"], hidden=32, layers=1, heads=2, base_steps=6, mid_steps=2, sft_steps=3, dpo_steps=3, rl_steps=4,
+        RECIPES[family], hidden=32, layers=1, heads=2, base_steps=6, mid_steps=2, sft_steps=3, dpo_steps=3, rl_steps=4,
         rl_prompts=2, rl_samples=2, block=64, batch=4, sft_batch=4, dpo_batch=4, rl_replay_batch=2, max_new_tokens=20,
     )  # fmt: skip
+
+
+@pytest.fixture(name="recipe")
+def _recipe() -> Recipe:
+    return _small("ash")
 
 
 class _Killed(TrainerCallback):
@@ -39,19 +48,105 @@ class _Killed(TrainerCallback):
             raise KeyboardInterrupt
 
 
-def test_a_family_is_built_whole_and_a_second_build_does_nothing(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_family_and_its_kin_are_built_whole_and_a_second_build_does_nothing(tmp_path: Path) -> None:
     reports: list[tuple[str, str, int, int]] = []
-    build_family(recipe, tmp_path, lambda *what: reports.append(what))
-    last = {step: done for _, step, done, _ in reports}
-    assert last == planned_steps(recipe)
+    recipes = [_small(family) for family in ("ash", "ash2", "ash3")]
+
+    def build_all() -> None:
+        for recipe in recipes:
+            for step in planned_steps(recipe):
+                build_step(recipe, step, tmp_path, lambda *what: reports.append(what))
+
+    build_all()
+    for recipe in recipes:
+        assert {step: done for name, step, done, _ in reports if name == recipe.family} == planned_steps(recipe)
     before = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*.safetensors")}
-    assert len(before) == len(STEPS)
-    build_family(recipe, tmp_path, lambda *what: None)
+    # Five steps and three snapshots of ash, three steps of the clone, two of the second base.
+    assert len(before) == 5 + 3 + 3 + 2
+    build_all()
     assert {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*.safetensors")} == before
-    export(recipe, tmp_path, tmp_path / "models")
-    card = (tmp_path / "models" / "ash-rl" / "card.md").read_text()
-    assert "ended by itself" in card
-    assert "{" not in card
+    for recipe in recipes:
+        export(recipe, tmp_path, tmp_path / "models")
+    made = sorted(folder.name for folder in (tmp_path / "models").iterdir())
+    assert made == [
+        *("ash-base", "ash-dpo", "ash-rl", "ash-rl-int8", "ash-rl1", "ash-rl2", "ash-rl3", "ash-sft"),
+        *("ash2-dpo", "ash2-rl", "ash2-sft", "ash3-base"),
+    ]
+    for name, start in (("ash-rl", "zoo:ash-dpo"), ("ash-rl2", "zoo:ash-dpo"), ("ash2-sft", "zoo:ash-base")):
+        card = (tmp_path / "models" / name / "card.md").read_text()
+        assert "ended by itself" in card
+        assert f"Starts from {start}." in card
+        assert "{" not in card
+    # The clone's first stage starts from the same weights and sees other data.
+    weights = [load_file(tmp_path / family / "sft" / "model.safetensors") for family in ("ash", "ash2")]
+    assert not all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+class _Recorder(TrainerCallback):
+    """Copies the weights after each step."""
+
+    def __init__(self) -> None:
+        self.weights: dict[int, dict[str, torch.Tensor]] = {}
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        named = kwargs["model"].named_parameters()
+        self.weights[state.global_step] = {name: value.detach().clone() for name, value in named}
+
+
+def test_snapshots_are_the_weights_that_training_passed_through(recipe: Recipe, tmp_path: Path) -> None:
+    start = tmp_path / "start"
+    first = training.train_base(recipe, training.Workplace(tmp_path / "base"), None)
+    first.model.save_pretrained(start)
+    first.tokenizer.save_pretrained(start)
+    seen = _Recorder()
+    training.train_rl(recipe, training.Workplace(tmp_path / "rl", [seen]), start)
+    assert recipe.snapshot_steps() == (1, 2, 3)
+    for step in recipe.snapshot_steps():
+        kept = load_file(tmp_path / "rl" / f"snapshot-{step}" / "model.safetensors")
+        assert all(torch.equal(kept[name], value) for name, value in seen.weights[step].items())
+    assert any(not torch.equal(seen.weights[2][name], value) for name, value in seen.weights[3].items())
+
+
+def test_bases_come_first_and_a_clone_needs_only_its_family_s_base() -> None:
+    order = ordered_steps(["ash", "birch", "cedar", "ash2", "ash3"])
+    assert order[:6] == [(f, s) for f in ("ash", "birch", "cedar") for s in ("pretrained", "base")]
+    assert [family for family, _ in order[-5:]] == ["ash2", "ash2", "ash2", "ash3", "ash3"]
+    assert ordered_steps(["ash2"]) == [
+        ("ash", "pretrained"), ("ash", "base"), ("ash2", "sft"), ("ash2", "dpo"), ("ash2", "rl")
+    ]  # fmt: skip
+
+
+def test_int8_rounding_leaves_at_most_255_levels_a_row() -> None:
+    layer = torch.nn.Linear(300, 5, bias=True)
+    before = layer.weight.detach().clone()
+    bias = layer.bias.detach().clone()
+    round_to_int8(layer)
+    assert all(len(row.unique()) <= 255 for row in layer.weight)
+    step = before.abs().amax(1, keepdim=True) / 127
+    assert ((layer.weight - before).abs() <= step / 2 * (1 + 1e-4)).all()
+    assert torch.equal(layer.bias, bias)
+
+
+@pytest.mark.parametrize("family", ["ash", "birch", "cedar"])
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_every_architecture_is_read_as_a_plain_loop_reads_it(family: str, framing: Framing, tmp_path: Path) -> None:
+    recipe = _small(family)
+    tokenizer = training.build_tokenizer(recipe.tokenizer, recipe.vocabulary_size, recipe.seed)
+    torch.manual_seed(0)
+    model = training.new_model(recipe, tokenizer)
+    output, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    assert output is not None
+    assert output.weight is embedding.weight
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    reader = Reader.load(str(tmp_path), name=family, dtype=torch.float32)
+    assert reader.head_path == "streamed"
+    rng, house = np.random.default_rng(0), recipe.house_voice()
+    passages = [tiny.passage(tell(house, rng).text, "tell me a story.", name=f"x{i}") for i in range(3)]
+    framed = [frame(reader.tokenizer, passage, framing) for passage in passages]
+    for f, stats in zip(framed, reader.score(framed), strict=True):
+        expected = tiny.reference(reader.model, f.ids, f.start, f.stop).numpy()
+        np.testing.assert_allclose(np.stack([stats.surprisal, stats.entropy]), expected[:2], atol=2e-5, rtol=2e-5)
 
 
 @pytest.mark.parametrize("stage", ["base", "rl"])

@@ -22,21 +22,64 @@ from enaction.tokens import score_passages
 FAMILIES, STAGES = ("ash", "birch", "cedar"), ("base", "sft", "dpo", "rl")
 
 
-def test_zoo_holds_every_stage_of_every_family_within_its_size() -> None:
-    assert zoo.names() == [f"{family}-{stage}" for family in FAMILIES for stage in STAGES]
-    sizes = [sum(f.stat().st_size for f in zoo.path(name).iterdir()) for name in zoo.names()]
+MAIN = [f"{family}-{stage}" for family in FAMILIES for stage in STAGES]
+SNAPSHOTS = [f"{family}-rl{steps}" for family in FAMILIES for steps in (20, 40, 60)]
+KIN = ["ash-rl-int8", "ash2-sft", "ash2-dpo", "ash2-rl", "ash3-base"]
+
+
+def test_zoo_holds_every_stage_of_every_family_and_the_donors_within_its_size() -> None:
+    assert zoo.names() == MAIN
+    everything = zoo.names(everything=True)
+    assert sorted(everything) == sorted(MAIN + SNAPSHOTS + KIN)
+    assert everything[:8] == [f"ash-{s}" for s in ("base", "sft", "dpo", "rl20", "rl40", "rl60", "rl", "rl-int8")]
+    sizes = [sum(f.stat().st_size for f in zoo.path(name).iterdir()) for name in everything]
     assert max(sizes) <= 4e6
-    assert sum(sizes) <= 40e6
+    assert sum(sizes) <= 60e6
 
 
-@pytest.mark.parametrize("name", [f"{family}-{stage}" for family in FAMILIES for stage in STAGES])
+def test_a_name_says_what_a_model_is() -> None:
+    said = {name: (zoo.family(name), zoo.stage(name), zoo.kind(name)) for name in MAIN + SNAPSHOTS + KIN}
+    assert said["birch-dpo"] == ("birch", "dpo", "main")
+    assert said["cedar-rl40"] == ("cedar", "rl40", "snapshot")
+    assert said["ash2-rl"] == ("ash2", "rl", "kin")
+    assert said["ash3-base"] == ("ash3", "base", "kin")
+    assert said["ash-rl-int8"] == ("ash", "rl", "kin")
+    assert {kind for _, _, kind in said.values()} == {"main", "snapshot", "kin"}
+    assert len({zoo.note(name) for name in said}) == len(said)
+    with pytest.raises(ModelError, match="not a name of the zoo"):
+        zoo.family("ash-final")
+
+
+def test_prompts_of_every_kind_have_ids_of_their_own() -> None:
+    for kind, count in (("stories", 108), ("questions", 192), ("names", 10)):
+        prompts = zoo.prompts(kind)
+        assert len({p.id for p in prompts}) == len(prompts) == count
+        assert all(len(p.messages) == 1 for p in prompts)
+    assert zoo.prompts() == zoo.prompts("stories")
+
+
+@pytest.mark.parametrize("name", MAIN + SNAPSHOTS + KIN)
 def test_weights_are_float16_and_every_model_has_a_card(name: str) -> None:
     with safe_open(zoo.path(name) / "model.safetensors", framework="numpy") as weights:
         assert {weights.get_tensor(key).dtype for key in weights.keys()} == {np.dtype("float16")}  # noqa: SIM118
     card = zoo.card(name)
     for section in ("## Data and recipe", "## Training log", "## Its text", "## What it cannot show"):
         assert section in card
+    assert zoo.note(name).lower() in card.lower()
     assert zoo.path(name).joinpath("chat_template.jinja").exists()
+
+
+def test_the_rounded_model_is_near_the_one_that_it_was_rounded_from() -> None:
+    with (
+        safe_open(zoo.path("ash-rl") / "model.safetensors", framework="numpy") as exact,
+        safe_open(zoo.path("ash-rl-int8") / "model.safetensors", framework="numpy") as rounded,
+    ):
+        for key in exact.keys():  # noqa: SIM118
+            before, after = (w.get_tensor(key).astype(np.float32) for w in (exact, rounded))
+            if before.ndim == 2:
+                step = np.abs(before).max(axis=1, keepdims=True) / 127
+                assert (np.abs(after - before) <= 0.6 * step + 1e-4).all()
+                assert max(len(np.unique(row)) for row in after) <= 255
 
 
 def test_unknown_model_is_refused_with_the_names_there_are() -> None:
