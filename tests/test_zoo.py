@@ -51,7 +51,8 @@ def test_a_name_says_what_a_model_is() -> None:
 
 
 def test_prompts_of_every_kind_have_ids_of_their_own() -> None:
-    for kind, count in (("stories", 108), ("questions", 192), ("names", 10)):
+    counts: dict[zoo.PromptKind, int] = {"stories": 108, "questions": 192, "names": 10}
+    for kind, count in counts.items():
         prompts = zoo.prompts(kind)
         assert len({p.id for p in prompts}) == len(prompts) == count
         assert all(len(p.messages) == 1 for p in prompts)

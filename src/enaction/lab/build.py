@@ -124,7 +124,9 @@ def ordered_steps(families: Sequence[str]) -> list[tuple[str, str]]:
         for step in planned_steps(RECIPES[name])
         if name in families or step in ("pretrained", "base")
     ]
-    return sorted(tasks, key=lambda task: (task[0] in kin, task[1] not in ("pretrained", "base")))
+    return sorted(
+        tasks, key=lambda task: (task[0] in kin, task[0] not in kin and task[1] not in ("pretrained", "base"))
+    )
 
 
 def train(out: Path, families: Sequence[str], jobs: int, report: Report) -> None:

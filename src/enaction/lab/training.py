@@ -146,7 +146,7 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> PreTrainedM
     if recipe.architecture == "llama":
         return LlamaForCausalLM(LlamaConfig(**shared, intermediate_size=gated))
     if recipe.architecture == "qwen3":
-        heads = {"num_key_value_heads": recipe.heads, "head_dim": recipe.hidden // recipe.heads}
+        heads: dict[str, Any] = {"num_key_value_heads": recipe.heads, "head_dim": recipe.hidden // recipe.heads}
         return Qwen3ForCausalLM(Qwen3Config(**shared, **heads, intermediate_size=gated))
     return GPTNeoXForCausalLM(GPTNeoXConfig(**shared, intermediate_size=4 * recipe.hidden))
 
