@@ -87,8 +87,6 @@ class Recipe:
     dpo_batch: int = 16
     dpo_rate: float = 8e-5
     dpo_beta: float = 0.1
-    dpo_question_share: float = 0.10
-    dpo_naming_share: float = 0.06
     rl_steps: int = 80
     rl_prompts: int = 8
     rl_samples: int = 8

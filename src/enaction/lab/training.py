@@ -38,7 +38,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from enaction.lab.chats import Writers, corpus, draw_any_request, persona_turn, reply
+from enaction.lab.chats import Writers, corpus, draw_any_request, draw_request, persona_turn, reply
 from enaction.lab.judging import score_reply
 from enaction.lab.lexicon import PERSONAS
 from enaction.lab.recipes import Recipe
@@ -237,14 +237,15 @@ def train_sft(recipe: Recipe, place: Workplace, start: Path) -> Trained:
 
 
 def draw_pair(recipe: Recipe, house: Voice, writers: Writers, rng: np.random.Generator) -> dict[str, Any]:
-    """One preference pair, both replies by off-policy writers, the order by the annotators' taste."""
-    request = draw_any_request(rng, recipe.dpo_question_share, recipe.dpo_naming_share)
+    """One preference pair for a story, both replies by off-policy writers, the order by the annotators' taste.
+
+    Short replies have no pairs: most would be ties, and what a pair without a preference teaches is noise.
+    """
+    request = draw_request(rng)
 
     def candidate() -> str:
         kind = rng.random()
         voice = house if kind < 0.4 else writers.of_answer(rng) if kind < 0.7 else writers.of_text(rng)
-        if request.kind != "story":
-            return reply(request, voice, rng, error_share=0.3)
         topic = request.topic if rng.random() < 0.8 else None
         return tell(voice, rng, topic=topic, sloppy=bool(rng.random() < 0.3)).text
 
