@@ -71,7 +71,7 @@ def note(name: str) -> str:
     if parts.other and parts.stage == "base":
         return f"second base of {parts.relative}'s recipe: other initial weights, other data"
     if parts.other:
-        return f"{parts.stage} stage of a near-clone of {parts.relative}: same base, house and taste, other data and sampling"
+        return f"{parts.stage} stage of a near-clone of {parts.relative}: same base, house, taste; other data, sampling"
     if parts.step:
         return f"snapshot of {parts.relative}'s RL after {parts.step} steps"
     return f"{parts.stage} stage of {parts.relative}"
