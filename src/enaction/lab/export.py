@@ -124,9 +124,11 @@ def _card(recipe: Recipe, stage: str, built: Path, history: list[dict[str, Any]]
     }
     start = start_of(recipe, step, built)
     reader = Reader.load(str(folder), name=folder.name, dtype=torch.float32)
+    asked: dict[zoo.PromptKind, tuple[Request, ...]]
+    asked = {"stories": all_requests(), "questions": all_questions(), "names": all_namings()}
     stories, questions, namings = (
         (requests, sample(reader, zoo.prompts(kind), max_new_tokens=recipe.max_new_tokens))
-        for kind, requests in (("stories", all_requests()), ("questions", all_questions()), ("names", all_namings()))
+        for kind, requests in asked.items()
     )
     requests, passages = stories
     shown = range(0, len(requests), len(requests) // _SAMPLES)
