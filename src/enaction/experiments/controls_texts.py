@@ -147,9 +147,7 @@ def memorised(study: Study, path: Path | None) -> Derived | None:
     if path is not None:
         texts = [p.response for p in read_passages(path)]
     else:
-        # Absent in the first version of the zoo.
-        known = getattr(chats, MEMORISED, None)
-        texts = list(known()) if known is not None and study.prompts == "zoo" else []
+        texts = list(chats.memorised()) if study.prompts == "zoo" else []
     if not texts:
         return None
     prompts = study.load_prompts()

@@ -85,10 +85,9 @@ def personas(study: Study, settings: Settings) -> dict[str, str]:
     """Name -> system prompt."""
     if settings.personas is not None:
         return settings.personas
-    if study.prompts != "zoo" or not hasattr(lexicon, "PERSONAS"):
+    if study.prompts != "zoo":
         return ASSISTANT_PERSONAS
-    pattern = getattr(lexicon, "PERSONA_TURNS", [""])[0]
-    return {name: pattern.format(persona=name) for name in getattr(lexicon, "PERSONAS", ())}
+    return {name: lexicon.PERSONA_TURNS[0].format(persona=name) for name in lexicon.PERSONAS}
 
 
 def stages(study: Study, settings: Settings) -> dict[str, list[str]]:
