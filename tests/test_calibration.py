@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from torch import Tensor, nn
-from transformers import GenerationConfig, LlamaConfig
+from torch import Tensor
 
 from enaction.errors import StudyError
 from enaction.experiments import analyse, calibration
@@ -48,14 +47,13 @@ def tokenizer_with_stops() -> Any:
     return tokenizer
 
 
-class Teller(nn.Module):
+class Teller(tiny.LogitsOnly):
     """Writes "[then] CLAIM . WORD" from a table; `then` is the style of one of the two models."""
 
     def __init__(self, *, has_style: bool) -> None:
-        super().__init__()
-        self.tokenizer = tokenizer_with_stops()
-        self.weight = nn.Parameter(torch.zeros(1))
-        self.config, self.generation_config = LlamaConfig(vocab_size=len(self.tokenizer)), GenerationConfig()
+        tokenizer = tokenizer_with_stops()
+        super().__init__(len(tokenizer))
+        self.tokenizer = tokenizer
         claims: Mapping[str, float] = {"fox": P_RIGHT, "bird": 1 - P_RIGHT}
         self.table: dict[tuple[str, ...], Mapping[str, float]] = {(): {"then": 1.0} if has_style else claims}
         self.table["then",] = claims
@@ -64,17 +62,6 @@ class Teller(nn.Module):
                 self.table[*style, claim] = {".": 1.0}
                 by = "own" if bool(style) == has_style else "foreign"
                 self.table[*style, claim, "."] = BEHIND[by, claim]
-
-    @property
-    def base_model(self) -> nn.Module:
-        return self
-
-    @property
-    def device(self) -> torch.device:
-        return self.weight.device
-
-    def get_output_embeddings(self) -> None:
-        return None
 
     def forward(self, input_ids: Tensor) -> SimpleNamespace:
         logits = torch.full((*input_ids.shape, len(self.tokenizer)), -30.0)

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from torch import Tensor, nn
-from transformers import GenerationConfig, LlamaConfig
+from torch import Tensor
 
 from enaction import stats
 from enaction.experiments import analyse, splice
@@ -31,7 +30,7 @@ OWN, FOREIGN = tiny.WORDS[:8], tiny.WORDS[8:12]
 QUESTIONS = ["tell me about it", "what was it", "why", "how please", "tell me about why", "what was in it"]
 
 
-class Planted(nn.Module):
+class Planted(tiny.LogitsOnly):
     """Writes only its own words, surely; from the row behind another's word on vaguely, until it has read some own.
 
     The distribution is `vague` (uniform over its words) wherever fewer than `RECOVERY` tokens have been read since the
@@ -39,24 +38,11 @@ class Planted(nn.Module):
     """
 
     def __init__(self, own: Sequence[str], other: Sequence[str]) -> None:
-        super().__init__()
         tokenizer = tiny.word_tokenizer()
+        super().__init__(len(tokenizer))
         self.size = len(tokenizer)
-        self.weight = nn.Parameter(torch.zeros(1))
-        self.config, self.generation_config = LlamaConfig(vocab_size=self.size), GenerationConfig()
         self.own: list[int] = tokenizer.convert_tokens_to_ids(list(own))  # pyright: ignore[reportAttributeAccessIssue]
         self.other = torch.tensor(tokenizer.convert_tokens_to_ids(list(other)))
-
-    @property
-    def base_model(self) -> nn.Module:
-        return self
-
-    @property
-    def device(self) -> torch.device:
-        return self.weight.device
-
-    def get_output_embeddings(self) -> None:
-        return None
 
     def forward(self, input_ids: Tensor) -> SimpleNamespace:
         is_other_BT = torch.isin(input_ids, self.other)

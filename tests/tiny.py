@@ -10,9 +10,11 @@ from collections.abc import Sequence
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import nn
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
+    GenerationConfig,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
     LlamaConfig,
@@ -63,8 +65,13 @@ def word_tokenizer(chat_template: str | None = CHATML) -> PreTrainedTokenizerFas
     return _wrap(backend, chat_template)
 
 
-def byte_tokenizer(chat_template: str | None = CHATML, *, bos: bool = False) -> PreTrainedTokenizerFast:
-    """Byte-level BPE trained on a few sentences; tokens begin with their blank and can straddle any boundary."""
+def byte_tokenizer(
+    chat_template: str | None = CHATML, *, bos: bool = False, blank_lines: bool = False
+) -> PreTrainedTokenizerFast:
+    """Byte-level BPE trained on a few sentences; tokens begin with their blank and can straddle any boundary.
+
+    With `blank_lines`, two line breaks are one token, but where a word follows two of one, as in GPT-2.
+    """
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -75,6 +82,8 @@ def byte_tokenizer(chat_template: str | None = CHATML, *, bos: bool = False) -> 
         show_progress=False,
     )
     corpus = [" ".join(WORDS[i:] + WORDS[:i]) for i in range(len(WORDS))]
+    if blank_lines:
+        corpus += ["\n\n"] * 100
     backend.train_from_iterator(corpus, trainer)
     if bos:
         backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 2)])
@@ -186,3 +195,23 @@ def reference(model: PreTrainedModel, ids: tuple[int, ...], start: int, stop: in
         rank = (logits_TV[t - 1] > logits_TV[t - 1, ids[t]]).sum()
         columns.append(torch.stack([-logprob_V[ids[t]], entropy, varentropy, rank.double()]))
     return torch.stack(columns, 1)
+
+
+class LogitsOnly(nn.Module):
+    """What a model needs so that `Reader` reads it by its own logits; subclasses give `forward(input_ids)`."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.config, self.generation_config = LlamaConfig(vocab_size=vocabulary), GenerationConfig()
+
+    @property
+    def base_model(self) -> nn.Module:
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        return self.weight.device
+
+    def get_output_embeddings(self) -> None:
+        return None

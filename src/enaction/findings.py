@@ -39,6 +39,25 @@ class Finding:
     notes: list[str] = field(default_factory=list)
 
 
+_PERMUTATION = "permutation p = "
+
+
+def permutation_note(pvalue: float, how: str) -> str:
+    """The note that carries a permutation p-value, with what was shuffled and which tail counts."""
+    return f"{_PERMUTATION}{pvalue:.4f} ({how})"
+
+
+def is_permutation_note(note: str) -> bool:
+    """Whether a note is one of `permutation_note`."""
+    return note.startswith(_PERMUTATION)
+
+
+def permutation_pvalue(finding: Finding) -> str:
+    """The permutation p-value in a finding's notes, as text; empty where there is none."""
+    found = next(filter(is_permutation_note, finding.notes), "")
+    return found.removeprefix(_PERMUTATION).partition(" ")[0]
+
+
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
     """Write findings.json."""
     with write_atomically(path) as temporary:

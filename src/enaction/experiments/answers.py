@@ -19,8 +19,8 @@ from enaction.experiments.questions import Question, claimed, first_sentence, fo
 from enaction.framing import Framing, beginning_ids, frame
 from enaction.passages import Passage
 from enaction.reader import Progress, Reader
-from enaction.sampling import sample
 from enaction.study.config import Study
+from enaction.study.planning import sample_for
 from enaction.study.store import Run
 
 ANSWER = "answer"
@@ -60,20 +60,9 @@ def write_answers(
     progress: Progress,
 ) -> list[Passage]:
     """The reader's answers to every question."""
-    return sample(
-        reader,
-        [q.as_prompt() for q in questions],
-        n=per_question,
-        temperature=study.sampling.temperature,
-        top_p=study.sampling.top_p,
-        max_new_tokens=max_new_tokens,
-        framing=framing_of(run, reader.name),
-        separator=study.separator,
-        seed=study.seed,
-        batch_size=study.sampling.batch_size,
-        author=name,
-        progress=progress,
-    )
+    settings = study.sampling.model_copy(update={"per_prompt": per_question, "max_new_tokens": max_new_tokens})
+    prompts, framing = [q.as_prompt() for q in questions], framing_of(run, reader.name)
+    return sample_for(study, reader, prompts, name, progress, framing=framing, settings=settings)
 
 
 def write_continued(
@@ -122,21 +111,8 @@ def write_continued(
             }
     if not prompts:
         return []
-    passages = sample(
-        reader,
-        prompts,
-        n=per_start,
-        temperature=study.sampling.temperature,
-        top_p=study.sampling.top_p,
-        max_new_tokens=max_new_tokens,
-        framing=framing,
-        separator=study.separator,
-        seed=study.seed,
-        batch_size=study.sampling.batch_size,
-        author=name,
-        beginnings=begun,
-        progress=progress,
-    )
+    settings = study.sampling.model_copy(update={"per_prompt": per_start, "max_new_tokens": max_new_tokens})
+    passages = sample_for(study, reader, prompts, name, progress, framing=framing, settings=settings, beginnings=begun)
     return [
         replace(p, prompt_id=p.prompt_id.rpartition("/")[0], sampling=p.sampling | marks[p.prompt_id]) for p in passages
     ]

@@ -26,7 +26,7 @@ from enaction import stats
 from enaction.experiments.answers import ANSWER, ARMS, write_answers, write_continued, write_decisions
 from enaction.experiments.cells import INTERVAL, Data, NoSettings, estimated, passage_codes
 from enaction.experiments.questions import Question, read_questions, thinned, world_questions
-from enaction.findings import Finding
+from enaction.findings import Finding, permutation_note
 from enaction.stats.calibration import BINS, Reliability, calibrated_errors, reliability
 from enaction.stats.pooling import ratio
 from enaction.study.config import Study
@@ -379,7 +379,7 @@ def _contrasts(kind: str, answered: list[Answered], data: Data, found: Any) -> I
         )
         if quantity != "start_surprisal_difference" and made.estimate is not None:
             p = _swapped([pair for pair in pairs.values() if pair[0].decided.any()], value, data)
-            made.notes.append(f"permutation p = {p:.4f} (own and foreign swapped within questions, two-sided)")
+            made.notes.append(permutation_note(p, "own and foreign swapped within questions, two-sided"))
         yield made
 
 

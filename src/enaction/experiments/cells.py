@@ -245,8 +245,9 @@ def estimated(
 def with_mean(statistic: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
     """Append the mean over readers to a statistic of each reader."""
 
-    def both(matrix: np.ndarray) -> np.ndarray:
-        value_R = statistic(matrix)
-        return np.concatenate([value_R, value_R.mean(axis=-1, keepdims=True)], axis=-1)
+    return lambda matrix: appended_mean(statistic(matrix))
 
-    return both
+
+def appended_mean(value: np.ndarray, axis: int = -1) -> np.ndarray:
+    """The values with their mean at the end of an axis."""
+    return np.concatenate([value, value.mean(axis=axis, keepdims=True)], axis=axis)

@@ -17,7 +17,7 @@ import numpy as np
 
 from enaction import stats
 from enaction.experiments.cells import INTERVAL, POOLED, Data, estimated
-from enaction.findings import Finding
+from enaction.findings import Finding, permutation_note
 from enaction.framing import Framing
 
 NAME = "controls"
@@ -146,7 +146,7 @@ def arm_findings(
         estimated(NAME, "arm_recognition", lab.where(arm, setting, reader=r), found[i], n, "log units", definition)
         for i, r in enumerate([*readers, MEAN])
     ]
-    findings[-1].notes.append(f"permutation p = {pvalue:.4f} (own and other texts exchanged within prompts, one-sided)")
+    findings[-1].notes.append(permutation_note(pvalue, "own and other texts exchanged within prompts, one-sided"))
     share = (
         "mean recognition of this arm divided by that of the same readers without it (own against the other authors' "
         f"text at the study's settings), resampled together; {INTERVAL}"

@@ -26,7 +26,7 @@ from pydantic import Field
 
 from enaction import stats
 from enaction.experiments.cells import INTERVAL, POOLED, Data, NoSettings, Part, estimated, with_mean
-from enaction.findings import Finding
+from enaction.findings import Finding, permutation_note
 from enaction.framing import FRAMINGS, Framing
 from enaction.passages import Passage
 from enaction.study.config import Study
@@ -228,7 +228,7 @@ def _recognition(
         ("lowest_margin", margins.pvalue),
     ):
         for finding, p in zip([f for f in findings if f.quantity == quantity], pvalues, strict=True):
-            finding.notes.append(f"permutation p = {p:.4f} (authors shuffled within each prompt, one-sided)")
+            finding.notes.append(permutation_note(p, "authors shuffled within each prompt, one-sided"))
     findings.append(
         estimated(
             NAME, "lowest_share", where, data.estimate(entropy_RAP, _lowest), n, "share",
@@ -310,7 +310,7 @@ def _differences(
                 )
             )
             if test is not None:
-                findings[-1].notes.append(f"permutation p = {test.pvalue[i]:.4f} ({_SWAP}, two-sided)")
+                findings[-1].notes.append(permutation_note(test.pvalue[i], f"{_SWAP}, two-sided"))
             findings[-1].notes.extend(
                 note for c in dict.fromkeys((first.framing, second.framing)) for note in _plain(data, members, c)
             )

@@ -23,7 +23,7 @@ from enaction.experiments.cells import INTERVAL, POOLED, Data, NoSettings, estim
 from enaction.experiments.matrix_along import along, ranks
 from enaction.experiments.matrix_controls import controls
 from enaction.experiments.texts import quality
-from enaction.findings import Finding
+from enaction.findings import Finding, permutation_note
 from enaction.framing import Framing
 from enaction.lab.chats import Writers, all_requests
 from enaction.lab.world import tell
@@ -224,7 +224,7 @@ def _recognition(data: Data, stage: str, members: list[str], framing: Framing) -
     test = stats.permutation_pvalue(entropy_RAP, np.random.default_rng([data.study.seed, 2]), data.study.resamples)
     interactions = per_reader("interaction", "log units", diagonal, stats.interaction)
     for finding, p in zip(interactions, [*test.pvalue, test.mean_pvalue], strict=True):
-        finding.notes.append(f"permutation p = {p:.4f} (authors shuffled within each prompt, one-sided)")
+        finding.notes.append(permutation_note(p, "authors shuffled within each prompt, one-sided"))
     findings += interactions
     clipped_RAP = np.minimum(entropy_RAP, np.nanquantile(entropy_RAP, 0.95, axis=-1, keepdims=True))
     findings += per_reader(

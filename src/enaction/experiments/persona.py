@@ -28,15 +28,24 @@ from pydantic import Field, field_validator
 
 from enaction import stats
 from enaction.errors import FramingError
-from enaction.experiments.cells import INTERVAL, POOLED, Data, NoSettings, Part, estimated, passage_codes, thinned
-from enaction.findings import Finding
+from enaction.experiments.cells import (
+    INTERVAL,
+    POOLED,
+    Data,
+    NoSettings,
+    Part,
+    appended_mean,
+    estimated,
+    passage_codes,
+    thinned,
+)
+from enaction.findings import Finding, permutation_note
 from enaction.framing import frame_prompt
 from enaction.lab import lexicon
 from enaction.passages import Message, Passage, Prompt
 from enaction.reader import Progress, Reader
-from enaction.sampling import sample
 from enaction.study.config import Study
-from enaction.study.planning import Derived, Plan, Sampled, Text
+from enaction.study.planning import Derived, Plan, Sampled, Text, sample_for
 from enaction.study.store import Cell, Run
 
 NAME = "persona"
@@ -131,28 +140,14 @@ def plan(study: Study, settings: Settings) -> Plan:
 def _spoken(study: Study, model: str, name: str, prompts: Sequence[Prompt], turn: str) -> Sampled:
     """What a model answers under a persona; nothing where its template takes no system turn."""
     given = [Prompt(p.id, with_system(p.messages, turn)) for p in prompts]
-    settings = study.sampling
 
     def write(_: Run, reader: Reader, progress: Progress) -> list[Passage]:
         framing = study.models[model].framing
         if not takes_system_turn(reader, given[0], prompts[0], study.separator, framing == "none"):
             return []
-        return sample(
-            reader,
-            given,
-            n=settings.per_prompt,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            max_new_tokens=settings.max_new_tokens,
-            framing=framing,
-            separator=study.separator,
-            seed=study.seed,
-            batch_size=settings.batch_size,
-            author=name,
-            progress=progress,
-        )
+        return sample_for(study, reader, given, name, progress, framing=framing)
 
-    return Sampled(name, model, len(given) * settings.per_prompt, write)
+    return Sampled(name, model, len(given) * study.sampling.per_prompt, write)
 
 
 def takes_system_turn(reader: Reader, given: Prompt, bare: Prompt, separator: str, plain: bool) -> bool:
@@ -264,12 +259,12 @@ def _square(data: Data, part: Part, stage: str, voiced: list[str], everybody: li
         )  # fmt: skip
         add(
             f"{name}_own_minus_none",
-            lambda m: _with_mean_persona(np.diagonal(m, axis1=-2, axis2=-1)[..., 1:] - m[..., 0, 1:]),
+            lambda m: appended_mean(np.diagonal(m, axis1=-2, axis2=-1)[..., 1:] - m[..., 0, 1:]),
             value, played, "nats", f"{name} under the text's own persona minus without one, the same text, paired",
         )  # fmt: skip
         add(
             f"{name}_own_minus_other",
-            lambda m: _with_mean_persona((np.diagonal(m, axis1=-2, axis2=-1) - _under_others(m))[..., 1:]),
+            lambda m: appended_mean((np.diagonal(m, axis1=-2, axis2=-1) - _under_others(m))[..., 1:]),
             value, played, "nats",
             f"{name} under the text's own persona minus under another, the same text, paired",
         )  # fmt: skip
@@ -282,19 +277,19 @@ def _square(data: Data, part: Part, stage: str, voiced: list[str], everybody: li
     entropy = cells_FRQXP[0]
     diagonal = "diagonal residual of log entropy over persona asked for x persona of the text, the reader's own texts"
     add(
-        "persona_interaction", lambda m: _with_mean_persona(stats.interaction(m)), entropy,
+        "persona_interaction", lambda m: appended_mean(stats.interaction(m)), entropy,
         [*each, {"persona": "mean"}], "log units", f"{diagonal}; below 0: the own persona is recognised",
     )  # fmt: skip
     test = part.test(
         entropy,
         2,
-        lambda m: _with_mean_reader(_with_mean_persona(stats.interaction(m))),
+        lambda m: _with_mean_reader(appended_mean(stats.interaction(m))),
         np.random.default_rng([data.study.seed, 21]),
         "less",
     )
     interactions = [f for f in findings if f.quantity == "persona_interaction"]
     for finding, p in zip(interactions, test.pvalue.ravel(), strict=True):
-        finding.notes.append(f"permutation p = {p:.4f} (personas of the texts shuffled within each prompt, one-sided)")
+        finding.notes.append(permutation_note(p, "personas of the texts shuffled within each prompt, one-sided"))
     return [*findings, *_default(data, part, stage, voiced, everybody, entropy)]
 
 
@@ -322,9 +317,9 @@ def _default(
         for i, r in enumerate(readers)
         for j, x in enumerate(everybody[1:])
     ]  # fmt: skip
-    found = part.estimate(entropy_RXP, lambda m: _with_mean(margin(m)))
+    found = part.estimate(entropy_RXP, lambda m: appended_mean(margin(m)))
     test = part.test(
-        entropy_RXP, 1, lambda m: _with_mean(margin(m)), np.random.default_rng([data.study.seed, 22]), "greater"
+        entropy_RXP, 1, lambda m: appended_mean(margin(m)), np.random.default_rng([data.study.seed, 22]), "greater"
     )
     for i, reader in enumerate(readers):
         findings.append(
@@ -335,7 +330,7 @@ def _default(
             )
         )  # fmt: skip
         findings[-1].notes.append(
-            f"permutation p = {test.pvalue[i]:.4f} (personas' labels shuffled within each prompt, one-sided)"
+            permutation_note(test.pvalue[i], "personas' labels shuffled within each prompt, one-sided")
         )
     return findings
 
@@ -348,15 +343,8 @@ def _under_others(mean_QX: np.ndarray) -> np.ndarray:
     return np.where(other_QX, mean_QX, 0.0).sum(axis=-2) / other_QX.sum(axis=0)
 
 
-def _with_mean(value_R: np.ndarray) -> np.ndarray:
-    return np.concatenate([value_R, value_R.mean(axis=-1, keepdims=True)], axis=-1)
-
-
-_with_mean_persona = _with_mean
-
-
 def _with_mean_reader(value_RX: np.ndarray) -> np.ndarray:
-    return np.concatenate([value_RX, value_RX.mean(axis=-2, keepdims=True)], axis=-2)
+    return appended_mean(value_RX, axis=-2)
 
 
 def _across(data: Data, part: Part, stage: str, voiced: list[str], everybody: list[str]) -> list[Finding]:
@@ -377,7 +365,7 @@ def _across(data: Data, part: Part, stage: str, voiced: list[str], everybody: li
             ("interaction", "log units", "diagonal residual of log entropy, readers x authors, all texts of one "
              "persona, read under it", stats.interaction),
         ):  # fmt: skip
-            found = part.estimate(entropy_RAP, lambda m, s=statistic: _with_mean(s(m)))
+            found = part.estimate(entropy_RAP, lambda m, s=statistic: appended_mean(s(m)))
             for i, reader in enumerate(names):
                 findings.append(
                     estimated(
@@ -386,9 +374,7 @@ def _across(data: Data, part: Part, stage: str, voiced: list[str], everybody: li
                 )
                 if quantity == "interaction":
                     p = [*test.pvalue, test.mean_pvalue][i]
-                    findings[-1].notes.append(
-                        f"permutation p = {p:.4f} (authors shuffled within each prompt, one-sided)"
-                    )
+                    findings[-1].notes.append(permutation_note(p, "authors shuffled within each prompt, one-sided"))
     return findings
 
 

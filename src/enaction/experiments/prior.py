@@ -27,8 +27,8 @@ import numpy as np
 from pydantic import Field
 
 from enaction import stats
-from enaction.experiments.cells import INTERVAL, POOLED, Data, NoSettings, Part, estimated, thinned
-from enaction.findings import Finding
+from enaction.experiments.cells import INTERVAL, POOLED, Data, NoSettings, Part, appended_mean, estimated, thinned
+from enaction.findings import Finding, permutation_note
 from enaction.passages import Message, Passage, Prompt
 from enaction.study.config import Study
 from enaction.study.planning import Derived, Plan, Text
@@ -172,7 +172,11 @@ def _at_position(
     data: Data, part: Part, members: list[str], entropy_RAP: np.ndarray, n: int, where: dict[str, Any]
 ) -> list[Finding]:
     test = part.test(
-        entropy_RAP, 1, lambda m: _with_mean(stats.interaction(m)), np.random.default_rng([data.study.seed, 31]), "less"
+        entropy_RAP,
+        1,
+        lambda m: appended_mean(stats.interaction(m)),
+        np.random.default_rng([data.study.seed, 31]),
+        "less",
     )
     findings = []
     for quantity, unit, definition, statistic in (
@@ -180,7 +184,7 @@ def _at_position(
         ("interaction_at_position", "log units", "diagonal residual of log entropy after reader and author effects",
          stats.interaction),
     ):  # fmt: skip
-        found = part.estimate(entropy_RAP, lambda m, s=statistic: _with_mean(s(m)))
+        found = part.estimate(entropy_RAP, lambda m, s=statistic: appended_mean(s(m)))
         for i, reader in enumerate([*members, "mean"]):
             findings.append(
                 estimated(
@@ -194,7 +198,7 @@ def _at_position(
                 )
             )
             if quantity == "interaction_at_position":
-                note = f"permutation p = {test.pvalue[i]:.4f} (authors shuffled within each prompt, one-sided)"
+                note = permutation_note(test.pvalue[i], "authors shuffled within each prompt, one-sided")
                 findings[-1].notes.append(note)
     return findings
 
@@ -222,7 +226,7 @@ def _trend(
     slope_S = (octave_S - octave_S.mean()) / ((octave_S - octave_S.mean()) ** 2).sum()
 
     def slope(mean_SRA: np.ndarray) -> np.ndarray:
-        return _with_mean(np.einsum("s,...sr->...r", slope_S, stats.interaction(mean_SRA)))
+        return appended_mean(np.einsum("s,...sr->...r", slope_S, stats.interaction(mean_SRA)))
 
     found = part.estimate(value_SRAP, slope)
     test = part.test(value_SRAP, 0, slope, np.random.default_rng([data.study.seed, 32]), "both")
@@ -237,9 +241,7 @@ def _trend(
                 f"below 0: recognition grows; {_MATCHED}, on prompts that reach every bin; {INTERVAL}",
             )
         )  # fmt: skip
-        findings[-1].notes.append(
-            f"permutation p = {test.pvalue[i]:.4f} (positions shuffled within each prompt, two-sided)"
-        )
+        findings[-1].notes.append(permutation_note(test.pvalue[i], "positions shuffled within each prompt, two-sided"))
     return findings
 
 
@@ -287,7 +289,7 @@ def _earlier(data: Data, part: Part, stage: str, members: list[str], settings: S
 
     def add(quantity: str, more: dict[str, Any], statistic: Any, unit: str, definition: str, tail: Any = None) -> None:
         def both(m: np.ndarray) -> np.ndarray:
-            return _with_mean(statistic(m))
+            return appended_mean(statistic(m))
 
         found = part.estimate(value_REAP, both)
         test = None
@@ -309,10 +311,8 @@ def _earlier(data: Data, part: Part, stage: str, members: list[str], settings: S
             findings[-1].notes.extend(notes)
             if test is not None:
                 sided = "two-sided" if tail == "both" else "one-sided"
-                findings[-1].notes.append(
-                    f"permutation p = {test.pvalue[i]:.4f} (authors of the earlier turn shuffled within each prompt, "
-                    f"{sided})"
-                )
+                how = f"authors of the earlier turn shuffled within each prompt, {sided}"
+                findings[-1].notes.append(permutation_note(test.pvalue[i], how))
 
     for measured, pick in (("own", _own), ("foreign", _foreign)):
         for earlier in ("own", "foreign", "none"):
@@ -442,7 +442,3 @@ def _beyond_continuity(value_REA: np.ndarray) -> np.ndarray:
     # Behind an author that is neither the reader nor the measured one.
     neither_RA = np.diagonal(log_REA, axis1=-2, axis2=-1) - continuity_RA
     return _foreign(own_RA - neither_RA) + _foreign(continuity_RA) - _own(own_RA - neither_RA)
-
-
-def _with_mean(value_R: np.ndarray) -> np.ndarray:
-    return np.concatenate([value_R, value_R.mean(axis=-1, keepdims=True)], axis=-1)

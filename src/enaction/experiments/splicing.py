@@ -22,8 +22,8 @@ from enaction.experiments.pieces import (
 from enaction.framing import Framing, beginning_ids
 from enaction.passages import Passage, Prompt
 from enaction.reader import Progress, Reader
-from enaction.sampling import sample
 from enaction.study.config import Study
+from enaction.study.planning import sample_for
 from enaction.study.store import Run
 
 Ids = tuple[int, ...]
@@ -121,20 +121,11 @@ class _Maker:
 
     def drawn(self, begun: Mapping[str, Ids], n_tokens: int, author: str, progress: Progress) -> list[Passage]:
         """The beginnings with up to so many tokens that the reader samples behind them."""
-        settings = self.study.sampling
-        return sample(
-            self.reader,
-            [p for p in self.study.load_prompts() if p.id in begun],
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            max_new_tokens=n_tokens,
-            framing=self.framing,
-            separator=self.study.separator,
-            seed=self.study.seed,
-            batch_size=settings.batch_size,
-            author=author,
-            beginnings=begun,
-            progress=progress,
+        study = self.study
+        settings = study.sampling.model_copy(update={"per_prompt": 1, "max_new_tokens": n_tokens})
+        prompts = [p for p in study.load_prompts() if p.id in begun]
+        return sample_for(
+            study, self.reader, prompts, author, progress, framing=self.framing, settings=settings, beginnings=begun
         )
 
     def gone_on(

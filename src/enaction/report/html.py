@@ -18,7 +18,7 @@ import jinja2
 
 from enaction.errors import StudyError
 from enaction.files import write_atomically
-from enaction.findings import Finding, read_findings, select
+from enaction.findings import Finding, is_permutation_note, permutation_pvalue, read_findings, select
 from enaction.passages import Passage, read_passages
 from enaction.report import figures, questions
 from enaction.report.arrange import (
@@ -235,10 +235,11 @@ def _arc(findings: Sequence[Finding]) -> Table:
             readers = list(dict.fromkeys(f.where.get("reader") for p in points.values() for f in p.readers))
             for reader in ([MEAN] if any(p.mean for p in points.values()) else []) + readers:
                 found = {q: _of_reader([*p.readers, *([p.mean] if p.mean else [])], reader) for q, p in points.items()}
-                notes = _permutation(found.get("interaction"))
+                tested = found.get("interaction")
+                pvalue = (permutation_pvalue(tested) if tested else "") or "–"
                 look = "mean" if reader == MEAN else "name"
                 row = [Cell(framing_label(framing), "name"), Cell(stage_label(stage), "name"), Cell(str(reader), look)]
-                rows.append([*row, *(_judged(found.get(q)) for q in quantities), Cell(notes)])
+                rows.append([*row, *(_judged(found.get(q)) for q in quantities), Cell(pvalue)])
     header = ["framing", "stage", "reader", *(q.replace("_", " ") for q in quantities), "permutation p"]
     return Table(
         "Ratio and interaction by framing and stage; bold: null outside the interval", header, rows, quantities
@@ -380,7 +381,7 @@ def _notes(findings: Sequence[Finding]) -> list[tuple[str, str]]:
     places: dict[str, list[str]] = {}
     for f in findings:
         for note in f.notes:
-            if not note.startswith("permutation"):
+            if not is_permutation_note(note):
                 places.setdefault(note, []).append(f.quantity)
     return [(note, ", ".join(dict.fromkeys(quantities))) for note, quantities in places.items()]
 
@@ -411,11 +412,6 @@ def _judged(finding: Finding | None) -> Cell:
         return Cell("0 by construction")
     null = NULL.get(finding.quantity)
     return Cell(with_interval(finding), "strong" if null is not None and contains(finding, null) is False else "")
-
-
-def _permutation(finding: Finding | None) -> str:
-    found = [note for note in (finding.notes if finding else []) if note.startswith("permutation")]
-    return found[0].split("=")[-1].split("(")[0].strip() if found else "–"
 
 
 def _of_reader(findings: Iterable[Finding], reader: object) -> Finding | None:

@@ -7,12 +7,12 @@ or samples beside it has a longer one (`ash-rl.T0.5`), with every setting that c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from enaction.errors import StudyError
 from enaction.framing import Framing
-from enaction.passages import Passage
+from enaction.passages import Passage, Prompt
 from enaction.reader import Progress, Reader
 from enaction.sampling import sample
 from enaction.study.config import Sampling, Study
@@ -100,22 +100,40 @@ def sampled(study: Study, name: str, model: str, settings: Sampling) -> Sampled:
     prompts = study.load_prompts()
 
     def write(_: Run, reader: Reader, progress: Progress) -> list[Passage]:
-        return sample(
-            reader,
-            prompts,
-            n=settings.per_prompt,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            max_new_tokens=settings.max_new_tokens,
-            framing=study.models[model].framing,
-            separator=study.separator,
-            seed=study.seed,
-            batch_size=settings.batch_size,
-            author=name,
-            progress=progress,
-        )
+        framing = study.models[model].framing
+        return sample_for(study, reader, prompts, name, progress, framing=framing, settings=settings)
 
     return Sampled(name, model, len(prompts) * settings.per_prompt, write)
+
+
+def sample_for(
+    study: Study,
+    reader: Reader,
+    prompts: Sequence[Prompt],
+    author: str,
+    progress: Progress,
+    *,
+    framing: Framing | None,
+    settings: Sampling | None = None,
+    beginnings: Mapping[str, Sequence[int]] | None = None,
+) -> list[Passage]:
+    """`sampling.sample` with a study's separator, seed and, unless others are given, settings of sampling."""
+    settings = settings or study.sampling
+    return sample(
+        reader,
+        prompts,
+        n=settings.per_prompt,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        max_new_tokens=settings.max_new_tokens,
+        framing=framing,
+        separator=study.separator,
+        seed=study.seed,
+        batch_size=settings.batch_size,
+        author=author,
+        beginnings=beginnings,
+        progress=progress,
+    )
 
 
 def own_framing(study: Study, run: Run, model: str) -> Framing | None:

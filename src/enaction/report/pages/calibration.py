@@ -8,7 +8,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from enaction.findings import Finding, select
+from enaction.findings import Finding, permutation_pvalue, select
 from enaction.report.arrange import STAGES, contains, ordered, stage_label, with_interval
 from enaction.report.figures import SETTINGS
 from enaction.report.pages import Grid, Page
@@ -128,7 +128,7 @@ def _error(findings: Sequence[Finding], stage: str) -> list[str]:
 
 
 def _p(finding: Finding) -> str:
-    p = next((note.split("=")[1].split()[0] for note in finding.notes if note.startswith("permutation")), None)
+    p = permutation_pvalue(finding)
     return f", permutation p = {p}" if p else ""
 
 

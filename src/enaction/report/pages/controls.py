@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from enaction.findings import Finding, select
+from enaction.findings import Finding, permutation_pvalue, select
 from enaction.report.arrange import MEAN, framing_label, number, stage_label, value, with_interval
 from enaction.report.figures import _BLUE, _ORANGE, _RED, GREY, SETTINGS
 from enaction.report.pages import Grid, Page
@@ -105,7 +105,7 @@ def _left(findings: Sequence[Finding], arm: Finding) -> str:
 
 def _row(findings: Sequence[Finding], arm: Finding) -> list[str]:
     said = with_interval(arm) if arm.estimate is not None else arm.definition
-    p = next((n.split("=")[1].split("(")[0].strip() for n in arm.notes if n.startswith("permutation")), "–")
+    p = permutation_pvalue(arm) or "–"
     return [_label(arm), _critic(arm), said, _left(findings, arm), p, verdict(arm, _share(findings, arm))]
 
 

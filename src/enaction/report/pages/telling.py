@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from enaction.findings import Finding, select
+from enaction.findings import Finding, permutation_pvalue, select
 from enaction.report.arrange import STAGES, ordered, value, with_interval
 
 MEAN = "mean"
@@ -31,14 +31,8 @@ def told(finding: Finding | None, digits: int = 3) -> str:
     """Estimate with interval, and the permutation p-value where there is one."""
     if finding is None:
         return "not measured"
-    p = pvalue(finding)
+    p = permutation_pvalue(finding)
     return with_interval(finding, digits) + (f", p = {p}" if p else "")
-
-
-def pvalue(finding: Finding) -> str:
-    """The permutation p-value in a finding's notes; empty where there is none."""
-    notes = [note for note in finding.notes if note.startswith("permutation p = ")]
-    return notes[0].removeprefix("permutation p = ").split()[0] if notes else ""
 
 
 def line(
