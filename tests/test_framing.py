@@ -105,6 +105,21 @@ def test_own_and_foreign_text_stand_in_the_same_context(
     assert foreign.ids[: foreign.start] == mine.ids[: mine.start]
 
 
+def test_a_blank_line_before_the_response_is_cut_for_foreign_text_as_for_own() -> None:
+    """GPT-2's tokenisation cuts a blank line in two where a word follows; a model writes after the one token."""
+    template = tiny.CHATML.replace("<|assistant|>", "<|assistant|>\n\n").replace(
+        "+ m['content']", "+ '\n\n' + m['content']"
+    )
+    tokenizer = tiny.byte_tokenizer(template, blank_lines=True)
+    assert len(tokenizer.encode("\n\n")) == 1
+    assert len(tokenizer.encode("\n\nfox")) == 1 + len(tokenizer.encode("\nfox"))
+    for framing, separator in (("assistant", ""), ("none", "\n\n")):
+        foreign = frame(tokenizer, tiny.passage(RESPONSE), framing, separator=separator)
+        mine = frame(tokenizer, own(tokenizer, [20, 12], ended=False), framing, separator=separator)
+        assert foreign.ids[: foreign.start] == mine.ids[: mine.start]
+        assert measured(tokenizer, foreign).removesuffix("<|end|>") == RESPONSE
+
+
 def test_the_full_rendering_is_what_the_template_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole and unstripped, ids of prompt, response and end are one tokenisation of the rendered conversation."""
     monkeypatch.setattr("enaction.framing.TEMPLATE_DATE", datetime.now())

@@ -283,10 +283,18 @@ def _end_token(tokenizer: PreTrainedTokenizerBase, passage: Passage, slot: _Slot
 
 
 def _tokenise(tokenizer: PreTrainedTokenizerBase, slot: _Slot, passage: Passage) -> tuple[list[int], list[int]]:
-    """Ids before the response and ids of the response, by offsets in one tokenisation of both."""
+    """Ids before the response and ids of the response, by offsets in one tokenisation of both.
+
+    Where no token lies across the boundary, the ids before it are those that a model writes after. One tokenisation may
+    cut them otherwise (GPT-2's cuts a blank line in two as soon as a word follows it), and own and foreign text must
+    follow the same ones.
+    """
     response = _rendered_response(tokenizer, slot, passage)
     ids, ends = _encode(tokenizer, slot.head + response, slot.special)
     start = next((i for i, end in enumerate(ends) if end > len(slot.head)), len(ids))
+    is_whole = start == 0 or ends[start - 1] >= len(slot.head)
+    if is_whole and slot.head == slot.prompt:
+        return _encode(tokenizer, slot.prompt, slot.special)[0], ids[start:]
     return ids[:start], ids[start:]
 
 
