@@ -245,6 +245,21 @@ def test_a_run_of_another_study_is_refused(run: Run) -> None:
         run_study(changed, run.folder)
 
 
+def test_a_run_folder_of_an_older_version_is_gone_on_with_and_a_damaged_one_is_told(run: Run, tmp_path: Path) -> None:
+    study = run.study()
+    written = yaml.safe_load((run.folder / "study.yaml").read_text())
+    del written["experiments"]  # a key that an older version did not know
+    older, damaged = Run(tmp_path / "older"), Run(tmp_path / "damaged")
+    for folder, text in ((older, yaml.safe_dump(written)), (damaged, "models: [")):
+        folder.folder.mkdir()
+        (folder.folder / "study.yaml").write_text(text)
+    older.open(study)
+    assert older.study() == study
+    for again in (lambda: damaged.open(study), damaged.study):
+        with pytest.raises(StudyError, match="not YAML"):
+            again()
+
+
 class Reversed(NoSettings):
     """Settings of the experiment of this file."""
 

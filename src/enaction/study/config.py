@@ -150,6 +150,15 @@ def load_study(path: Path) -> Study:
     """Read a study file; its relative paths, those in the experiments' settings too, become absolute.
 
     Raises:
+        StudyError: as `parse_study`.
+    """
+    return _with_absolute_paths(parse_study(path), path.parent)
+
+
+def parse_study(path: Path) -> Study:
+    """Read a study file, paths as they stand there.
+
+    Raises:
         StudyError: the file is missing, not YAML, or not a study; one line names each key and what is wrong.
     """
     try:
@@ -165,10 +174,9 @@ def load_study(path: Path) -> Study:
             f"{path}: a study is a mapping with the keys name, models, prompts ...; see `enaction run --help`"
         )
     try:
-        study = Study.model_validate(raw)
+        return Study.model_validate(raw)
     except ValidationError as error:
         raise StudyError(f"{path}: {_problems(error)}") from None
-    return _with_absolute_paths(study, path.parent)
 
 
 def _problems(error: ValidationError) -> str:

@@ -23,7 +23,7 @@ from enaction.errors import StudyError
 from enaction.files import write_atomically
 from enaction.framing import Framing
 from enaction.passages import Passage, read_passages, write_passages
-from enaction.study.config import Study
+from enaction.study.config import Study, parse_study
 from enaction.tokens import read_token_table, write_token_table
 
 _PACKAGES = ("enaction", "torch", "transformers", "tokenizers", "numpy", "pyarrow")
@@ -47,12 +47,12 @@ class Run:
         """Begin or resume a run of this study; a study that has gained experiments since goes on in the same folder.
 
         Raises:
-            StudyError: the folder holds a run of another study, or cannot be written.
+            StudyError: the folder holds a run of another study, or a study.yaml that is none, or cannot be written.
         """
-        resolved = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         path = self.folder / "study.yaml"
+        resolved = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         try:
-            if path.exists() and not _goes_on(yaml.safe_load(path.read_text()), yaml.safe_load(resolved)):
+            if path.exists() and not _goes_on(parse_study(path), study):
                 raise StudyError(
                     f"{self.folder} holds a run of another study (or of this one before it was changed): give --out "
                     "another folder, or remove this one"
@@ -68,12 +68,12 @@ class Run:
         """The study that this run is of.
 
         Raises:
-            StudyError: the folder is no run folder.
+            StudyError: the folder is no run folder, or its study.yaml is damaged.
         """
         path = self.folder / "study.yaml"
         if not path.is_file():
             raise StudyError(f"{self.folder} is no run folder: it has no study.yaml; `enaction run` makes one")
-        return Study.model_validate(yaml.safe_load(path.read_text()))
+        return parse_study(path)
 
     def has_passages(self, author: str) -> bool:
         """Whether an author's passages are there."""
@@ -124,10 +124,11 @@ class Run:
         return self.folder / "tokens" / f"{cell.reader}--{cell.author}--{cell.framing}.parquet"
 
 
-def _goes_on(old: dict[str, Any], new: dict[str, Any]) -> bool:
+def _goes_on(old: Study, new: Study) -> bool:
     """Whether a run of the old study is the beginning of one of the new: the same, or with more experiments."""
-    kept = {name: new["experiments"].get(name) for name in old["experiments"]}
-    return old == new | {"experiments": kept}
+    before, now = old.model_dump(mode="json"), new.model_dump(mode="json")
+    kept = {name: now["experiments"].get(name) for name in before["experiments"]}
+    return before == now | {"experiments": kept}
 
 
 def _identity(model: str) -> dict[str, str]:
