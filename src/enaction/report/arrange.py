@@ -7,6 +7,7 @@ on what is there, what comes first and how a number looks.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -44,6 +45,7 @@ NULL = {
     "identity_gap": 0.0,
 }
 
+_CHECKPOINT = re.compile(f"({'|'.join(STAGES)})(\\d+)")
 _STAGE_LABELS = {"base": "base", "sft": "SFT", "dpo": "DPO", "rl": "RL", "": "all models"}
 _FRAMING_LABELS = {"assistant": "assistant turn", "user": "user turn", "none": "no template", "": "one framing"}
 
@@ -85,6 +87,24 @@ def ordered(names: Iterable[str], first: Sequence[str]) -> list[str]:
     return [name for name in dict.fromkeys(first) if name in seen] + [name for name in seen if name not in first]
 
 
+def in_training_order(stages: Iterable[str]) -> list[str]:
+    """Each stage once: the known ones in order, each behind its checkpoints (`rl20`), then the rest as they came."""
+    found = list(dict.fromkeys(stages))
+    checkpoints = sorted((at for at in map(_checkpoint, found) if at), key=lambda at: at[1])
+    known = [[f"{of}{step}" for of, step in checkpoints if of == stage] + [stage] for stage in STAGES]
+    return ordered(found, [stage for group in known for stage in group])
+
+
+def is_checkpoint(stage: str) -> bool:
+    """Whether a stage is a checkpoint inside a known one."""
+    return _checkpoint(stage) is not None
+
+
+def _checkpoint(stage: str) -> tuple[str, int] | None:
+    match = _CHECKPOINT.fullmatch(stage)
+    return (match[1], int(match[2])) if match else None
+
+
 def stages(findings: Sequence[Finding]) -> list[str]:
     """The stages that have a matrix, in the order of training; `""` stands for models without a stage.
 
@@ -94,7 +114,7 @@ def stages(findings: Sequence[Finding]) -> list[str]:
     of_matrices = [
         _text(f, "stage") for f in findings if f.quantity in ("other_self_ratio", "interaction", "recognition")
     ]
-    return ordered(of_matrices or [_text(f, "reader_stage") for f in select(findings, "entropy")], STAGES)
+    return in_training_order(of_matrices or [_text(f, "reader_stage") for f in select(findings, "entropy")])
 
 
 def framings(findings: Sequence[Finding], *quantities: str) -> list[str]:
@@ -238,16 +258,18 @@ def alarmed(finding: Finding) -> bool:
 
 
 def stage_label(stage: str) -> str:
-    """A stage as it is printed: `RL`."""
+    """A stage as it is printed: `RL`, `RL after 20 steps`."""
+    if (at := _checkpoint(stage)) is not None:
+        return f"{_STAGE_LABELS[at[0]]} after {at[1]} steps"
     return _STAGE_LABELS.get(stage, stage)
 
 
 def models_of(stage: str | None) -> str:
-    """The models of a stage as the subject of a sentence or title: `RL models`."""
+    """The models of a stage as the subject of a sentence or title: `RL models`, `RL models after 20 steps`."""
     if not stage:
         return "All models"
-    label = stage_label(stage)
-    return f"{label[0].upper()}{label[1:]} models"
+    label, after, steps = stage_label(stage).partition(" after ")
+    return f"{label[0].upper()}{label[1:]} models{after}{steps}"
 
 
 def framing_label(framing: str) -> str:

@@ -20,7 +20,7 @@ from enaction.errors import StudyError
 from enaction.files import write_atomically
 from enaction.findings import Finding, is_permutation_note, permutation_pvalue, read_findings, select
 from enaction.passages import Passage, read_passages
-from enaction.report import figures, questions
+from enaction.report import claims, figures, questions
 from enaction.report.arrange import (
     IDENTITY_LIMIT,
     MEAN,
@@ -126,6 +126,7 @@ def build_report(run: Path, *, reference: float | None = None) -> Path:
     text = _template().render(
         title=run.resolve().name,
         sentences=[line.partition(": ") for line in sentences(findings)],
+        claims=claims.checked(everything),
         alarm=any(alarmed(f) for f in select(findings, "identity_residual")),
         limit=f"{IDENTITY_LIMIT:g}",
         pictures=pictures,

@@ -21,6 +21,7 @@ from enaction.report.arrange import (
     framing_label,
     framings,
     headline,
+    is_checkpoint,
     main_framing,
     members,
     models_of,
@@ -41,10 +42,11 @@ _TRACE = 0.02
 
 
 def sentences(findings: Sequence[Finding]) -> list[str]:
-    """One sentence a headline finding, the instrument's alarm first."""
+    """One sentence a headline finding, the instrument's alarm first; checkpoints inside a stage have their own page."""
+    at_stages = [f for f in findings if not is_checkpoint(str(f.where.get("stage") or ""))]
     return [
         *identity_sentences(findings),
-        *recognition_sentences(findings),
+        *recognition_sentences(at_stages),
         *change_sentences(findings),
         *split_sentences(findings),
         *base_reader_sentences(findings),

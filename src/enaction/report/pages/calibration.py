@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from enaction.findings import Finding, permutation_pvalue, select
-from enaction.report.arrange import STAGES, contains, ordered, stage_label, with_interval
+from enaction.report.arrange import contains, in_training_order, stage_label, with_interval
 from enaction.report.figures import SETTINGS
 from enaction.report.pages import Grid, Page
 
@@ -33,7 +33,7 @@ def page(findings: Sequence[Finding]) -> Page:
     if left_out:
         return Page(title, question, [note for f in left_out for note in f.notes])
     means = select(findings, "confidence", reader=_MEAN)
-    stages = ordered((str(f.where["stage"]) for f in means), STAGES)
+    stages = in_training_order(str(f.where["stage"]) for f in means)
     figure = reliability_diagram(findings, stages)
     caption = (
         "Share of right answers against confidence, by bins of confidence, all readers of a stage; the area of a point "

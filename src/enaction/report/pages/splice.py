@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from enaction.findings import Finding, select
-from enaction.report.arrange import STAGES, contains, number, ordered, stage_label, with_interval
+from enaction.report.arrange import contains, in_training_order, number, stage_label, with_interval
 from enaction.report.figures import SETTINGS
 from enaction.report.pages import Grid, Page
 
@@ -155,7 +155,7 @@ def _one(findings: Sequence[Finding], quantity: str, **where: object) -> Finding
 
 
 def _stages(findings: Sequence[Finding]) -> list[str]:
-    return ordered((str(f.where.get("stage")) for f in findings), STAGES)
+    return in_training_order(str(f.where.get("stage")) for f in findings)
 
 
 def _lengths(findings: Sequence[Finding]) -> list[int]:

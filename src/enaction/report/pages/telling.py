@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from enaction.findings import Finding, permutation_pvalue, select
-from enaction.report.arrange import STAGES, ordered, value, with_interval
+from enaction.report.arrange import in_training_order, value, with_interval
 
 MEAN = "mean"
 # Okabe and Ito's colours, from the first stage to the last.
@@ -24,7 +24,7 @@ def one(findings: Sequence[Finding], quantity: str, **where: Any) -> Finding | N
 
 def stages_of(findings: Sequence[Finding]) -> list[str]:
     """The stages that the findings speak of, in the order of training."""
-    return ordered((str(f.where["stage"]) for f in findings if "stage" in f.where), STAGES)
+    return in_training_order(str(f.where["stage"]) for f in findings if "stage" in f.where)
 
 
 def told(finding: Finding | None, digits: int = 3) -> str:

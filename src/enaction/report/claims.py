@@ -1,0 +1,301 @@
+"""The paper's behavioural claims, and what one run says to each: reproduced, partly, not reproduced, or not testable.
+
+The standing follows from intervals by a rule that is written beside each claim: a claim is reproduced where every part
+of it has an interval on the claimed side of its bound, partly where some have, not reproduced where none has. Where a
+run has no such measurement, or a condition without which the measurement means nothing is not met, the page says why.
+Claims as in arXiv 2605.25459; what is not a claim about behaviour (surprise, report, geometry) has no line here yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+from enaction.findings import Finding, select
+from enaction.report.arrange import (
+    MEAN,
+    framing_label,
+    in_training_order,
+    is_checkpoint,
+    stage_label,
+    with_interval,
+)
+
+Standing = Literal["reproduced", "partly", "not reproduced", "not testable"]
+Check = Callable[[Sequence[Finding]], "tuple[Standing, str]"]
+
+_SEVERAL = 2.0  # a ratio that is "several times" lies above this
+_TRACE = 0.02  # an interaction within this is none for a claim of absence: it changes no entropy by more than 2 %
+
+
+class Part(NamedTuple):
+    """One part of a claim: what was found, and whether it lies where the claim says; None without an interval."""
+
+    words: str
+    is_there: bool | None
+
+
+class Claim(NamedTuple):
+    """One claim of the paper.
+
+    Attributes:
+        text: the claim.
+        paper: what is known of its numbers.
+        rule: what has to be seen.
+        check: standing and words from the findings of a run.
+    """
+
+    text: str
+    paper: str
+    rule: str
+    check: Check
+
+
+class Checked(NamedTuple):
+    """A claim with what one run says."""
+
+    claim: Claim
+    standing: Standing
+    words: str
+
+
+def checked(findings: Sequence[Finding]) -> list[Checked]:
+    """Every claim with its standing in a run."""
+    return [Checked(claim, *claim.check(findings)) for claim in CLAIMS]
+
+
+def below(finding: Finding | None, bound: float, words: str) -> Part | None:
+    """A part that is there where the whole interval lies below a bound."""
+    return _part(finding, words, lambda low, high: high < bound)
+
+
+def above(finding: Finding | None, bound: float, words: str) -> Part | None:
+    """A part that is there where the whole interval lies above a bound."""
+    return _part(finding, words, lambda low, high: low > bound)
+
+
+def within(finding: Finding | None, bound: float, words: str) -> Part | None:
+    """A part that is there where the whole interval lies within a bound on both sides of 0."""
+    return _part(finding, words, lambda low, high: -bound < low and high < bound)
+
+
+def _part(finding: Finding | None, words: str, claim: Callable[[float, float], bool]) -> Part | None:
+    if finding is None:
+        return None
+    there = None if finding.low is None or finding.high is None else claim(finding.low, finding.high)
+    return Part(f"{words} {with_interval(finding)}", there)
+
+
+def judged(parts: Sequence[Part | None], missing: str) -> tuple[Standing, str]:
+    """Standing of a claim from its parts; `missing` says what a run without them lacks."""
+    found = [part for part in parts if part is not None]
+    if len(found) < len(parts) or all(part.is_there is None for part in found):
+        return "not testable", missing
+    verdicts = [part.is_there is True for part in found]
+    standing: Standing = "reproduced" if all(verdicts) else "partly" if any(verdicts) else "not reproduced"
+    return standing, "; ".join(part.words for part in found)
+
+
+def _trained(findings: Sequence[Finding]) -> list[str]:
+    """The post-trained stages of the matrix, checkpoints left out; a stage called base is none."""
+    of = [str(f.where.get("stage") or "") for f in select(findings, "interaction") if f.experiment == "matrix"]
+    return [stage for stage in in_training_order(of) if stage != "base" and not is_checkpoint(stage)]
+
+
+def _of(findings: Sequence[Finding], experiment: str, quantity: str, **where: object) -> Finding | None:
+    """The mean over readers of a quantity at a place."""
+    found = [f for f in select(findings, quantity, reader=MEAN, **where) if f.experiment == experiment]
+    return next((f for f in found if f.estimate is not None), None)
+
+
+def _lower_on_own(findings: Sequence[Finding]) -> tuple[Standing, str]:
+    if not (trained := _trained(findings)):
+        return "not testable", _NO_STAGE
+    at = {"stage": trained[-1], "framing": "assistant"}
+    return judged(
+        [
+            above(_of(findings, "matrix", "other_self_ratio", **at), _SEVERAL, "other/self ratio"),
+            below(_of(findings, "matrix", "interaction", **at), 0.0, "interaction"),
+        ],
+        _NO_STAGE,
+    )
+
+
+def _diagonal(findings: Sequence[Finding]) -> tuple[Standing, str]:
+    if not (trained := _trained(findings)):
+        return "not testable", _NO_STAGE
+    at = {"stage": trained[-1], "framing": "assistant"}
+    ranks = [f for f in select(findings, "own_rank_among_authors", **at) if f.where.get("reader") != MEAN]
+    if not ranks:
+        return "not testable", "this run has no ranks"
+    first = sum(f.estimate == 1 for f in ranks)
+    standing: Standing = "reproduced" if first == len(ranks) else "partly" if first else "not reproduced"
+    return standing, f"own text has the least entropy for {first} of {len(ranks)} readers"
+
+
+def _base(findings: Sequence[Finding]) -> tuple[Standing, str]:
+    parts = [
+        within(_of(findings, "matrix", "interaction", stage="base", framing=framing), _TRACE, framing_label(framing))
+        for framing in ("assistant", "user", "none")
+    ]
+    return judged(parts, "this run has no matrix of base models in all three framings")
+
+
+def _role(findings: Sequence[Finding]) -> tuple[Standing, str]:
+    trained = _trained(findings)
+    parts = [
+        below(
+            _of(
+                findings, "framings", "interaction_difference", stage=stage, framing="assistant", question="kept",
+                minus_framing=other, minus_question="kept",
+            ),
+            0.0,
+            f"interaction as assistant minus {framing_label(other)}",
+        )
+        for stage in trained[-1:]
+        for other in ("user", "none")
+    ]  # fmt: skip
+    return judged(parts, "this run has no `framings` experiment with a post-trained stage")
+
+
+def _persona(findings: Sequence[Finding]) -> tuple[Standing, str]:
+    of = [f for f in findings if f.experiment == "persona" and f.quantity == "default_margin"]
+    stages = [s for s in in_training_order(str(f.where.get("stage")) for f in of) if s != "base"]
+    if not stages:
+        return "not testable", "this run has no `persona` experiment with a post-trained stage"
+    told = _of(findings, "persona", "surprisal_own_minus_other", stage=stages[-1], persona=MEAN)
+    margin = _of(findings, "persona", "default_margin", stage=stages[-1])
+    standing, words = judged([above(margin, 0.0, "lowest persona's entropy minus the default's, nats")], "no margin")
+    if told is not None and told.high is not None and told.high > -_TRACE:
+        return "not testable", (
+            f"{words}; but text is no less surprising under its own persona than under another ({with_interval(told)} "
+            "nats): these models did not learn the personas, so the default is compared with no other self"
+        )
+    return standing, words
+
+
+def _prior(findings: Sequence[Finding]) -> tuple[Standing, str]:
+    of = [str(f.where.get("stage")) for f in findings if f.experiment == "prior"]
+    trained = [stage for stage in in_training_order(of) if stage != "base" and not is_checkpoint(stage)][-1:]
+    parts = [
+        part
+        for stage in trained
+        for part in (
+            below(_of(findings, "prior", "position_trend", stage=stage), 0.0, "interaction, each doubling of position"),
+            above(_of(findings, "prior", "amplification", stage=stage), 0.0, "log gap behind own minus foreign turns"),
+        )
+    ]
+    return judged(parts, "this run has no `prior` experiment with a post-trained stage")
+
+
+def _sft(findings: Sequence[Finding]) -> tuple[Standing, str]:
+    at = {framing: _of(findings, "matrix", "interaction", stage="sft", framing=framing) for framing in _FRAMINGS}
+    return judged(
+        [
+            below(at["assistant"], 0.0, "assistant turn"),
+            within(at["user"], _TRACE, "user turn"),
+            within(at["none"], _TRACE, "no template"),
+        ],
+        "this run has no matrix of the stage sft in all three framings",
+    )
+
+
+def _dpo(findings: Sequence[Finding]) -> tuple[Standing, str]:
+    parts = [
+        below(_of(findings, "matrix", "interaction", stage="dpo", framing=framing), 0.0, framing_label(framing))
+        for framing in _FRAMINGS
+    ]
+    return judged(parts, "this run has no matrix of the stage dpo in all three framings")
+
+
+def _rl(findings: Sequence[Finding]) -> tuple[Standing, str]:
+    """From whatever came before RL to RL: the last step, or the steps along its checkpoints together."""
+    steps = [
+        f for f in select(findings, "interaction_change", reader=MEAN, framing="assistant")
+        if str(f.where.get("stage")).startswith("rl") and f.experiment == "matrix"
+    ]  # fmt: skip
+    ordered = in_training_order(str(f.where["stage"]) for f in steps)
+    of = {str(f.where["stage"]): f for f in steps}
+    parts = [
+        below(of[stage], 0.0, f"{stage_label(str(of[stage].where['from_stage']))} to {stage_label(stage)}")
+        for stage in ordered
+    ]
+    return judged(parts or [None], "this run has no stage rl behind another")
+
+
+def _violation(findings: Sequence[Finding]) -> tuple[Standing, str]:
+    of = [f for f in select(findings, "foreignness_after", reader=MEAN, pattern="ofo") if f.experiment == "splice"]
+    trained = [s for s in in_training_order(str(f.where.get("stage")) for f in of) if s != "base"][-1:]
+    parts = [
+        above(f, 0.0, f"{f.where['k']} foreign tokens, nats")
+        for stage in trained
+        for f in sorted((f for f in of if f.where.get("stage") == stage), key=lambda f: int(f.where["k"]))
+    ]
+    return judged(parts or [None], "this run has no `splice` experiment with a post-trained stage")
+
+
+_FRAMINGS = ("assistant", "user", "none")
+_NO_STAGE = "this run has no matrix of two or more post-trained models as assistant"
+
+CLAIMS = (
+    Claim(
+        "Post-trained models read their own text with several times lower entropy than others' text.",
+        "ratios of 1.3 to 3 in its 5 x 5 table; a headline of 3 to 4",
+        f"last stage, assistant: ratio above {_SEVERAL:g} and interaction below 0",
+        _lower_on_own,
+    ),
+    Claim(
+        "Each reader has its least entropy on its own text.",
+        "5 of 5 readers",
+        "last stage, assistant: rank 1 among authors for every reader",
+        _diagonal,
+    ),
+    Claim(
+        "The effect is essentially absent in base models.",
+        "base ratios 1.06 to 1.11 (on the instruct model's text)",
+        f"base, every framing: interaction within ±{_TRACE}",
+        _base,
+    ),
+    Claim(
+        "It is concentrated in the assistant role.",
+        "mean other/self 3.2 as assistant, 2.1 as user, 2.3 without template",
+        "last stage: interaction stronger as assistant than as user turn and than without template, same text",
+        _role,
+    ),
+    Claim(
+        "The default Assistant has the lowest entropy of all personas.",
+        "a figure; values not known",
+        "last stage: the margin above 0, if the models tell personas apart",
+        _persona,
+    ),
+    Claim(
+        "It is amplified when the model reads its own prior outputs.",
+        "no number known; two readings",
+        "last stage: interaction falls along a response, and the gap is wider behind own earlier turns",
+        _prior,
+    ),
+    Claim(
+        "It appears at SFT in the assistant's turn only.",
+        "self below others as assistant (ratio 1.18), above them elsewhere (.86, .85)",
+        f"sft: interaction below 0 as assistant, within ±{_TRACE} elsewhere",
+        _sft,
+    ),
+    Claim(
+        "At DPO it is there in all framings.",
+        "ratios 1.12, 1.15, 1.08",
+        "dpo: interaction below 0 in every framing",
+        _dpo,
+    ),
+    Claim(
+        "RL strengthens it.",
+        "ratio as assistant 1.12 to 1.19",
+        "assistant: interaction falls at every step from the stage before RL to its end",
+        _rl,
+    ),
+    Claim(
+        "A foreign beginning raises the entropy of what the model then writes.",
+        "no number known (another topic's prefill)",
+        "last stage: summed entropy behind a foreign piece above that behind an own piece, for every length",
+        _violation,
+    ),
+)

@@ -1,0 +1,100 @@
+"""The paper's claims: a standing follows from intervals alone, and what was not measured is not called reproduced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from enaction.findings import Finding
+from enaction.report.arrange import in_training_order, models_of, stage_label
+from enaction.report.claims import checked
+
+FRAMINGS = ("assistant", "user", "none")
+
+
+def finding(experiment: str, quantity: str, low: float, high: float, **where: Any) -> Finding:
+    return Finding(experiment, quantity, {"reader": "mean"} | where, (low + high) / 2, low, high, 20, "", "")
+
+
+def interactions(stage: str, *bounds: tuple[float, float]) -> list[Finding]:
+    return [
+        finding("matrix", "interaction", low, high, stage=stage, framing=framing)
+        for framing, (low, high) in zip(FRAMINGS, bounds, strict=True)
+    ]
+
+
+def standing(findings: list[Finding], words: str) -> tuple[str, str]:
+    (found,) = [c for c in checked(findings) if words in c.claim.text]
+    return found.standing, found.words
+
+
+def test_a_run_without_findings_reproduces_nothing_and_says_what_it_lacks() -> None:
+    for claim in checked([]):
+        assert claim.standing == "not testable"
+        assert "this run has no" in claim.words
+
+
+def test_absence_at_the_base_needs_intervals_that_are_narrow_and_not_only_hold_zero() -> None:
+    narrow, wide, shifted = (-0.01, 0.01), (-0.3, 0.3), (-0.09, -0.05)
+    assert standing(interactions("base", narrow, narrow, narrow), "absent in base")[0] == "reproduced"
+    assert standing(interactions("base", narrow, wide, narrow), "absent in base")[0] == "partly"
+    assert standing(interactions("base", shifted, shifted, wide), "absent in base")[0] == "not reproduced"
+    assert standing(interactions("base", narrow, narrow, narrow)[:2], "absent in base")[0] == "not testable"
+
+
+def test_several_times_lower_is_more_than_a_ratio_above_one() -> None:
+    there = interactions("rl", (-0.2, -0.1), (-0.2, -0.1), (-0.2, -0.1))
+    at: dict[str, Any] = {"stage": "rl", "framing": "assistant"}
+    small = [*there, finding("matrix", "other_self_ratio", 1.1, 1.3, **at)]
+    large = [*there, finding("matrix", "other_self_ratio", 2.9, 3.3, **at)]
+    easy = [*interactions("rl", *[(-0.01, 0.01)] * 3), finding("matrix", "other_self_ratio", 2.9, 3.3, **at)]
+    assert standing(small, "several times")[0] == "partly"
+    assert standing(large, "several times")[0] == "reproduced"
+    assert standing(easy, "several times")[0] == "partly"  # a ratio from easy text alone
+
+
+def test_sft_in_the_assistants_turn_only() -> None:
+    low, none = (-0.08, -0.05), (-0.01, 0.01)
+    assert standing(interactions("sft", low, none, none), "SFT")[0] == "reproduced"
+    assert standing(interactions("sft", low, low, low), "SFT")[0] == "partly"
+    assert standing(interactions("sft", none, low, low), "SFT")[0] == "not reproduced"
+
+
+def test_the_default_persona_is_not_compared_with_personas_that_were_not_learned() -> None:
+    margin = finding("persona", "default_margin", 0.4, 0.6, stage="rl")
+    learned = finding("persona", "surprisal_own_minus_other", -0.9, -0.5, stage="rl", persona="mean")
+    ignored = finding("persona", "surprisal_own_minus_other", -0.005, 0.001, stage="rl", persona="mean")
+    assert standing([margin, learned], "default Assistant")[0] == "reproduced"
+    said, words = standing([margin, ignored], "default Assistant")
+    assert said == "not testable"
+    assert "did not learn the personas" in words
+
+
+def test_rl_has_to_strengthen_it_at_every_step_of_the_way() -> None:
+    def steps(*bounds: tuple[float, float]) -> list[Finding]:
+        ways = (("dpo", "rl20"), ("rl20", "rl"))
+        return [
+            finding("matrix", "interaction_change", low, high, stage=to, from_stage=of, framing="assistant")
+            for (of, to), (low, high) in zip(ways, bounds, strict=True)
+        ]
+
+    assert standing(steps((-0.2, -0.1), (-0.3, -0.2)), "RL strengthens")[0] == "reproduced"
+    assert standing(steps((-0.2, -0.1), (-0.1, 0.2)), "RL strengthens")[0] == "partly"
+    assert "DPO to RL after 20 steps" in standing(steps((-0.2, -0.1), (-0.3, -0.2)), "RL strengthens")[1]
+
+
+def test_a_finding_without_an_interval_decides_nothing() -> None:
+    (first, *others) = interactions("dpo", (-0.2, -0.1), (-0.2, -0.1), (-0.2, -0.1))
+    blind = Finding(first.experiment, first.quantity, first.where, -0.15, None, None, 20, "", "")
+    assert standing([blind, *others], "DPO")[0] == "partly"
+
+
+@pytest.mark.parametrize(
+    "given", [["rl", "rl60", "base", "kin", "rl20", "sft"], ["kin", "rl20", "rl60", "rl", "sft", "base"]]
+)
+def test_checkpoints_stand_before_the_end_of_their_stage(given: list[str]) -> None:
+    assert in_training_order(given) == ["base", "sft", "rl20", "rl60", "rl", "kin"]
+    assert stage_label("rl20") == "RL after 20 steps"
+    assert models_of("rl20") == "RL models after 20 steps"
+    assert models_of("base") == "Base models"
