@@ -3,8 +3,8 @@
     python studies/commitment.py            # a minute; prints the table in docs/zoo.md
 
 For each embedded model 120 stories to twelve requests that name no topic, temperature 1: the share of the commonest
-topic (of 12), arc (of 6) and hero (of 12), with 95 % intervals of a binomial, and how many topics are in use (exponential
-of the entropy of their shares). The prompts name none of them, so a high share was settled before the first token.
+topic (of 12), arc (of 6) and hero (of 12), with 95 % intervals of a binomial, and how many topics are in use (e to the
+entropy of their shares). The prompts name none of them, so a high share was settled before the first token.
 """
 
 from __future__ import annotations
