@@ -77,11 +77,13 @@ def with_embedded_models(study: Study) -> Study:
 
 
 @pytest.mark.parametrize(
-    "path", [pytest.param(p, id=p.stem, marks=[pytest.mark.slow] * (p.stem != "framings")) for p in FILES]
+    "path", [pytest.param(p, id=p.stem, marks=[pytest.mark.slow] * (p.stem != "stages")) for p in FILES]
 )
 def test_a_study_runs_with_embedded_models_in_place(path: Path, tmp_path: Path) -> None:
     study = with_embedded_models(load_study(path))
-    findings = analyse(study, run_study(study, tmp_path / "run"))
+    everything = analyse(study, run_study(study, tmp_path / "run"))
+    assert {f.experiment for f in everything} == set(study.experiments)
+    findings = [f for f in everything if f.experiment == "matrix"]
     for stage, members in study.groups().items():
         for framing in study.framings:
             for reader in [*members, "mean"]:

@@ -53,6 +53,19 @@ def test_missing_prompts_are_left_out_of_the_means() -> None:
     assert found.value == pytest.approx(2.0 - 3.0)
 
 
+def test_a_shuffle_that_empties_a_cell_counts_against_the_finding() -> None:
+    """Label 0 has one prompt in each cell but the first: half of the shuffles move it to label 1."""
+
+    def strict(mean_KL: np.ndarray) -> np.ndarray:
+        assert np.isfinite(mean_KL).all(), "asked about a table that is not there"
+        return mean_KL[:, 0] - mean_KL[:, 1]
+
+    value_LP = np.array([[1.0, np.nan, np.nan], [np.nan, 9.0, np.nan]])
+    found = stats.label_test(value_LP, 0, strict, np.random.default_rng(0), 400, tail="less")
+    # Of the four equally likely shuffles one is the identity, one its mirror image, two leave a label without a prompt.
+    assert found.pvalue == pytest.approx(0.75, abs=0.07)
+
+
 def test_null_is_null_in_most_seeds() -> None:
     rng = np.random.default_rng(11)
     pvalues = [

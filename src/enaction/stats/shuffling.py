@@ -67,21 +67,24 @@ def label_test(
     present_PLX = ~np.isnan(value_PLX)
     filled_PLX = np.where(present_PLX, value_PLX, 0.0)
 
-    def of(order_KPL: NDArray[np.int64]) -> NDArray[np.float64]:
+    def means(order_KPL: NDArray[np.int64]) -> NDArray[np.float64]:
         prompt_P1 = np.arange(n_prompts)[:, None]
         with np.errstate(invalid="ignore"):  # 0/0: no prompt left in that cell
             mean_KLX = filled_PLX[prompt_P1, order_KPL].sum(axis=1) / present_PLX[prompt_P1, order_KPL].sum(axis=1)
-        return np.asarray(statistic(np.moveaxis(mean_KLX, 1, axis + 1)), dtype=np.float64)
+        return np.moveaxis(mean_KLX, 1, axis + 1)
 
     plain_PL = np.broadcast_to(np.arange(n_labels), (n_prompts, n_labels))
-    observed = of(plain_PL[None])[0]
+    plain = means(plain_PL[None])
+    observed = np.asarray(statistic(plain)[0], dtype=np.float64)
+    null_K = np.full((n_permutations, *observed.shape), np.nan)
     chunk = max(1, _CHUNK_VALUES // value_P.size)
-    null_K = np.concatenate(
-        [
-            of(rng.permuted(np.broadcast_to(plain_PL, (min(chunk, n_permutations - start), *plain_PL.shape)), axis=-1))
-            for start in range(0, n_permutations, chunk)
-        ]
-    )
+    for start in range(0, n_permutations, chunk):
+        n_now = min(chunk, n_permutations - start)
+        mean_K = means(rng.permuted(np.broadcast_to(plain_PL, (n_now, *plain_PL.shape)), axis=-1))
+        # A shuffle can leave a cell without a prompt that has one; statistics need not know what that means.
+        defined_K = ~np.isnan(mean_K).reshape(n_now, -1).any(axis=1) | np.isnan(plain).any()
+        if defined_K.any():
+            null_K[start : start + n_now][defined_K] = statistic(mean_K[defined_K])
     low, middle, high = np.nanquantile(null_K, [0.025, 0.5, 0.975], axis=0)
     tolerance = 1e-12 * (1 + np.abs(observed))  # the identity is a tie whatever order its sums were taken in
     if tail == "less":
