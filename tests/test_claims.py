@@ -81,7 +81,7 @@ def test_rl_has_to_strengthen_it_at_every_step_of_the_way() -> None:
 
     assert standing(steps((-0.2, -0.1), (-0.3, -0.2)), "RL strengthens")[0] == "reproduced"
     assert standing(steps((-0.2, -0.1), (-0.1, 0.2)), "RL strengthens")[0] == "partly"
-    assert "DPO to RL after 20 steps" in standing(steps((-0.2, -0.1), (-0.3, -0.2)), "RL strengthens")[1]
+    assert "DPO to RL 20" in standing(steps((-0.2, -0.1), (-0.3, -0.2)), "RL strengthens")[1]
 
 
 def test_a_finding_without_an_interval_decides_nothing() -> None:
@@ -95,6 +95,6 @@ def test_a_finding_without_an_interval_decides_nothing() -> None:
 )
 def test_checkpoints_stand_before_the_end_of_their_stage(given: list[str]) -> None:
     assert in_training_order(given) == ["base", "sft", "rl20", "rl60", "rl", "kin"]
-    assert stage_label("rl20") == "RL after 20 steps"
+    assert stage_label("rl20") == "RL 20"
     assert models_of("rl20") == "RL models after 20 steps"
     assert models_of("base") == "Base models"

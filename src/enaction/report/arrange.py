@@ -258,18 +258,18 @@ def alarmed(finding: Finding) -> bool:
 
 
 def stage_label(stage: str) -> str:
-    """A stage as it is printed: `RL`, `RL after 20 steps`."""
-    if (at := _checkpoint(stage)) is not None:
-        return f"{_STAGE_LABELS[at[0]]} after {at[1]} steps"
-    return _STAGE_LABELS.get(stage, stage)
+    """A stage as it is printed: `RL`, `RL 20` for its checkpoint after 20 steps."""
+    of, step = _checkpoint(stage) or (stage, "")
+    return f"{_STAGE_LABELS.get(of, of)} {step}".rstrip()
 
 
 def models_of(stage: str | None) -> str:
     """The models of a stage as the subject of a sentence or title: `RL models`, `RL models after 20 steps`."""
     if not stage:
         return "All models"
-    label, after, steps = stage_label(stage).partition(" after ")
-    return f"{label[0].upper()}{label[1:]} models{after}{steps}"
+    of, step = _checkpoint(stage) or (stage, "")
+    label = stage_label(of)
+    return f"{label[0].upper()}{label[1:]} models" + (f" after {step} steps" if step else "")
 
 
 def framing_label(framing: str) -> str:
