@@ -28,7 +28,6 @@ VARIANTS: dict[str, dict[str, dict[str, float]]] = {
         "sft-as-shipped": {},
         "sft-no-replay": {"sft_replay_share": 0.0},
         "sft-house-only": {"sft_house_share": 1.0, "sft_persona_share": 0.0},
-        "sft-neither": {"sft_replay_share": 0.0, "sft_house_share": 1.0, "sft_persona_share": 0.0},
     },
     "rl": {"rl-as-shipped": {}, "rl-no-mix": {"rl_replay": 0.0}},
 }
