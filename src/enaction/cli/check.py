@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from enaction.cli.options import ChatTemplate, Device, DType, TrustRemoteCode, load_reader
+from enaction.cli.options import Base, ChatTemplate, Device, DType, TrustRemoteCode, load_reader
 from enaction.cli.showing import counting
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def command(
     dtype: DType = "float32",
     device: Device = "cpu",
     trust_remote_code: TrustRemoteCode = False,
+    base: Base = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print facts and tests as JSON.")] = False,
 ) -> None:
     """Show what is found of a model and put it to the test on text that it writes; exit 1 if anything is wrong.
@@ -40,9 +41,9 @@ def command(
     from enaction import zoo
     from enaction.reader.check import check, everyday_prompts
 
-    reader = load_reader(model, chat_template, dtype, device, trust_remote_code)
+    reader = load_reader(model, chat_template, dtype, device, trust_remote_code, base)
     prompts = everyday_prompts()
-    if model.startswith("zoo:"):
+    if model.startswith("zoo:") and zoo.kind(model.removeprefix("zoo:")) != "real":
         # A small world knows its own requests only.
         asked = zoo.prompts()
         prompts = asked[:: max(1, len(asked) // len(prompts))][: len(prompts)]

@@ -19,16 +19,19 @@ DType = Annotated[
     typer.Option(help="float32, bfloat16 or float16; statistics are float32 all the same."),
 ]
 Device = Annotated[str, typer.Option(help="Where torch puts the model: cpu, cuda, cuda:1, mps.")]
+Base = Annotated[
+    Path | None, typer.Option(help="Base file of an embedded adapter (zoo:smollm2-...), where it is not installed.")
+]
 TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
 
 
 def load_reader(
-    model: str, chat_template: Path | None, dtype: DType, device: Device, trust_remote_code: bool
+    model: str, chat_template: Path | None, dtype: DType, device: Device, trust_remote_code: bool, base: Path | None
 ) -> Reader:
     """Load the reader that the options name.
 
     Raises:
-        ModelError: no such model, template file or device.
+        ModelError: no such model, base, template file or device.
     """
     from enaction.reader import Reader
 
@@ -36,4 +39,6 @@ def load_reader(
         template = chat_template.read_text() if chat_template else None
     except OSError as error:
         raise ModelError(f"--chat-template {chat_template}: cannot be read ({error.strerror})") from None
-    return Reader.load(model, dtype=dtype, device=device, chat_template=template, trust_remote_code=trust_remote_code)
+    return Reader.load(
+        model, dtype=dtype, device=device, chat_template=template, trust_remote_code=trust_remote_code, base=base
+    )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from enaction.cli.options import ChatTemplate, Device, DType, Model, TrustRemoteCode, load_reader
+from enaction.cli.options import Base, ChatTemplate, Device, DType, Model, TrustRemoteCode, load_reader
 from enaction.cli.showing import counting
 
 
@@ -30,6 +30,7 @@ def command(
     dtype: DType = "float32",
     device: Device = "cpu",
     trust_remote_code: TrustRemoteCode = False,
+    base: Base = None,
 ) -> None:
     """Sample passages with their token ids and log-probabilities.
 
@@ -40,7 +41,7 @@ def command(
     from enaction.sampling import sample
 
     asked = zoo.prompts() if prompts == "zoo" else read_prompts(prompts)
-    reader = load_reader(model, chat_template, dtype, device, trust_remote_code)
+    reader = load_reader(model, chat_template, dtype, device, trust_remote_code, base)
     with counting(f"sampling {reader.name}", len(asked) * n) as bar:
         passages = sample(
             reader,

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from enaction.cli.options import ChatTemplate, Device, DType, Model, TrustRemoteCode, load_reader
+from enaction.cli.options import Base, ChatTemplate, Device, DType, Model, TrustRemoteCode, load_reader
 from enaction.cli.showing import counting
 
 
@@ -28,6 +28,7 @@ def command(
     dtype: DType = "float32",
     device: Device = "cpu",
     trust_remote_code: TrustRemoteCode = False,
+    base: Base = None,
 ) -> None:
     """Surprisal, entropy, varentropy and rank of every response token; prints a summary by author.
 
@@ -39,7 +40,7 @@ def command(
     from enaction.tokens import score_passages, table_notes, write_token_table
 
     read = read_passages(passages)
-    reader = load_reader(model, chat_template, dtype, device, trust_remote_code)
+    reader = load_reader(model, chat_template, dtype, device, trust_remote_code, base)
     with counting(f"reading with {reader.name}", len(read)) as bar:
         tokens = score_passages(
             reader,

@@ -14,6 +14,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from enaction.lab.recipes import MAIN, RECIPES, STAGES, Recipe
 
 # Mid-training is part of the base: the same text with more dialogues.
 STEPS = ("pretrained", *STAGES)
+
+Task = tuple[str, str]
+"""A family and a step of its build."""
 
 Report = Callable[[str, str, int, int], None]
 
@@ -77,11 +81,7 @@ def build_step(recipe: Recipe, step: str, out: Path, report: Report) -> None:
 
     RL leaves its snapshots beside it, in `out/FAMILY/rlSTEPS`.
     """
-    torch.set_num_threads(1)  # models this small train faster as one process a core
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    datasets.disable_progress_bars()
-    warnings.filterwarnings("ignore", category=FutureWarning)
+    calm()
     makers: dict[str, Callable[..., training.Trained]] = {
         "pretrained": training.train_base,
         "base": training.train_base,
@@ -109,11 +109,21 @@ def build_step(recipe: Recipe, step: str, out: Path, report: Report) -> None:
     report(recipe.family, step, total, total)
 
 
-def _child(recipe: Recipe, step: str, out: Path, reports: Any) -> None:
-    build_step(recipe, step, out, lambda *what: reports.put(what))
+def calm() -> None:
+    """Settings of a training process: one thread, for a process a core is faster; no bars and notes of libraries."""
+    torch.set_num_threads(1)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    warnings.filterwarnings("ignore", category=FutureWarning)
 
 
-def ordered_steps(families: Sequence[str]) -> list[tuple[str, str]]:
+def _child(out: Path, task: Task, reports: Any) -> None:
+    family, step = task
+    build_step(RECIPES[family], step, out, lambda *what: reports.put(what))
+
+
+def ordered_steps(families: Sequence[str]) -> list[Task]:
     """(family, step) of everything that these families need: bases first, then family by family, kin last."""
     needed = {name for family in families for name in (family, RECIPES[family].base_of) if name is not None}
     kin = {name for name in needed if name not in MAIN}
@@ -131,16 +141,38 @@ def ordered_steps(families: Sequence[str]) -> list[tuple[str, str]]:
 
 def train(out: Path, families: Sequence[str], jobs: int, report: Report) -> None:
     """Train families, `jobs` steps at a time; raises what the first failing step raised."""
-    waiting = ordered_steps(families)
+    run_tasks(ordered_steps(families), lambda task: _can_start(*task, out), partial(_child, out), jobs, report)
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    can_start: Callable[[Task], bool],
+    child: Callable[[Task, Any], None],
+    jobs: int,
+    report: Report,
+) -> None:
+    """Run tasks in processes of their own, `jobs` at a time, each once what it starts from is there.
+
+    Args:
+        tasks: in the order of preference.
+        can_start: whether a task can be started now.
+        child: what a process does with a task and a queue for its reports; to be pickled.
+        jobs: processes at a time.
+        report: called here with what comes through the queue.
+
+    Raises:
+        Exception: what the first failing task raised.
+    """
+    waiting = list(tasks)
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(jobs, mp_context=context) as pool:
         reports = manager.Queue()
         running: set[Future[None]] = set()
         while waiting or running or not reports.empty():
-            ready = [task for task in waiting if _can_start(*task, out)]
-            for name, step in ready[: jobs - len(running)]:
-                running.add(pool.submit(_child, RECIPES[name], step, out, reports))
-                waiting.remove((name, step))
+            ready = [task for task in waiting if can_start(task)]
+            for task in ready[: jobs - len(running)]:
+                running.add(pool.submit(child, task, reports))
+                waiting.remove(task)
             try:
                 report(*reports.get(timeout=0.5))
             except queue.Empty:

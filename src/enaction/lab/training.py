@@ -181,7 +181,7 @@ def train_base(recipe: Recipe, place: Workplace, start: Path | None) -> Trained:
         processing_class=tokenizer,
         callbacks=list(place.callbacks),
     )
-    _run(trainer, place)
+    run(trainer, place)
     return Trained(model, tokenizer, trainer.state.log_history)
 
 
@@ -232,7 +232,7 @@ def train_sft(recipe: Recipe, place: Workplace, start: Path) -> Trained:
         processing_class=tokenizer,
         callbacks=list(place.callbacks),
     )
-    _run(trainer, place)
+    run(trainer, place)
     return Trained(model, tokenizer, trainer.state.log_history)
 
 
@@ -283,7 +283,7 @@ def train_dpo(recipe: Recipe, place: Workplace, start: Path) -> Trained:
         processing_class=tokenizer,
         callbacks=list(place.callbacks),
     )
-    _run(trainer, place)
+    run(trainer, place)
     return Trained(model, tokenizer, trainer.state.log_history)
 
 
@@ -364,11 +364,11 @@ def train_rl(recipe: Recipe, place: Workplace, start: Path) -> Trained:
         replay=lambda step: replayed[step],
         weight=recipe.rl_replay,
     )
-    _run(trainer, place)
+    run(trainer, place)
     return Trained(model, tokenizer, trainer.state.log_history)
 
 
-def _run(trainer: Trainer, place: Workplace) -> None:
+def run(trainer: Trainer, place: Workplace) -> None:
     """Train, from the last checkpoint if there is one."""
     trainer.remove_callback(PrinterCallback)  # progress is reported by the callbacks of the workplace
     trainer.train(resume_from_checkpoint=place.resume())

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging as transformers_logging
 
 from enaction.errors import ModelError
+from enaction.reader import adapters
 
 ZOO = "zoo:"
 HUB_TIMEOUT = 10.0  # seconds
@@ -31,6 +32,7 @@ def load_model(
     device: str,
     trust_remote_code: bool,
     use_safetensors: bool,
+    base: str | Path | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load model and tokenizer; the arguments are those of `Reader.load`.
 
@@ -41,22 +43,41 @@ def load_model(
     dtype = _floating(dtype)
     _try_device(device)
     where, options = _resolve(name_or_path, revision)
+    base_file = _base_file(name_or_path, Path(where), base)
     options["trust_remote_code"] = trust_remote_code
     weights = {} if "gguf_file" in options else {"use_safetensors": use_safetensors}
     try:
         with _quiet():
+            if base_file is not None:
+                model, tokenizer = adapters.load_adapted(Path(where), base_file, dtype)
+                model.config.name_or_path = name_or_path
+                return _placed(model, name_or_path, device), tokenizer
             tokenizer = AutoTokenizer.from_pretrained(where, **options)
             model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, **weights, **options)
+    except ModelError:
+        raise
     except ImportError as err:
         raise ModelError(f"{name_or_path} needs a package that is not installed: {_gist(err)}") from err
     except Exception as err:  # whatever a broken or foreign file sets off in the libraries that read it
         raise ModelError(f"cannot load {name_or_path}: {_gist(err)} ({_remedy(where, options)})") from err
+    return _placed(model, name_or_path, device), tokenizer
 
+
+def _placed(model: PreTrainedModel, name: str, device: str) -> PreTrainedModel:
     try:
         nn.Module.to(model, torch.device(device))
     except RuntimeError as err:
-        raise ModelError(f"cannot put {name_or_path} on {device}: {_gist(err)} (use bfloat16, or cpu)") from err
-    return model.eval(), tokenizer
+        raise ModelError(f"cannot put {name} on {device}: {_gist(err)} (use bfloat16, or cpu)") from err
+    return model.eval()
+
+
+def _base_file(name_or_path: str, folder: Path, given: str | Path | None) -> Path | None:
+    """The base file of a model that ships as an adapter; None for any other."""
+    if adapters.is_adapted(folder):
+        return adapters.find_base(adapters.base_of(folder), given)
+    if given is not None:
+        raise ModelError(f"{name_or_path} does not ship as an adapter and has no base: leave out base {given}")
+    return None
 
 
 def _floating(dtype: torch.dtype | str) -> torch.dtype:
@@ -94,7 +115,7 @@ def _resolve(name_or_path: str, revision: str | None) -> tuple[str, dict[str, An
             )
         return str(path.parent), {"gguf_file": path.name}
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        if not (path / "config.json").is_file() and not adapters.is_adapted(path):
             raise ModelError(
                 f"the folder {name_or_path} holds no config.json: give a folder that save_pretrained wrote"
             )

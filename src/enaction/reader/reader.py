@@ -17,6 +17,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -128,6 +129,7 @@ class Reader:
         trust_remote_code: bool = False,
         use_safetensors: bool = True,
         name: str | None = None,
+        base: str | Path | None = None,
     ) -> Reader:
         """Load a reader by name.
 
@@ -140,6 +142,7 @@ class Reader:
             trust_remote_code: run code that comes with the model.
             use_safetensors: refuse weights in pickle files, which can run code.
             name: what tables call the reader; defaults to `name_or_path`.
+            base: the base file of a model that ships as an adapter; by default it is looked for in its package.
 
         Raises:
             ModelError: the model cannot be found or loaded, or there is no such dtype, in one line with the remedy.
@@ -151,6 +154,7 @@ class Reader:
             device=device,
             trust_remote_code=trust_remote_code,
             use_safetensors=use_safetensors,
+            base=base,
         )
         return cls(model, tokenizer, name=name or name_or_path, chat_template=chat_template)
 

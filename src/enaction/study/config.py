@@ -35,6 +35,7 @@ class ModelSpec(_Strict):
         chat_template: a file with a Jinja chat template that replaces the tokenizer's own.
         dtype: of the weights; statistics are float32 whatever it is.
         device: where torch puts the model, `cpu` or `cuda` and so on.
+        base: the base file of a model that ships as an adapter (`zoo:smollm2-rl-a`), if its package is not there.
     """
 
     model: str
@@ -45,6 +46,7 @@ class ModelSpec(_Strict):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = "cpu"
     trust_remote_code: bool = False
+    base: Path | None = None
 
 
 class Sampling(_Strict):
@@ -195,6 +197,7 @@ def _with_absolute_paths(study: Study, folder: Path) -> Study:
             update={
                 "model": resolved(spec.model),
                 "chat_template": (folder / spec.chat_template).resolve() if spec.chat_template else None,
+                "base": (folder / spec.base.expanduser()).resolve() if spec.base else None,
             }
         )
         for name, spec in study.models.items()

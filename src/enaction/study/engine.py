@@ -102,6 +102,7 @@ def _load(study: Study, name: str) -> Reader:
             device=spec.device,
             chat_template=spec.chat_template.read_text() if spec.chat_template else None,
             trust_remote_code=spec.trust_remote_code,
+            base=spec.base,
         )
     return _LOADED[name, spec]
 

@@ -135,7 +135,8 @@ def _identity(model: str) -> dict[str, str]:
     """What fixes the weights behind a name: the hash of its files, or the revision that was asked for."""
     path = zoo.path(model.removeprefix("zoo:")) if model.startswith("zoo:") else Path(model)
     # The configuration counts too: a soft-cap or a planted factor stands there and not in the weights.
-    in_folder = [*sorted(path.glob("*.safetensors")), path / "config.json"]
+    settings = [path / name for name in ("config.json", "adapter_config.json", "base.json")]
+    in_folder = [*sorted(path.glob("*.safetensors")), *settings]
     files = [f for f in in_folder if f.is_file()] if path.is_dir() else [path] if path.is_file() else []
     if not files:
         return {"revision": model.partition("@")[2] or "latest"}

