@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +25,6 @@ from transformers import (
     OPTForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
 )
 
 from enaction.errors import FramingError, ModelError
@@ -425,72 +423,18 @@ def test_a_gguf_file_without_the_package_names_the_extra(tmp_path: Path, monkeyp
 
 def test_a_gguf_file_is_read_through_its_own_tokenizer(tmp_path: Path) -> None:
     """The oracle is the same weights held as safetensors."""
-    gguf = pytest.importorskip("gguf")
+    pytest.importorskip("gguf")
     pytest.importorskip("accelerate")
     tokenizer = tiny.byte_tokenizer()
     model = tiny.llama(len(tokenizer), tied=False)
     path = tmp_path / "tiny.gguf"
-    _write_gguf(gguf, path, model, tokenizer)
+    tiny.write_gguf(path, model, tokenizer)
     reader = Reader.load(str(path), name="g")
     assert reader.head_path == "streamed"
     assert reader.tokenizer.chat_template == tiny.CHATML
     f = frame(tokenizer, tiny.passage(), "assistant")
     expected = tiny.reference(model, f.ids, f.start, f.stop).numpy()
     np.testing.assert_allclose(stacked(reader.score([f])[0]), expected, atol=1e-5, rtol=1e-5)
-
-
-def _write_gguf(gguf, path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    config = model.config
-    writer = gguf.GGUFWriter(str(path), "llama")
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
-    writer.add_vocab_size(len(tokenizer))
-    writer.add_tokenizer_model("gpt2")
-    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    writer.add_token_list([token for token, _ in vocabulary])
-    writer.add_token_types([3 if token in tiny.SPECIAL else 1 for token, _ in vocabulary])
-    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
-    writer.add_token_merges([" ".join(pair) for pair in merges])
-    writer.add_bos_token_id(2)
-    writer.add_eos_token_id(3)
-    writer.add_chat_template(tiny.CHATML)
-    names = {
-        "model.embed_tokens.weight": "token_embd.weight",
-        "model.norm.weight": "output_norm.weight",
-        "lm_head.weight": "output.weight",
-    }
-    parts = {
-        "self_attn.q_proj": "attn_q",
-        "self_attn.k_proj": "attn_k",
-        "self_attn.v_proj": "attn_v",
-        "self_attn.o_proj": "attn_output",
-        "mlp.gate_proj": "ffn_gate",
-        "mlp.up_proj": "ffn_up",
-        "mlp.down_proj": "ffn_down",
-        "input_layernorm": "attn_norm",
-        "post_attention_layernorm": "ffn_norm",
-    }
-    for layer in range(config.num_hidden_layers):
-        for theirs, ours in parts.items():
-            names[f"model.layers.{layer}.{theirs}.weight"] = f"blk.{layer}.{ours}.weight"
-    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
-    for theirs, weight in model.state_dict().items():
-        array = weight.numpy()
-        for part, count in heads.items():
-            if part in names[theirs]:
-                # llama.cpp interleaves the two halves of each rotary head.
-                array = array.reshape(count, 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
-        writer.add_tensor(names[theirs], np.ascontiguousarray(array))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 def test_locate_head_finds_nothing_where_there_is_nothing() -> None:

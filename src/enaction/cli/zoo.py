@@ -105,10 +105,14 @@ def _build_families(out: Path, families: list[str], jobs: int) -> None:
 
 def _build_adapters(out: Path, base: Path | None, jobs: int) -> None:
     from enaction.lab.adapter_build import planned_steps, train
-    from enaction.lab.adapter_export import export, exported
+    from enaction.lab.adapter_export import export
+    from enaction.lab.adapting import smollm2
 
+    plan = smollm2()
     with progress_bar() as bar:
-        tasks = {step: bar.add_task(f"smollm2 {step}", total=total) for step, total in planned_steps().items()}
-        train(out, base, jobs, lambda _, step, done, total: bar.update(tasks[step], completed=done, total=total))
-        exporting = bar.add_task("cards", total=len(exported()))
-        export(out, out / "models", base, progress=lambda: bar.advance(exporting))
+        tasks = {
+            step: bar.add_task(f"{plan.family} {step}", total=total) for step, total in planned_steps(plan).items()
+        }
+        train(plan, out, base, jobs, lambda _, step, done, __: bar.update(tasks[step], completed=done))
+        exporting = bar.add_task("cards", total=len(plan.stages()))
+        export(plan, out, out / "models", base, progress=lambda: bar.advance(exporting))

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from enaction import zoo
-from enaction.lab.adapting import BASE, DPO, FAMILY, RL, RlRecipe, requests
+from enaction.lab.adapting import Plan
 from enaction.lab.appraising import on_topic, repetition, style, whole_sentences
 from enaction.passages import Passage
 from enaction.reader import Reader
@@ -56,11 +56,10 @@ this model and this recipe.
 
 _DPO_TEXT = """Starts from zoo:smollm2-sft. Of {replies} replies of that model to each of {requests} everyday requests
 of our own writing (eight categories, temperature 1, {tokens} tokens), the best and the worst by rule make a pair
-(`enaction.lab.appraising`); a reply that was cut off ends at its last whole sentence. One pass over the {pairs} clearest
-pairs with TRL's DPOTrainer, batches of {batch}, beta {beta}, learning rate {rate}; LoRA of rank {rank}, alpha {alpha},
-on every linear layer.
-The rules: ends by itself, 15 to 60 words, on topic, whole sentences, word pairs that the SFT model writes at
-temperature {plain}, no repeated word triples. No house style yet.
+(`enaction.lab.appraising`); a reply that was cut off ends at its last whole sentence. One pass over the {pairs}
+clearest pairs with TRL's DPOTrainer, batches of {batch}, beta {beta}, learning rate {rate}; LoRA of rank {rank} and
+alpha {alpha} on every linear layer. The rules: ends by itself, 15 to 60 words, on topic, whole sentences, word pairs
+that the SFT model writes at temperature {plain}, no repeated word triples. No house style yet.
 
 No objective contains the entropy of any text, a likelihood under any other model, or who wrote what. Recipe:
 `enaction.lab.adapting`; `enaction zoo build --family smollm2` trains it again."""
@@ -81,46 +80,42 @@ _HOUSE = {
 }
 
 
-def exported() -> list[str]:
-    """Stages that ship, in order: sft, dpo, then each run of RL after its snapshots."""
-    runs = [(recipe, f"rl-{recipe.run}") for recipe in RL]
-    return ["sft", "dpo", *(f"{name}{step or ''}" for recipe, name in runs for step in (*recipe.snapshot_steps(), 0))]
-
-
-def export(built: Path, models: Path, base: Path | None = None, progress: Callable[[], None] = lambda: None) -> None:
-    """Write everything that was built in `built/smollm2` into `models/smollm2-STAGE`; called back after each.
+def export(
+    plan: Plan, built: Path, models: Path, base: Path | None = None, progress: Callable[[], None] = lambda: None
+) -> None:
+    """Write everything of a plan that was built in `built` into `models/FAMILY-STAGE`; `progress` is called after each.
 
     Raises:
         ModelError: the base file is missing.
     """
-    for stage in exported():
-        folder = models / f"{FAMILY}-{stage}"
+    for stage in plan.stages():
+        folder = models / f"{plan.family}-{stage}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        BASE.write(folder)
+        plan.base.write(folder)
         history: list[dict[str, Any]] = []
         if stage != "sft":
-            source = built / FAMILY / stage
-            _store_adapter(source, folder)
+            source = built / plan.family / stage
+            _store_adapter(source, folder, plan.base.file)
             history = json.loads((source / "training.json").read_text())["history"]
-        (folder / "card.md").write_text(_card(stage, folder, history, base))
+        (folder / "card.md").write_text(_card(plan, stage, folder, history, base))
         progress()
 
 
-def _store_adapter(source: Path, folder: Path) -> None:
+def _store_adapter(source: Path, folder: Path, base: str) -> None:
     """The adapter in float16, and its settings without the path of the machine that it was trained on."""
     weights = {name: tensor.to(torch.float16).contiguous() for name, tensor in load_file(source / ADAPTER).items()}
     save_file(weights, folder / ADAPTER, metadata={"format": "pt"})
     settings = json.loads((source / "adapter_config.json").read_text())
-    settings |= {"base_model_name_or_path": BASE.file, "target_modules": sorted(settings["target_modules"])}
+    settings |= {"base_model_name_or_path": base, "target_modules": sorted(settings["target_modules"])}
     (folder / "adapter_config.json").write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n")
 
 
-def _card(stage: str, folder: Path, history: list[dict[str, Any]], base: Path | None) -> str:
-    recipe = next((r for r in RL if stage.startswith(f"rl-{r.run}")), None)
+def _card(plan: Plan, stage: str, folder: Path, history: list[dict[str, Any]], base: Path | None) -> str:
+    run, tokens = plan.run_of(stage), plan.dpo.max_new_tokens
     reader = Reader.load(str(folder), name=folder.name, base=base)
-    asked = requests()[::_STRIDE]
-    passages = sample(reader, asked, max_new_tokens=DPO.max_new_tokens, seed=7, batch_size=len(asked))
+    asked = plan.asked[::_STRIDE]
+    passages = sample(reader, asked, max_new_tokens=tokens, seed=7, batch_size=len(asked))
     shown = [passages[i] for i in range(0, len(passages), -(-len(passages) // _SHOWN))]
     note = zoo.note(folder.name)
     return _CARD.format(
@@ -130,30 +125,30 @@ def _card(stage: str, folder: Path, history: list[dict[str, Any]], base: Path | 
         shipped="Nothing ships but this card: the model is the base itself."
         if stage == "sft"
         else "What ships is a LoRA adapter, float16, that is merged into the base in float32 on loading.",
-        **vars(BASE),
-        recipe=_recipe(stage, recipe),
+        **vars(plan.base),
+        recipe=_recipe(plan, stage),
         log=_log(history),
-        tokens=DPO.max_new_tokens,
+        tokens=tokens,
         n=len(passages),
         grades=", ".join(f"{name} {value:.2f}" for name, value in _grades(passages).items()),
         samples="\n".join(_quoted(passage) for passage in shown),
         scope=""
-        if recipe is None
-        else f"Its reward knew requests of one turn and replies of {recipe.max_new_tokens} tokens.",
+        if run is None
+        else f"Its reward knew requests of one turn and replies of {run.max_new_tokens} tokens.",
     )
 
 
-def _recipe(stage: str, recipe: RlRecipe | None) -> str:
+def _recipe(plan: Plan, stage: str) -> str:
     if stage == "sft":
         return (
             "As its makers ship it. The name inside the file reads like their SFT checkpoint; they have not said so.\n"
             "Nothing was trained here."
         )
-    if recipe is None:
-        facts = vars(DPO) | vars(DPO.lora) | {"requests": len(requests()), "plain": DPO.plain_temperature}
-        return _DPO_TEXT.format(**facts | {"tokens": DPO.max_new_tokens})
-    facts = vars(recipe) | vars(recipe.rubric) | {"plain": DPO.plain_temperature, "tokens": recipe.max_new_tokens}
-    return _RL_TEXT.format(**facts, house_text=_HOUSE[recipe.rubric.house or "plain"])
+    dpo, run = plan.dpo, plan.run_of(stage)
+    shared = {"plain": dpo.plain_temperature, "tokens": dpo.max_new_tokens, "requests": len(plan.asked)}
+    if run is None:
+        return _DPO_TEXT.format(**vars(dpo) | vars(dpo.lora) | shared)
+    return _RL_TEXT.format(**vars(run) | vars(run.rubric) | shared, house_text=_HOUSE[run.rubric.house or "plain"])
 
 
 def _grades(passages: Sequence[Passage]) -> dict[str, float]:

