@@ -79,7 +79,7 @@ class RlRecipe:
     prompts: int = 6
     samples: int = 4
     max_new_tokens: int = 64
-    rate: float = 1e-3
+    rate: float = 1.5e-3
     kl: float = 0.03
     half: bool = True
     kept_steps: tuple[float, ...] = (0.25, 0.5, 0.75)

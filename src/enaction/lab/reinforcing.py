@@ -36,6 +36,7 @@ from enaction.sampling import sample
 
 _CLIP = 1.0  # of the gradient's norm
 _WARM_UP = 3  # steps
+_PART = 3  # requests whose logits are in memory together; with all of a step's it takes a third longer
 
 
 class _Batch(NamedTuple):
@@ -97,7 +98,12 @@ def reinforce(
         reward_B = np.array([recipe.rubric(texts[p.prompt_id], p.response, bool(p.ended), known) for p in replies])
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate * min(1.0, (step + 1) / _WARM_UP)
-        measured = _update(model, reference, optimiser, weights, _batch(tokenizer, prompts, replies), reward_B, recipe)
+        batches = [
+            _batch(tokenizer, prompts[i : i + _PART], replies[i * recipe.samples : (i + _PART) * recipe.samples])
+            for i in range(0, len(prompts), _PART)
+        ]
+        advantage_B = advantages(reward_B, recipe.samples)
+        measured = _update(model, reference, optimiser, weights, batches, advantage_B, recipe)
         log.append(
             {
                 "step": step + 1,
@@ -146,29 +152,34 @@ def _update(
     reference: PreTrainedModel,
     optimiser: torch.optim.Optimizer,
     weights: Sequence[nn.Parameter],
-    batch: _Batch,
-    reward_B: np.ndarray,
+    batches: Sequence[_Batch],
+    advantage_B: np.ndarray,
     recipe: RlRecipe,
 ) -> dict[str, float]:
-    """One step up the policy gradient; what was measured on the way, before the step."""
-    advantage_B1 = torch.tensor(advantages(reward_B, recipe.samples), dtype=torch.float32)[:, None]
-    with torch.no_grad(), _arithmetic(recipe.half):
-        reference_BTV = torch.log_softmax(_logits(reference, batch).float(), -1)
-    with _arithmetic(recipe.half):
-        policy_BTV = torch.log_softmax(_logits(model, batch).float(), -1)
-    drawn_BT = policy_BTV.gather(-1, batch.reply[..., None]).squeeze(-1)
-    kl_BT = (policy_BTV.exp() * (policy_BTV - reference_BTV)).sum(-1)
-    count = batch.is_reply.sum()
-    kl = (kl_BT * batch.is_reply).sum() / count
-    gain = (advantage_B1 * drawn_BT * batch.is_reply).sum() / count
+    """One step up the policy gradient, a part of the replies at a time; what was measured on the way, before it."""
+    count = sum(int(batch.is_reply.sum()) for batch in batches)
+    measured = {"kl": 0.0, "entropy": 0.0}
     optimiser.zero_grad()
-    (recipe.kl * kl - gain).backward()
+    begin = 0
+    for batch in batches:
+        end = begin + len(batch.reply)
+        advantage_B1 = torch.tensor(advantage_B[begin:end], dtype=torch.float32)[:, None]
+        with torch.no_grad(), _arithmetic(recipe.half):
+            reference_BTV = torch.log_softmax(_logits(reference, batch).float(), -1)
+        with _arithmetic(recipe.half):
+            policy_BTV = torch.log_softmax(_logits(model, batch).float(), -1)
+        drawn_BT = policy_BTV.gather(-1, batch.reply[..., None]).squeeze(-1)
+        kl = ((policy_BTV.exp() * (policy_BTV - reference_BTV)).sum(-1) * batch.is_reply).sum() / count
+        gain = (advantage_B1 * drawn_BT * batch.is_reply).sum() / count
+        (recipe.kl * kl - gain).backward()
+        with torch.no_grad():
+            entropy = -((policy_BTV.exp() * policy_BTV).sum(-1) * batch.is_reply).sum() / count
+        measured["kl"] += kl.item()
+        measured["entropy"] += entropy.item()
+        begin = end
     norm = nn.utils.clip_grad_norm_(weights, _CLIP)
     optimiser.step()
-    with torch.no_grad():
-        entropy_BT = -(policy_BTV.exp() * policy_BTV).sum(-1)
-        entropy = (entropy_BT * batch.is_reply).sum() / count
-    return {"kl": kl.item(), "entropy": entropy.item(), "gradient": norm.item()}
+    return measured | {"gradient": norm.item()}
 
 
 def _logits(model: nn.Module, batch: _Batch) -> Tensor:
