@@ -7,7 +7,7 @@ likelihood under any model, or at who wrote what.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -88,14 +88,15 @@ class RlRecipe:
         """Steps after which a snapshot is kept."""
         return tuple(round(share * self.steps) for share in self.kept_steps)
 
-    def batches(self, asked: list[Prompt]) -> Iterator[list[Prompt]]:
+    def batches(self, asked: Sequence[Prompt]) -> Iterator[list[Prompt]]:
         """The requests of each step, round after round, each round in an order of its own; within a step all differ."""
         rng, size = np.random.default_rng([self.seed, 6]), min(self.prompts, len(asked))
-        for step in range(self.steps):
-            place = step % (len(asked) // size)
-            if place == 0:
+        order: list[int] = []
+        for _ in range(self.steps):
+            if len(order) < size:
                 order = rng.permutation(len(asked)).tolist()
-            yield [asked[i] for i in order[place * size : (place + 1) * size]]
+            yield [asked[i] for i in order[:size]]
+            order = order[size:]
 
 
 @dataclass(frozen=True)

@@ -128,4 +128,5 @@ def prefer(
         callbacks=list(place.callbacks),
     )
     run(trainer, place)
+    assert isinstance(trainer.model, PeftModel)
     return trainer.model, trainer.state.log_history

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from peft import PeftModel
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import Linear
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -142,9 +142,9 @@ def merge_into(plain: nn.Module, model: PeftModel) -> None:
     """Set a plain model's adapted weights to those of the base plus the adapter as it is now."""
     prefix = "base_model.model."
     for name, layer in model.named_modules():
-        if isinstance(layer, LoraLayer):
-            weight = layer.get_base_layer().weight + layer.get_delta_weight("default")
-            plain.get_submodule(name.removeprefix(prefix)).weight.copy_(weight)
+        if isinstance(layer, Linear):
+            weight = layer.get_base_layer().get_parameter("weight") + layer.get_delta_weight("default")
+            plain.get_parameter(f"{name.removeprefix(prefix)}.weight").copy_(weight)
 
 
 def _update(

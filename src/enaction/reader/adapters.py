@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from enaction.errors import ModelError
@@ -110,7 +111,9 @@ def load_adapted(
         ModelError: packages that this needs are missing.
     """
     model, tokenizer = load_base(base)
-    return put_on(model, folder).to(dtype), tokenizer
+    model = put_on(model, folder)
+    nn.Module.to(model, dtype)
+    return model, tokenizer
 
 
 def put_on(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
@@ -134,7 +137,7 @@ def _forget_quantisation(model: PreTrainedModel) -> None:
         if hasattr(model, mark):
             delattr(model, mark)
     if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
+        delattr(model.config, "quantization_config")
 
 
 def _need(*packages: str) -> None:
