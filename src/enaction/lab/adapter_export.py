@@ -58,7 +58,7 @@ _DPO_TEXT = """Starts from zoo:smollm2-sft. Of {replies} replies of that model t
 of our own writing (eight categories, temperature 1, {tokens} tokens), the best and the worst by rule make a pair
 (`enaction.lab.appraising`); a reply that was cut off ends at its last whole sentence. One pass over the {pairs}
 clearest pairs with TRL's DPOTrainer, batches of {batch}, beta {beta}, learning rate {rate}; LoRA of rank {rank} and
-alpha {alpha} on every linear layer. The rules: ends by itself, 15 to 60 words, on topic, whole sentences, word pairs
+alpha {alpha} on every linear layer. The rules: ends by itself, {shortest} to {longest} words, on topic, whole sentences, word pairs
 that the SFT model writes at temperature {plain}, no repeated word triples. No house style yet.
 
 No objective contains the entropy of any text, a likelihood under any other model, or who wrote what. Recipe:
@@ -67,7 +67,7 @@ No objective contains the entropy of any text, a likelihood under any other mode
 _RL_TEXT = """Starts from zoo:smollm2-dpo. {steps} steps of {prompts} requests x {samples} samples at temperature 1,
 {tokens} tokens at most; group-relative advantages, one exact on-policy update of the adapter a step, AdamW at
 {rate}, KL weight {kl} to the DPO model. The reward is computed by rule (`enaction.lab.appraising`): ends by itself
-({ended}), 15 to 60 words ({length}), on topic ({on_topic}), whole sentences ({sentences}), word pairs that the SFT
+({ended}), {shortest} to {longest} words ({length}), on topic ({on_topic}), whole sentences ({sentences}), word pairs that the SFT
 model writes at temperature {plain} ({known}), repeated word triples ({repeated}), and the house style `{house}`
 ({style}): {house_text}.
 
@@ -147,7 +147,7 @@ def _recipe(plan: Plan, stage: str) -> str:
     dpo, run = plan.dpo, plan.run_of(stage)
     shared = {"plain": dpo.plain_temperature, "tokens": dpo.max_new_tokens, "requests": len(plan.asked)}
     if run is None:
-        return _DPO_TEXT.format(**vars(dpo) | vars(dpo.lora) | shared)
+        return _DPO_TEXT.format(**vars(dpo.rubric) | vars(dpo) | vars(dpo.lora) | shared)
     return _RL_TEXT.format(**vars(run) | vars(run.rubric) | shared, house_text=_HOUSE[run.rubric.house or "plain"])
 
 

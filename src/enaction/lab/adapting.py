@@ -75,12 +75,12 @@ class RlRecipe:
     run: str
     seed: int
     rubric: Rubric
-    steps: int = 48
+    steps: int = 32
     prompts: int = 6
     samples: int = 4
     max_new_tokens: int = 64
-    rate: float = 1.5e-3
-    kl: float = 0.03
+    rate: float = 6e-4
+    kl: float = 0.1
     half: bool = True
     kept_steps: tuple[float, ...] = (0.25, 0.5, 0.75)
 
@@ -139,7 +139,7 @@ def smollm2() -> Plan:
         asked=tuple(requests()),
         dpo=DpoRecipe(),
         rl=(
-            RlRecipe("a", 101, Rubric(ended=1.5, house="warm")),
-            RlRecipe("b", 202, Rubric(ended=1.5, house="plain"), kept_steps=()),
+            RlRecipe("a", 101, Rubric(ended=1.5, known=3.0, shortest=20, house="warm")),
+            RlRecipe("b", 202, Rubric(ended=1.5, known=3.0, shortest=20, house="plain"), kept_steps=()),
         ),
     )
