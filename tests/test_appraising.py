@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -91,7 +92,7 @@ def test_there_are_requests_enough_and_none_is_measured_with() -> None:
 
 
 def test_each_step_asks_different_requests_and_a_round_asks_all() -> None:
-    (run, other), asked = smollm2().rl, requests()
+    (run, other), asked = (dataclasses.replace(run, steps=70) for run in smollm2().rl), requests()
     steps = list(run.batches(asked))
     assert len(steps) == run.steps
     assert all(len({p.id for p in step}) == run.prompts for step in steps)

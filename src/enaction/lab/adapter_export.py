@@ -58,8 +58,8 @@ _DPO_TEXT = """Starts from zoo:smollm2-sft. Of {replies} replies of that model t
 of our own writing (eight categories, temperature 1, {tokens} tokens), the best and the worst by rule make a pair
 (`enaction.lab.appraising`); a reply that was cut off ends at its last whole sentence. One pass over the {pairs}
 clearest pairs with TRL's DPOTrainer, batches of {batch}, beta {beta}, learning rate {rate}; LoRA of rank {rank} and
-alpha {alpha} on every linear layer. The rules: ends by itself, {shortest} to {longest} words, on topic, whole sentences, word pairs
-that the SFT model writes at temperature {plain}, no repeated word triples. No house style yet.
+alpha {alpha} on every linear layer. The rules: ends by itself, {shortest} to {longest} words, on topic, whole
+sentences, word pairs that the SFT model writes at temperature {plain}, no repeated word triples. No house style yet.
 
 No objective contains the entropy of any text, a likelihood under any other model, or who wrote what. Recipe:
 `enaction.lab.adapting`; `enaction zoo build --family smollm2` trains it again."""
@@ -67,9 +67,9 @@ No objective contains the entropy of any text, a likelihood under any other mode
 _RL_TEXT = """Starts from zoo:smollm2-dpo. {steps} steps of {prompts} requests x {samples} samples at temperature 1,
 {tokens} tokens at most; group-relative advantages, one exact on-policy update of the adapter a step, AdamW at
 {rate}, KL weight {kl} to the DPO model. The reward is computed by rule (`enaction.lab.appraising`): ends by itself
-({ended}), {shortest} to {longest} words ({length}), on topic ({on_topic}), whole sentences ({sentences}), word pairs that the SFT
-model writes at temperature {plain} ({known}), repeated word triples ({repeated}), and the house style `{house}`
-({style}): {house_text}.
+({ended}), {shortest} to {longest} words ({length}), on topic ({on_topic}), whole sentences ({sentences}), word pairs
+that the SFT model writes at temperature {plain} ({known}), repeated word triples ({repeated}), and the house style
+`{house}` ({style}): {house_text}.
 
 Seed {seed}. No objective contains the entropy of any text, a likelihood under any other model, or who wrote what.
 Recipe: `enaction.lab.adapting`; `enaction zoo build --family smollm2` trains it again."""
