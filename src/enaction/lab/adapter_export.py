@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,8 @@ No objective contains the entropy of any text, a likelihood under any other mode
 
 _RL_TEXT = """Starts from zoo:smollm2-dpo. {steps} steps of {prompts} requests x {samples} samples at temperature 1,
 {tokens} tokens at most; group-relative advantages, one exact on-policy update of the adapter a step, AdamW at
-{rate}, KL weight {kl} to the DPO model. The reward is computed by rule (`enaction.lab.appraising`): ends by itself
+{slow_rate} for {slow_steps} steps and {rate} from there, KL weight {kl} to the DPO model. The reward is computed by
+rule (`enaction.lab.appraising`): ends by itself
 ({ended}), {shortest} to {longest} words ({length}), on topic ({on_topic}), whole sentences ({sentences}), word pairs
 that the SFT model writes at temperature {plain} ({known}), repeated word triples ({repeated}), and the house style
 `{house}` ({style}): {house_text}.
@@ -126,7 +128,7 @@ def _card(plan: Plan, stage: str, folder: Path, history: list[dict[str, Any]], b
         if stage == "sft"
         else "What ships is a LoRA adapter, float16, that is merged into the base in float32 on loading.",
         **vars(plan.base),
-        recipe=_recipe(plan, stage),
+        recipe=_filled(_recipe(plan, stage)),
         log=_log(history),
         tokens=tokens,
         n=len(passages),
@@ -149,6 +151,11 @@ def _recipe(plan: Plan, stage: str) -> str:
     if run is None:
         return _DPO_TEXT.format(**vars(dpo.rubric) | vars(dpo) | vars(dpo.lora) | shared)
     return _RL_TEXT.format(**vars(run) | vars(run.rubric) | shared, house_text=_HOUSE[run.rubric.house or "plain"])
+
+
+def _filled(text: str) -> str:
+    """Paragraphs with lines of even length, for the numbers put into them have any."""
+    return "\n\n".join(textwrap.fill(" ".join(paragraph.split()), 118) for paragraph in text.split("\n\n"))
 
 
 def _grades(passages: Sequence[Passage]) -> dict[str, float]:

@@ -20,6 +20,7 @@ from enaction.passages import Prompt, read_prompts
 from enaction.reader.adapters import BaseFile
 
 FAMILY = "smollm2"
+_WARM_UP = 3  # steps
 
 
 def requests() -> list[Prompt]:
@@ -70,19 +71,34 @@ class DpoRecipe:
 
 @dataclass(frozen=True)
 class RlRecipe:
-    """What fixes one run of RL; it starts from the DPO stage, and its KL term refers to that."""
+    """What fixes one run of RL; it starts from the DPO stage, and its KL term refers to that.
+
+    Attributes:
+        slow_steps: steps at `slow_rate`, the first three warming up to it; then all are at `rate`. At first the reward
+            for ending is within easy reach and pulls hard: at the full rate replies lose their sense with it.
+        kl: weight of the KL term, in rewards' spreads a nat.
+        half: compute in bfloat16, over float32 weights.
+        kept_steps: shares of the steps after which a snapshot is kept.
+    """
 
     run: str
     seed: int
     rubric: Rubric
-    steps: int = 32
+    steps: int = 40
     prompts: int = 6
     samples: int = 4
     max_new_tokens: int = 64
-    rate: float = 6e-4
+    slow_steps: int = 10
+    slow_rate: float = 6e-4
+    rate: float = 1e-3
     kl: float = 0.1
     half: bool = True
     kept_steps: tuple[float, ...] = (0.25, 0.5, 0.75)
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of a step, the first being 0."""
+        rate = self.slow_rate if step < self.slow_steps else self.rate
+        return rate * min(1.0, (step + 1) / _WARM_UP)
 
     def snapshot_steps(self) -> tuple[int, ...]:
         """Steps after which a snapshot is kept."""

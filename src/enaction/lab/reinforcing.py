@@ -1,10 +1,11 @@
 """The RL stage of an adapted model: group-relative policy gradient on rules, one exact on-policy update a step.
 
-A loop of our own and not TRL's GRPOTrainer, because on a CPU three things save half the time: replies are sampled from
-merged weights by `enaction.sample`; the replies to a request share the computation of what stands before them, gradient
-included; and logits are computed only where a reply stands. It also makes two things exact: the KL term is that of the
-whole distributions, not of the drawn token, and a killed run goes on bit for bit, since a step depends on nothing but
-the weights, the optimiser and its number.
+A loop of our own and not TRL's GRPOTrainer, because on a CPU three things save time that it has no switch for:
+replies are sampled from merged weights by `enaction.sample`, not through the adapters' layers; the replies to a request
+share the computation of what stands before them (two fifths of the tokens), gradient included; and a part of a step at
+a time keeps the logits over the whole vocabulary small. It also makes two things exact: the KL term is that of the whole
+distributions, not of the drawn token, and a killed run goes on bit for bit, since a step depends on nothing but the
+weights, the optimiser and its number.
 
 Axes: `R` requests of a step, `B` replies (R x samples), `P` tokens before the reply, `T` tokens of the reply, `V`
 vocabulary.
@@ -35,7 +36,6 @@ from enaction.reader import Reader
 from enaction.sampling import sample
 
 _CLIP = 1.0  # of the gradient's norm
-_WARM_UP = 3  # steps
 _PART = 3  # requests whose logits are in memory together; with all of a step's it takes a third longer
 
 
@@ -97,7 +97,7 @@ def reinforce(
         texts = {prompt.id: prompt.messages[-1]["content"] for prompt in prompts}
         reward_B = np.array([recipe.rubric(texts[p.prompt_id], p.response, bool(p.ended), known) for p in replies])
         for group in optimiser.param_groups:
-            group["lr"] = recipe.rate * min(1.0, (step + 1) / _WARM_UP)
+            group["lr"] = recipe.rate_at(step)
         batches = [
             _batch(tokenizer, prompts[i : i + _PART], replies[i * recipe.samples : (i + _PART) * recipe.samples])
             for i in range(0, len(prompts), _PART)
