@@ -2,8 +2,8 @@
 
 A loop of our own and not TRL's GRPOTrainer, because on a CPU three things save time that it has no switch for:
 replies are sampled from merged weights by `enaction.sample`, not through the adapters' layers; the replies to a request
-share the computation of what stands before them (two fifths of the tokens), gradient included; and a part of a step at
-a time keeps the logits over the whole vocabulary small. It also makes two things exact: the KL term is that of the whole
+share the computation of what stands before them (two fifths of the tokens), gradient included; and a part of a step
+at a time keeps the logits over the whole vocabulary small. It also makes two things exact: the KL is that of the whole
 distributions, not of the drawn token, and a killed run goes on bit for bit, since a step depends on nothing but the
 weights, the optimiser and its number.
 
