@@ -24,15 +24,13 @@ from enaction.reader import Reader
 from enaction.reader.adapters import ADAPTER
 from enaction.sampling import sample
 
-_STRIDE, _SHOWN = 8, 4  # of the requests that a card samples, and how many of these it shows
+_STRIDE, _SHOWN, _SEED = 8, 4, 11  # every which request a card samples, how many it shows, and the seed
 
 _CARD = """# zoo:{name}
 
 {note}. Kind: {kind}.
 
-{shipped} The base is `{file}` of the package `{requirement}`, sha256 `{sha256}`: SmolLM2-135M-Instruct, a
-Llama of 135 million parameters by Hugging Face, Apache-2.0, quantised by others to Q4_1. These weights, expanded to
-float32, are the model that everything here refers to. Part of enaction's embedded zoo, Apache-2.0.
+{about}
 
 ## Data and recipe
 
@@ -44,16 +42,22 @@ float32, are the model that everything here refers to. Part of enaction's embedd
 
 ## Its text
 
-At temperature 1 and full support, {tokens} tokens at most, new samples to {n} of the training requests:
-{grades}.
+{grades}
 
 {samples}
 ## What it cannot show
 
-A model of 135 million parameters writes fluent nonsense: its facts are often wrong, and nothing here judged facts.
-{scope} It speaks English, in a few sentences, to short everyday requests. What it shows about recognition holds for
-this model and this recipe.
+A model of 135 million parameters often writes nonsense, and wrong facts: nothing here judged facts. It was trained and
+asked in English, with short everyday requests of one turn and replies of {tokens} tokens at most. What it shows about
+recognition holds for this model and this recipe.
 """
+
+_ABOUT = """{shipped} The base is `{file}` of the package `{requirement}`, sha256 `{sha256}`: SmolLM2-135M-Instruct, a
+Llama of 135 million parameters by Hugging Face, Apache-2.0, quantised by others to Q4_1. These weights, expanded to
+float32, are the model that everything here refers to. Part of enaction's embedded zoo, Apache-2.0."""
+
+_GRADES = """At temperature 1 and full support, {tokens} tokens at most, new samples to {n} of the training requests:
+{grades}."""
 
 _DPO_TEXT = """Starts from zoo:smollm2-sft. Of {replies} replies of that model to each of {requests} everyday requests
 of our own writing (eight categories, temperature 1, {tokens} tokens), the best and the worst by rule make a pair
@@ -114,29 +118,28 @@ def _store_adapter(source: Path, folder: Path, base: str) -> None:
 
 
 def _card(plan: Plan, stage: str, folder: Path, history: list[dict[str, Any]], base: Path | None) -> str:
-    run, tokens = plan.run_of(stage), plan.dpo.max_new_tokens
+    tokens = plan.dpo.max_new_tokens
     reader = Reader.load(str(folder), name=folder.name, base=base)
     asked = plan.asked[::_STRIDE]
-    passages = sample(reader, asked, max_new_tokens=tokens, seed=7, batch_size=len(asked))
+    passages = sample(reader, asked, max_new_tokens=tokens, seed=_SEED, batch_size=len(asked))
     shown = [passages[i] for i in range(0, len(passages), -(-len(passages) // _SHOWN))]
     note = zoo.note(folder.name)
+    shipped = (
+        "Nothing ships but this card: the model is the base itself."
+        if stage == "sft"
+        else "What ships is a LoRA adapter, float16, that is merged into the base in float32 on loading."
+    )
+    grades = ", ".join(f"{name} {value:.2f}" for name, value in _grades(passages).items())
     return _CARD.format(
         name=folder.name,
         note=note[0].upper() + note[1:],
         kind=zoo.kind(folder.name),
-        shipped="Nothing ships but this card: the model is the base itself."
-        if stage == "sft"
-        else "What ships is a LoRA adapter, float16, that is merged into the base in float32 on loading.",
-        **vars(plan.base),
+        about=_filled(_ABOUT.format(**vars(plan.base), shipped=shipped)),
         recipe=_filled(_recipe(plan, stage)),
         log=_log(history),
-        tokens=tokens,
-        n=len(passages),
-        grades=", ".join(f"{name} {value:.2f}" for name, value in _grades(passages).items()),
+        grades=_filled(_GRADES.format(tokens=tokens, n=len(passages), grades=grades)),
         samples="\n".join(_quoted(passage) for passage in shown),
-        scope=""
-        if run is None
-        else f"Its reward knew requests of one turn and replies of {run.max_new_tokens} tokens.",
+        tokens=tokens,
     )
 
 
