@@ -32,6 +32,8 @@ from enaction.passages import Passage
 from enaction.reader import Reader, adapters
 from enaction.reader.adapters import ADAPTER, BaseFile, find_base
 from enaction.sampling import sample
+from enaction.study.config import load_study
+from enaction.study.store import Run
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -288,6 +290,28 @@ def test_names_of_the_real_model_s_stages_say_what_they_are() -> None:
     assert not any(name.startswith("smollm2") for name in zoo.names())
     with pytest.raises(ModelError, match="not a name of the zoo"):
         zoo.family("smollm2-base")
+
+
+def test_a_study_s_base_is_found_beside_it_and_counts_among_what_is_read(
+    base: tuple[BaseFile, Path], tmp_path: Path
+) -> None:
+    facts, file = base
+    folder = tmp_path / "adapted"
+    folder.mkdir()
+    facts.write(folder)
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "name: one\nmodels:\n  a: {model: ./adapted, family: a, base: tiny.gguf}\n  b: {model: zoo:ash-rl, family: b}\n"
+    )
+    study = load_study(path)
+    assert study.models["a"].base == file
+    run = Run(tmp_path / "run")
+    run.write_manifest(study, {})
+    # The base's own hash stands in its folder, so that another base is another model.
+    before = run.manifest()["models"]["a"]["sha256"]
+    dataclasses.replace(facts, sha256="0" * 64).write(folder)
+    run.write_manifest(study, {})
+    assert run.manifest()["models"]["a"]["sha256"] != before
 
 
 def _names() -> list[str]:

@@ -91,6 +91,8 @@ def test_bad_input_gets_one_clear_line_and_exit_code_2(
         (("report", tmp_path / "nowhere"), "no run folder"),
         (("zoo", "path", "oak"), "the zoo has no model"),
         (("zoo", "build", "--family", "oak"), "no family oak"),
+        (("zoo", "build", "--family", "smollm2", "--base", tmp_path / "no.gguf"), "there is no base file"),
+        (("check", "zoo:ash-rl", "--base", good), "zoo:ash-rl does not ship as an adapter and has no base"),
     ]
     for arguments, message in cases:
         code, shown = _run(capsys, monkeypatch, *arguments)
