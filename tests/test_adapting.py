@@ -134,7 +134,7 @@ def test_training_moves_towards_the_reward(
     """Only ending is rewarded: replies that end become more."""
     rubric = Rubric(ended=1, length=0, on_topic=0, sentences=0, known=0, repeated=0)
     run = dataclasses.replace(
-        RUN, rubric=rubric, steps=12, samples=16, rate=0.03, kl=0.0, max_new_tokens=16, kept_steps=()
+        RUN, rubric=rubric, steps=12, samples=16, rate=0.03, slow_steps=0, kl=0.0, max_new_tokens=16, kept_steps=()
     )
     log = reinforcing.reinforce(start(), tokenizer, ASKED, frozenset(), run, tmp_path)
     assert log[-1]["ended"] > log[0]["ended"] + 0.2
