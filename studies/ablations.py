@@ -84,7 +84,7 @@ def table(findings: list[Finding], variants: list[str]) -> str:
         shown += [_interval(*select(findings, "other_self_ratio", reader="mean", stage=variant, framing="assistant"))]
         own, foreign = [], {"entropy": [], "surprisal": []}
         for quantity in foreign:
-            for cell in select(findings, quantity, stage=variant, framing="assistant"):
+            for cell in select(findings, quantity, reader_stage=variant, framing="assistant"):
                 if cell.where["reader"] == cell.where["author"]:
                     own += [cell.estimate] if quantity == "entropy" else []
                 else:

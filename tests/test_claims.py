@@ -84,6 +84,25 @@ def test_rl_has_to_strengthen_it_at_every_step_of_the_way() -> None:
     assert "DPO to RL 20" in standing(steps((-0.2, -0.1), (-0.3, -0.2)), "RL strengthens")[1]
 
 
+def test_where_one_post_trained_model_stands_among_bases_the_claims_are_about_it() -> None:
+    findings = [
+        Finding("matrix", "entropy", {"reader": reader, "author": reader, "reader_stage": of}, 2, 1, 3, 9, "", "")
+        for reader, of in (("tuned", "sft"), ("plain", "base"))
+    ]
+    findings += interactions("real", *[(-0.2, -0.1)] * 3)
+    findings += [
+        Finding("persona", quantity, {"reader": reader, "stage": "real"} | more, (low + high) / 2, low, high, 9, "", "")
+        for quantity, more, bounds in (
+            ("default_margin", {}, {"tuned": (0.1, 0.7), "plain": (-0.6, 0.1), "mean": (-0.2, 0.4)}),
+            ("surprisal_own_minus_other", {"persona": "mean"}, {r: (-0.2, -0.1) for r in ("tuned", "plain", "mean")}),
+        )
+        for reader, (low, high) in bounds.items()
+    ]
+    assert standing(findings, "default Assistant")[0] == "reproduced"
+    without_base = [f for f in findings if f.where.get("reader_stage") != "base"]
+    assert standing(without_base, "default Assistant")[0] == "not reproduced"  # the mean, which holds the base
+
+
 def test_a_finding_without_an_interval_decides_nothing() -> None:
     (first, *others) = interactions("dpo", (-0.2, -0.1), (-0.2, -0.1), (-0.2, -0.1))
     blind = Finding(first.experiment, first.quantity, first.where, -0.15, None, None, 20, "", "")

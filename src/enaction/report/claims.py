@@ -3,6 +3,7 @@
 The standing follows from intervals by a rule that is written beside each claim: a claim is reproduced where every part
 of it has an interval on the claimed side of its bound, partly where some have, not reproduced where none has. Where a
 run has no such measurement, or a condition without which the measurement means nothing is not met, the page says why.
+Where the last table has base models and one post-trained model, the claims are about the latter, not the mean.
 Claims as in arXiv 2605.25459; what is not a claim about behaviour (surprise, report, geometry) has no line here yet.
 """
 
@@ -103,9 +104,19 @@ def _trained(findings: Sequence[Finding]) -> list[str]:
 
 
 def _of(findings: Sequence[Finding], experiment: str, quantity: str, **where: object) -> Finding | None:
-    """The mean over readers of a quantity at a place."""
-    found = [f for f in select(findings, quantity, reader=MEAN, **where) if f.experiment == experiment]
-    return next((f for f in found if f.estimate is not None), None)
+    """A quantity at a place: the mean over its readers, or the one post-trained reader of a table with base models."""
+    found = {
+        str(f.where.get("reader")): f
+        for f in select(findings, quantity, **where)
+        if f.experiment == experiment and f.estimate is not None
+    }
+    bases = {
+        str(f.where["reader"])
+        for f in select(findings, "entropy", reader_stage="base")
+        if f.experiment == "matrix" and f.where["reader"] in found
+    }
+    others = [name for name in found if name not in bases and name != MEAN]
+    return found[others[0]] if bases and len(others) == 1 else found.get(MEAN)
 
 
 def _lower_on_own(findings: Sequence[Finding]) -> tuple[Standing, str]:
@@ -224,12 +235,12 @@ def _rl(findings: Sequence[Finding]) -> tuple[Standing, str]:
 
 
 def _violation(findings: Sequence[Finding]) -> tuple[Standing, str]:
-    of = [f for f in select(findings, "foreignness_after", reader=MEAN, pattern="ofo") if f.experiment == "splice"]
+    of = [f for f in select(findings, "foreignness_after", pattern="ofo") if f.experiment == "splice"]
     trained = [s for s in in_training_order(str(f.where.get("stage")) for f in of) if s != "base"][-1:]
+    at = {"stage": trained[-1], "pattern": "ofo"} if trained else {}
     parts = [
-        above(f, 0.0, f"{f.where['k']} foreign tokens, nats")
-        for stage in trained
-        for f in sorted((f for f in of if f.where.get("stage") == stage), key=lambda f: int(f.where["k"]))
+        above(_of(findings, "splice", "foreignness_after", k=k, **at), 0.0, f"{k} foreign tokens, nats")
+        for k in sorted({int(f.where["k"]) for f in of if trained})
     ]
     return judged(parts or [None], "this run has no `splice` experiment with a post-trained stage")
 
