@@ -65,6 +65,8 @@ def test_each_point_and_each_change_is_what_was_planted(findings: list[Finding])
             assert change.estimate == pytest.approx(planted - PLANTED[before], abs=0.03)
             assert change.where["from_point"] == before
         before = point
+    (whole,) = select(findings, "whole_change_recognition", family="mean")
+    assert whole.estimate == pytest.approx(PLANTED["rl"] - next(iter(PLANTED.values())), abs=0.03)
     for family, ease in EASE.items():
         (found,) = select(findings, "point_ease", family=family, point="rl")
         assert found.estimate == pytest.approx(1.5 * ease, abs=0.05)  # against the mean of the two others

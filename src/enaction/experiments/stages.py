@@ -114,6 +114,10 @@ def _in_framing(data: Data, points: dict[str, list[str]], framing: Framing) -> l
                     text = f"at this point minus at the one before, same prompts: {meaning}; {INTERVAL}"
                     change = found[i, len(points) + s - 1, r]
                     findings.append(estimated(NAME, f"change_{measure}", before, change, n, unit, text))
+                if point == names[-1]:
+                    first = where | {"from_point": names[0]}
+                    text = f"at the last point minus at the first, same prompts: {meaning}; {INTERVAL}"
+                    findings.append(estimated(NAME, f"whole_change_{measure}", first, found[i, -1, r], n, unit, text))
     findings += _by_bases(data, points, framing, n)
     findings += _share_of_last(data, names, entropy_SRAP, framing, n)
     return [*findings, _appearance(findings, names, framing)]
@@ -132,8 +136,9 @@ def measures(mean_SRA: np.ndarray) -> np.ndarray:
 
 
 def _with_changes(value_MSR: np.ndarray) -> np.ndarray:
-    """Append the changes from each point to the next along S."""
-    return np.concatenate([value_MSR, np.diff(value_MSR, axis=-2)], axis=-2)
+    """Append along S the changes from each point to the next, and the one from the first to the last."""
+    whole = value_MSR[..., -1:, :] - value_MSR[..., :1, :]
+    return np.concatenate([value_MSR, np.diff(value_MSR, axis=-2), whole], axis=-2)
 
 
 def _by_bases(data: Data, points: dict[str, list[str]], framing: Framing, n: int) -> list[Finding]:

@@ -83,11 +83,13 @@ def _largest_step(findings: Sequence[Finding], framing: str) -> str:
         f"{stage_label(str(f.where['point']))} {number(f.estimate, 2)}"
         for f in select(findings, "share_of_last", framing=framing)
     ]
+    whole = select(findings, "whole_change_recognition", framing=framing, family=MEAN)
+    in_all = f", over all points by {with_interval(whole[0])}" if whole else ""
     sure = largest.low is not None and largest.low > 0
     return (
         f"Largest step, {framing_label(framing)}: from {stage_label(str(largest.where['from_point']))} to "
         f"{stage_label(str(largest.where['point']))} recognition changes by {with_interval(largest)} log units"
-        f"{'' if sure else ' (no effect)'}; share of the last point's: {', '.join(shares)}."
+        f"{'' if sure else ' (no effect)'}{in_all}; share of the last point's: {', '.join(shares)}."
     )
 
 
