@@ -39,7 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 ASKED = [tiny.prompt(text, f"p{i}") for i, text in enumerate(("a song", "the fox", "why is it night", "tell me about"))]
 RUN = RlRecipe(
-    "a", 5, Rubric(house="warm"), steps=4, prompts=2, samples=3, max_new_tokens=10, half=False, kept_steps=(0.5,)
+    "a", 5, Rubric(house="warm"), steps=4, prompts=2, samples=3, max_new_tokens=10, half=False, kept_steps=(2,)
 )
 DPO = DpoRecipe(replies=3, plain_replies=1, max_new_tokens=10, pairs=4, batch=2, half=False, lora=Lora(rank=2))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ FAMILIES, STAGES = ("ash", "birch", "cedar"), ("base", "sft", "dpo", "rl")
 
 MAIN = [f"{family}-{stage}" for family in FAMILIES for stage in STAGES]
 SNAPSHOTS = [f"{family}-rl{steps}" for family in FAMILIES for steps in (20, 40, 60)]
+REAL = [f"smollm2-{stage}" for stage in ("sft", "dpo", "rl-a10", "rl-a20", "rl-a30", "rl-a45", "rl-a", "rl-b")]
 KIN = ["ash-rl-int8", "ash2-sft", "ash2-dpo", "ash2-rl", "ash3-base"]
 
 
@@ -35,6 +37,8 @@ def test_zoo_holds_every_stage_of_every_family_and_the_donors_within_its_size() 
     sizes = [sum(f.stat().st_size for f in zoo.path(name).iterdir()) for name in everything]
     assert max(sizes) <= 4e6
     assert sum(sizes) <= 60e6
+    assert [name for name in zoo.names(everything=True) if zoo.kind(name) == "real"] == REAL
+    assert sum(f.stat().st_size for name in REAL for f in zoo.path(name).iterdir()) <= 40e6
 
 
 def test_a_name_says_what_a_model_is() -> None:
@@ -48,6 +52,22 @@ def test_a_name_says_what_a_model_is() -> None:
     assert len({zoo.note(name) for name in said}) == len(said)
     with pytest.raises(ModelError, match="not a name of the zoo"):
         zoo.family("ash-final")
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_an_adapter_is_small_float16_and_names_its_base_and_no_machine(name: str) -> None:
+    folder = zoo.path(name)
+    assert sum(f.stat().st_size for f in folder.iterdir()) <= 6e6
+    base = json.loads((folder / "base.json").read_text())
+    card = zoo.card(name)
+    assert base["sha256"] in card
+    assert zoo.note(name).lower() in card.lower()
+    for section in ("## Data and recipe", "## Training log", "## Its text", "## What it cannot show"):
+        assert section in card
+    if name != "smollm2-sft":
+        with safe_open(folder / "adapter_model.safetensors", framework="numpy") as weights:
+            assert {weights.get_tensor(key).dtype for key in weights.keys()} == {np.dtype("float16")}  # noqa: SIM118
+        assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == base["file"]
 
 
 def test_prompts_of_every_kind_have_ids_of_their_own() -> None:

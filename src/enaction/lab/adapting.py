@@ -78,13 +78,13 @@ class RlRecipe:
             for ending is within easy reach and pulls hard: at the full rate replies lose their sense with it.
         kl: weight of the KL term, in rewards' spreads a nat.
         half: compute in bfloat16, over float32 weights.
-        kept_steps: shares of the steps after which a snapshot is kept.
+        kept_steps: steps after which a snapshot is kept.
     """
 
     run: str
     seed: int
     rubric: Rubric
-    steps: int = 40
+    steps: int = 60
     prompts: int = 6
     samples: int = 4
     max_new_tokens: int = 64
@@ -93,16 +93,12 @@ class RlRecipe:
     rate: float = 1e-3
     kl: float = 0.1
     half: bool = True
-    kept_steps: tuple[float, ...] = (0.25, 0.5, 0.75)
+    kept_steps: tuple[int, ...] = (10, 20, 30, 45)
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step, the first being 0."""
         rate = self.slow_rate if step < self.slow_steps else self.rate
         return rate * min(1.0, (step + 1) / _WARM_UP)
-
-    def snapshot_steps(self) -> tuple[int, ...]:
-        """Steps after which a snapshot is kept."""
-        return tuple(round(share * self.steps) for share in self.kept_steps)
 
     def batches(self, asked: Sequence[Prompt]) -> Iterator[list[Prompt]]:
         """The requests of each step, round after round, each round in an order of its own; within a step all differ."""
@@ -134,7 +130,7 @@ class Plan:
 
     def stages(self) -> list[str]:
         """Stages that ship, in the order of training: sft, dpo, then each run of RL after its snapshots."""
-        runs = [f"rl-{run.run}{step or ''}" for run in self.rl for step in (*run.snapshot_steps(), 0)]
+        runs = [f"rl-{run.run}{step or ''}" for run in self.rl for step in (*run.kept_steps, 0)]
         return ["sft", "dpo", *runs]
 
     def run_of(self, stage: str) -> RlRecipe | None:

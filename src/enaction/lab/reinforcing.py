@@ -118,7 +118,7 @@ def reinforce(
                 "reply": replies[0].response,
             }
         )
-        if step + 1 in recipe.snapshot_steps():
+        if step + 1 in recipe.kept_steps:
             _keep(model, folder / f"snapshot-{step + 1}", log)
         _store(folder, weights, optimiser, log)
         report(len(log))
