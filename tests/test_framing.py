@@ -113,7 +113,8 @@ def test_a_blank_line_before_the_response_is_cut_for_foreign_text_as_for_own() -
     tokenizer = tiny.byte_tokenizer(template, blank_lines=True)
     assert len(tokenizer.encode("\n\n")) == 1
     assert len(tokenizer.encode("\n\nfox")) == 1 + len(tokenizer.encode("\nfox"))
-    for framing, separator in (("assistant", ""), ("none", "\n\n")):
+    places: list[tuple[Framing, str]] = [("assistant", ""), ("none", "\n\n")]
+    for framing, separator in places:
         foreign = frame(tokenizer, tiny.passage(RESPONSE), framing, separator=separator)
         mine = frame(tokenizer, own(tokenizer, [20, 12], ended=False), framing, separator=separator)
         assert foreign.ids[: foreign.start] == mine.ids[: mine.start]

@@ -157,4 +157,4 @@ def test_two_bases_of_one_recipe_hardly_recognise_themselves(tmp_path: Path) -> 
     bounds = [(f.low or 0.0, f.high or 0.0) for f in found]
     print(f"{sum(_covers(f, 0) for f in found)} of {len(found)} intervals hold 0")
     assert all(low > -0.01 and high < 0.01 for low, high in bounds), bounds
-    assert np.mean([f.estimate for f in found]) == pytest.approx(0, abs=0.003)
+    assert np.mean([f.estimate or 0.0 for f in found]) == pytest.approx(0, abs=0.003)
