@@ -54,6 +54,19 @@ def test_several_times_lower_is_more_than_a_ratio_above_one() -> None:
     assert standing(easy, "several times")[0] == "partly"  # a ratio from easy text alone
 
 
+def test_the_last_stage_is_not_a_matrix_of_kin_behind_it() -> None:
+    there = [(-0.2, -0.1)] * 3
+    findings = [*interactions("rl", *there), *interactions("near-kin", *there)]
+    ranks = {"rl": 1.0, "near-kin": 2.0}
+    findings += [
+        Finding(
+            "matrix", "own_rank_among_authors", {"reader": "a", "stage": s, "framing": "assistant"}, r, r, r, 9, "", ""
+        )
+        for s, r in ranks.items()
+    ]
+    assert standing(findings, "least entropy on its own")[0] == "reproduced"
+
+
 def test_sft_in_the_assistants_turn_only() -> None:
     low, none = (-0.08, -0.05), (-0.01, 0.01)
     assert standing(interactions("sft", low, none, none), "SFT")[0] == "reproduced"

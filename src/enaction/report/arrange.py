@@ -95,6 +95,12 @@ def in_training_order(stages: Iterable[str]) -> list[str]:
     return ordered(found, [stage for group in known for stage in group])
 
 
+def last_stage(stages: Sequence[str]) -> str | None:
+    """The last known stage among these in order; where none is known, the last (matrices of kin come behind them)."""
+    known = [stage for stage in stages if stage in STAGES]
+    return (known or [*stages] or [None])[-1]
+
+
 def is_checkpoint(stage: str) -> bool:
     """Whether a stage is a checkpoint inside a known one."""
     return _checkpoint(stage) is not None

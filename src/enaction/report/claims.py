@@ -18,6 +18,7 @@ from enaction.report.arrange import (
     framing_label,
     in_training_order,
     is_checkpoint,
+    last_stage,
     stage_label,
     with_interval,
 )
@@ -97,10 +98,11 @@ def judged(parts: Sequence[Part | None], missing: str) -> tuple[Standing, str]:
     return standing, "; ".join(part.words for part in found)
 
 
-def _trained(findings: Sequence[Finding]) -> list[str]:
-    """The post-trained stages of the matrix, checkpoints left out; a stage called base is none."""
-    of = [str(f.where.get("stage") or "") for f in select(findings, "interaction") if f.experiment == "matrix"]
-    return [stage for stage in in_training_order(of) if stage != "base" and not is_checkpoint(stage)]
+def _last_trained(findings: Sequence[Finding], experiment: str, quantity: str) -> list[str]:
+    """The last post-trained stage of which an experiment has a quantity, in a list; empty where there is none."""
+    of = [str(f.where.get("stage") or "") for f in select(findings, quantity) if f.experiment == experiment]
+    last = last_stage([s for s in in_training_order(of) if s != "base" and not is_checkpoint(s)])
+    return [] if last is None else [last]
 
 
 def _of(findings: Sequence[Finding], experiment: str, quantity: str, **where: object) -> Finding | None:
@@ -120,7 +122,7 @@ def _of(findings: Sequence[Finding], experiment: str, quantity: str, **where: ob
 
 
 def _lower_on_own(findings: Sequence[Finding]) -> tuple[Standing, str]:
-    if not (trained := _trained(findings)):
+    if not (trained := _last_trained(findings, "matrix", "interaction")):
         return "not testable", _NO_STAGE
     at = {"stage": trained[-1], "framing": "assistant"}
     return judged(
@@ -133,7 +135,7 @@ def _lower_on_own(findings: Sequence[Finding]) -> tuple[Standing, str]:
 
 
 def _diagonal(findings: Sequence[Finding]) -> tuple[Standing, str]:
-    if not (trained := _trained(findings)):
+    if not (trained := _last_trained(findings, "matrix", "interaction")):
         return "not testable", _NO_STAGE
     at = {"stage": trained[-1], "framing": "assistant"}
     ranks = [f for f in select(findings, "own_rank_among_authors", **at) if f.where.get("reader") != MEAN]
@@ -153,7 +155,6 @@ def _base(findings: Sequence[Finding]) -> tuple[Standing, str]:
 
 
 def _role(findings: Sequence[Finding]) -> tuple[Standing, str]:
-    trained = _trained(findings)
     parts = [
         below(
             _of(
@@ -163,15 +164,14 @@ def _role(findings: Sequence[Finding]) -> tuple[Standing, str]:
             0.0,
             f"interaction as assistant minus {framing_label(other)}",
         )
-        for stage in trained[-1:]
+        for stage in _last_trained(findings, "framings", "interaction_difference")
         for other in ("user", "none")
     ]  # fmt: skip
-    return judged(parts, "this run has no `framings` experiment with a post-trained stage")
+    return judged(parts or [None], "this run has no `framings` experiment with a post-trained stage")
 
 
 def _persona(findings: Sequence[Finding]) -> tuple[Standing, str]:
-    of = [f for f in findings if f.experiment == "persona" and f.quantity == "default_margin"]
-    stages = [s for s in in_training_order(str(f.where.get("stage")) for f in of) if s != "base"]
+    stages = _last_trained(findings, "persona", "default_margin")
     if not stages:
         return "not testable", "this run has no `persona` experiment with a post-trained stage"
     told = _of(findings, "persona", "surprisal_own_minus_other", stage=stages[-1], persona=MEAN)
@@ -186,17 +186,15 @@ def _persona(findings: Sequence[Finding]) -> tuple[Standing, str]:
 
 
 def _prior(findings: Sequence[Finding]) -> tuple[Standing, str]:
-    of = [str(f.where.get("stage")) for f in findings if f.experiment == "prior"]
-    trained = [stage for stage in in_training_order(of) if stage != "base" and not is_checkpoint(stage)][-1:]
     parts = [
         part
-        for stage in trained
+        for stage in _last_trained(findings, "prior", "amplification")
         for part in (
             below(_of(findings, "prior", "position_trend", stage=stage), 0.0, "interaction, each doubling of position"),
             above(_of(findings, "prior", "amplification", stage=stage), 0.0, "log gap behind own minus foreign turns"),
         )
     ]
-    return judged(parts, "this run has no `prior` experiment with a post-trained stage")
+    return judged(parts or [None], "this run has no `prior` experiment with a post-trained stage")
 
 
 def _sft(findings: Sequence[Finding]) -> tuple[Standing, str]:
@@ -235,12 +233,11 @@ def _rl(findings: Sequence[Finding]) -> tuple[Standing, str]:
 
 
 def _violation(findings: Sequence[Finding]) -> tuple[Standing, str]:
-    of = [f for f in select(findings, "foreignness_after", pattern="ofo") if f.experiment == "splice"]
-    trained = [s for s in in_training_order(str(f.where.get("stage")) for f in of) if s != "base"][-1:]
-    at = {"stage": trained[-1], "pattern": "ofo"} if trained else {}
     parts = [
         above(_of(findings, "splice", "foreignness_after", k=k, **at), 0.0, f"{k} foreign tokens, nats")
-        for k in sorted({int(f.where["k"]) for f in of if trained})
+        for stage in _last_trained(findings, "splice", "foreignness_after")
+        for at in ({"stage": stage, "pattern": "ofo"},)
+        for k in sorted({int(f.where["k"]) for f in select(findings, "foreignness_after", **at)})
     ]
     return judged(parts or [None], "this run has no `splice` experiment with a post-trained stage")
 

@@ -22,6 +22,7 @@ from enaction.report.arrange import (
     framings,
     headline,
     is_checkpoint,
+    last_stage,
     main_framing,
     members,
     models_of,
@@ -290,8 +291,7 @@ def _range(cells: list[Finding]) -> str:
 
 
 def _last(findings: Sequence[Finding]) -> str | None:
-    there = stages(findings)
-    return there[-1] if there else None
+    return last_stage(stages(findings))
 
 
 def _place(finding: Finding) -> str:
