@@ -1,10 +1,10 @@
-# make demo | test | test-slow | test-real | lint | real | bench | clean: each makes .venv if there is none and installs pinned versions.
+# make demo | test | test-slow | test-real | lint | real | real-stages | bench | clean: each makes .venv if there is none and installs pinned versions.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow test-real lint real bench clean
+.PHONY: demo test test-slow test-real lint real real-stages bench clean
 
 demo: $(VENV)/.core
 	$(BIN)/enaction demo
@@ -27,6 +27,10 @@ lint: $(VENV)/.dev
 real: $(VENV)/.real
 	$(BIN)/python studies/real_models.py
 	$(BIN)/enaction run studies/real.yaml
+
+real-stages: $(VENV)/.real
+	$(BIN)/python studies/real_models.py
+	$(BIN)/enaction run studies/smollm2.yaml
 
 # Side by side with the peers, which bring packages that constraints.txt does not pin; minutes, on a quiet machine.
 bench: $(VENV)/.real
