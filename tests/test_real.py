@@ -22,7 +22,8 @@ def _run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     missing = [spec.model for spec in study.models.values() if not Path(spec.model).exists()]
     assert not missing, "run `make real` or `make test-real`, which put the public checkpoints under .models/"
     short = study.sampling.model_copy(update={"per_prompt": 1, "max_new_tokens": 24})
-    study = study.model_copy(update={"n_prompts": 12, "sampling": short, "resamples": 500})
+    changed = {"n_prompts": 12, "sampling": short, "resamples": 500, "experiments": {"matrix": {}}}
+    study = study.model_copy(update=changed)
     return run_study(study, tmp_path_factory.mktemp("real") / "run")
 
 
