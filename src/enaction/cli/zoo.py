@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from enaction.cli.options import Base
 from enaction.cli.run import AsJson
@@ -29,7 +29,7 @@ def list_models(as_json: AsJson = False) -> None:
         facts = [{"name": n, "family": zoo.family(n), "stage": zoo.stage(n), "kind": zoo.kind(n)} for n in listed]
         typer.echo(json.dumps(facts))
         return
-    table = Table("name", "family", "stage", "kind", "what it is", "size")
+    table = Table(Column("name", no_wrap=True), "family", "stage", "kind", "what it is", "size")
     for name in listed:
         size = sum(file.stat().st_size for file in zoo.path(name).glob("*.safetensors")) / 1e6
         row = (f"zoo:{name}", zoo.family(name), zoo.stage(name), zoo.kind(name), zoo.note(name))
