@@ -203,23 +203,12 @@ def test_more_statistics_come_where_they_are_wanted(path: str, sampling: dict[st
             np.testing.assert_allclose(getattr(stats, name), value.numpy(), atol=2e-5, rtol=1e-5, err_msg=name)
 
 
-class Wrapped(nn.Module):
+class Wrapped(tiny.LogitsOnly):
     """A causal LM that shows no body and no head, as code from elsewhere may."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__()
+        super().__init__(model.config.vocab_size)
         self.inner, self.config, self.generation_config = model, model.config, model.generation_config
-
-    @property
-    def base_model(self) -> nn.Module:
-        return self
-
-    @property
-    def device(self) -> torch.device:
-        return self.inner.device
-
-    def get_output_embeddings(self) -> None:
-        return None
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, use_cache: bool = False
