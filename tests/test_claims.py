@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from enaction.findings import Finding
-from enaction.report.arrange import in_training_order, models_of, stage_label
+from enaction.report.arrange import in_training_order, last_stage, models_of, stage_label
 from enaction.report.claims import checked
 
 FRAMINGS = ("assistant", "user", "none")
@@ -65,6 +65,19 @@ def test_the_last_stage_is_not_a_matrix_of_kin_behind_it() -> None:
         for s, r in ranks.items()
     ]
     assert standing(findings, "least entropy on its own")[0] == "reproduced"
+
+
+@pytest.mark.parametrize(
+    ("stages", "last"),
+    [
+        (["base", "rl", "near-kin"], "rl"),
+        (["base", "last"], "last"),
+        (["base", "sft", "dpo", "rlvr"], "rlvr"),
+        ([], None),
+    ],
+)
+def test_the_last_stage_is_the_end_of_training_whatever_it_is_called(stages: list[str], last: str | None) -> None:
+    assert last_stage(in_training_order(stages)) == last
 
 
 def test_sft_in_the_assistants_turn_only() -> None:

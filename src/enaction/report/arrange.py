@@ -96,9 +96,8 @@ def in_training_order(stages: Iterable[str]) -> list[str]:
 
 
 def last_stage(stages: Sequence[str]) -> str | None:
-    """The last known stage among these in order; where none is known, the last (matrices of kin come behind them)."""
-    known = [stage for stage in stages if stage in STAGES]
-    return (known or [*stages] or [None])[-1]
+    """The end of training among stages in order: `rl` where it is there (kin may stand behind it), else the last."""
+    return STAGES[-1] if STAGES[-1] in stages else [None, *stages][-1]
 
 
 def is_checkpoint(stage: str) -> bool:

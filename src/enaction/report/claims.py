@@ -9,11 +9,13 @@ Claims as in arXiv 2605.25459; what is not a claim about behaviour (surprise, re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from enaction.findings import Finding, select
 from enaction.report.arrange import (
+    FRAMINGS,
     MEAN,
     framing_label,
     in_training_order,
@@ -112,13 +114,14 @@ def _of(findings: Sequence[Finding], experiment: str, quantity: str, **where: ob
         for f in select(findings, quantity, **where)
         if f.experiment == experiment and f.estimate is not None
     }
-    bases = {
-        str(f.where["reader"])
-        for f in select(findings, "entropy", reader_stage="base")
-        if f.experiment == "matrix" and f.where["reader"] in found
-    }
+    bases = _base_readers(findings) & set(found)
     others = [name for name in found if name not in bases and name != MEAN]
     return found[others[0]] if bases and len(others) == 1 else found.get(MEAN)
+
+
+def _base_readers(findings: Sequence[Finding]) -> set[str]:
+    bases = select(findings, "entropy", reader_stage="base")
+    return {str(f.where["reader"]) for f in bases if f.experiment == "matrix"}
 
 
 def _lower_on_own(findings: Sequence[Finding]) -> tuple[Standing, str]:
@@ -138,18 +141,22 @@ def _diagonal(findings: Sequence[Finding]) -> tuple[Standing, str]:
     if not (trained := _last_trained(findings, "matrix", "interaction")):
         return "not testable", _NO_STAGE
     at = {"stage": trained[-1], "framing": "assistant"}
-    ranks = [f for f in select(findings, "own_rank_among_authors", **at) if f.where.get("reader") != MEAN]
+    aside = {MEAN, *_base_readers(findings)}
+    ranks = [f for f in select(findings, "own_rank_among_authors", **at) if f.where.get("reader") not in aside]
     if not ranks:
         return "not testable", "this run has no ranks"
-    first = sum(f.estimate == 1 for f in ranks)
+    first = sum(f.high == 1 for f in ranks)  # in nearly every resample
     standing: Standing = "reproduced" if first == len(ranks) else "partly" if first else "not reproduced"
-    return standing, f"own text has the least entropy for {first} of {len(ranks)} readers"
+    return (
+        standing,
+        f"own text has the least entropy for {first} of {len(ranks)} post-trained readers, 95 % interval included",
+    )
 
 
 def _base(findings: Sequence[Finding]) -> tuple[Standing, str]:
     parts = [
         within(_of(findings, "matrix", "interaction", stage="base", framing=framing), _TRACE, framing_label(framing))
-        for framing in ("assistant", "user", "none")
+        for framing in FRAMINGS
     ]
     return judged(parts, "this run has no matrix of base models in all three framings")
 
@@ -198,7 +205,7 @@ def _prior(findings: Sequence[Finding]) -> tuple[Standing, str]:
 
 
 def _sft(findings: Sequence[Finding]) -> tuple[Standing, str]:
-    at = {framing: _of(findings, "matrix", "interaction", stage="sft", framing=framing) for framing in _FRAMINGS}
+    at = {framing: _of(findings, "matrix", "interaction", stage="sft", framing=framing) for framing in FRAMINGS}
     return judged(
         [
             below(at["assistant"], 0.0, "assistant turn"),
@@ -212,16 +219,16 @@ def _sft(findings: Sequence[Finding]) -> tuple[Standing, str]:
 def _dpo(findings: Sequence[Finding]) -> tuple[Standing, str]:
     parts = [
         below(_of(findings, "matrix", "interaction", stage="dpo", framing=framing), 0.0, framing_label(framing))
-        for framing in _FRAMINGS
+        for framing in FRAMINGS
     ]
     return judged(parts, "this run has no matrix of the stage dpo in all three framings")
 
 
 def _rl(findings: Sequence[Finding]) -> tuple[Standing, str]:
-    """From whatever came before RL to RL: the last step, or the steps along its checkpoints together."""
+    """Every step from the stage before RL to its end, along its checkpoints where there are some."""
     steps = [
         f for f in select(findings, "interaction_change", reader=MEAN, framing="assistant")
-        if str(f.where.get("stage")).startswith("rl") and f.experiment == "matrix"
+        if re.fullmatch(r"rl(vr)?\d*", str(f.where.get("stage"))) and f.experiment == "matrix"
     ]  # fmt: skip
     ordered = in_training_order(str(f.where["stage"]) for f in steps)
     of = {str(f.where["stage"]): f for f in steps}
@@ -242,7 +249,6 @@ def _violation(findings: Sequence[Finding]) -> tuple[Standing, str]:
     return judged(parts or [None], "this run has no `splice` experiment with a post-trained stage")
 
 
-_FRAMINGS = ("assistant", "user", "none")
 _NO_STAGE = "this run has no matrix of two or more post-trained models as assistant"
 
 CLAIMS = (
@@ -255,7 +261,7 @@ CLAIMS = (
     Claim(
         "Each reader has its least entropy on its own text.",
         "5 of 5 readers",
-        "last stage, assistant: rank 1 among authors for every reader",
+        "last stage, assistant: rank 1 among authors, interval included, for every reader",
         _diagonal,
     ),
     Claim(
