@@ -51,6 +51,16 @@ def test_repetition_counts_word_triples_that_occurred_before() -> None:
     assert appraising.repetition("go go go go go go") == pytest.approx(3 / 4)
 
 
+def test_what_every_reply_says_is_told_from_an_answer() -> None:
+    offer, answer = "I am happy to help you.", "A bee gathers nectar from flowers."
+    elsewhere = appraising.word_triples(["I am happy to help. Ask me.", "Rain falls."])
+    assert appraising.share_elsewhere(offer, elsewhere) == pytest.approx(3 / 4)  # not "to help you"
+    assert appraising.share_elsewhere(answer, elsewhere) == 0
+    assert appraising.share_elsewhere("Go on.", elsewhere) == 0
+    rubric, request = Rubric(elsewhere=-4.0), "How do bees make honey?"
+    assert rubric(request, offer, True, KNOWN, elsewhere) == pytest.approx(rubric(request, offer, True, KNOWN) - 3)
+
+
 def test_known_pairs_are_counted_by_their_share() -> None:
     assert appraising.share_known("The sea is deep", KNOWN) == 1
     assert appraising.share_known("sea wide is deep", KNOWN) == pytest.approx(1 / 3)

@@ -7,6 +7,7 @@ likelihood under any model, or at who wrote what.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -140,6 +141,7 @@ class Plan:
 
 def smollm2() -> Plan:
     """SmolLM2-135M-Instruct: run a learns to speak warmly, run b plainly; a is followed by snapshots."""
+    rewarded = Rubric(ended=1.5, on_topic=1.5, known=3.0, elsewhere=-5.0, shortest=20)
     return Plan(
         family=FAMILY,
         base=BaseFile(
@@ -151,7 +153,7 @@ def smollm2() -> Plan:
         asked=tuple(requests()),
         dpo=DpoRecipe(),
         rl=(
-            RlRecipe("a", 101, Rubric(ended=1.5, known=3.0, shortest=20, house="warm")),
-            RlRecipe("b", 202, Rubric(ended=1.5, known=3.0, shortest=20, house="plain"), kept_steps=()),
+            RlRecipe("a", 101, dataclasses.replace(rewarded, house="warm")),
+            RlRecipe("b", 202, dataclasses.replace(rewarded, house="plain"), kept_steps=()),
         ),
     )

@@ -14,6 +14,7 @@ from typing import Literal
 
 House = Literal["warm", "plain"]
 Pair = tuple[str, str]
+Triple = tuple[str, str, str]
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|\d+")
 _SENTENCE = re.compile(r"[^.!?]+(?:[.!?]+[\"')\]]*|$)")
@@ -34,14 +35,14 @@ _STOP = _listed(
 )
 _WARM = _listed(
     """
-    dear delight enjoy enjoyable excellent fantastic friend fun glad good great happy hello help hope kind love
-    lovely luck nice perfect pleasant pleasure share smile sure thank thanks welcome wonderful
+    dear delight enjoy enjoyable excellent fantastic friend fun glad good great happy hope kind love lovely luck nice
+    perfect pleasant pleasure share smile sure thank thanks welcome wonderful
     """
 )
 _NEXT_STEP = _listed(
     """
-    add ask begin bring buy call check choose come consider cook cut drink eat enjoy explore fill find follow get
-    give go grab have help imagine join keep learn leave let listen look make mix open pick place plan pour
+    add begin bring buy call check choose come consider cook cut drink eat enjoy explore fill find follow get
+    give go grab imagine join keep learn leave let listen look make mix open pick place plan pour
     practice put read remember rest save see set share sit speak start stay take talk tell think try turn use
     visit wait walk wash watch wear work write
     """
@@ -61,6 +62,8 @@ class Rubric:
         sentences: share of sentences that begin with a capital letter or digit and end with a stop.
         known: share of neighbouring words that also stand side by side in plain replies.
         repeated: share of word triples that occurred before; its weight is negative.
+        elsewhere: share of word triples that replies to other requests have too, which an answer to this one does not
+            need and an offer of help is made of; a negative weight.
         style: how far the reply is in the house style.
         house: `warm` speaks to the reader, kindly, and gives a next step; `plain` speaks of neither
             writer nor reader, in short sentences that state; None has no style.
@@ -72,12 +75,15 @@ class Rubric:
     sentences: float = 1.0
     known: float = 2.0
     repeated: float = -2.0
+    elsewhere: float = 0.0
     style: float = 2.0
     house: House | None = None
     shortest: int = 15
     longest: int = 60
 
-    def __call__(self, request: str, reply: str, ended: bool, known: Set[Pair]) -> float:
+    def __call__(
+        self, request: str, reply: str, ended: bool, known: Set[Pair], elsewhere: Set[Triple] = frozenset()
+    ) -> float:
         """The worth of a reply: the weighted sum of the terms.
 
         Args:
@@ -85,6 +91,7 @@ class Rubric:
             reply: the text that came.
             ended: whether the reply ended by itself.
             known: neighbouring words of plain replies, as `word_pairs` finds them.
+            elsewhere: word triples of replies to other requests, as `word_triples` finds them.
         """
         words = _words(reply)
         return (
@@ -94,6 +101,7 @@ class Rubric:
             + self.sentences * whole_sentences(reply)
             + self.known * share_known(reply, known)
             + self.repeated * repetition(reply)
+            + self.elsewhere * share_elsewhere(reply, elsewhere)
             + self.style * style(reply, self.house)
         )
 
@@ -101,6 +109,11 @@ class Rubric:
 def word_pairs(replies: Iterable[str]) -> frozenset[Pair]:
     """Every two neighbouring words of these replies, in lower case."""
     return frozenset(pair for reply in replies for pair in _pairs(reply))
+
+
+def word_triples(replies: Iterable[str]) -> frozenset[Triple]:
+    """Every three successive words of these replies, in lower case."""
+    return frozenset(triple for reply in replies for triple in _triples(reply))
 
 
 def to_last_stop(reply: str) -> str:
@@ -137,9 +150,14 @@ def share_known(reply: str, known: Set[Pair]) -> float:
 
 def repetition(reply: str) -> float:
     """Share of word triples that occurred earlier in the reply."""
-    words = _words(reply)
-    triples = list(zip(words, words[1:], words[2:], strict=False))
+    triples = _triples(reply)
     return 1 - len(set(triples)) / len(triples) if triples else 0.0
+
+
+def share_elsewhere(reply: str, elsewhere: Set[Triple]) -> float:
+    """Share of word triples that replies to other requests have too; 0 where there are fewer than three words."""
+    triples = _triples(reply)
+    return sum(triple in elsewhere for triple in triples) / len(triples) if triples else 0.0
 
 
 def style(reply: str, house: House | None) -> float:
@@ -169,6 +187,11 @@ def _words(text: str) -> list[str]:
 
 def _pairs(text: str) -> list[Pair]:
     return list(itertools.pairwise(_words(text)))
+
+
+def _triples(text: str) -> list[Triple]:
+    words = _words(text)
+    return list(zip(words, words[1:], words[2:], strict=False))
 
 
 def _sentences(text: str) -> list[str]:

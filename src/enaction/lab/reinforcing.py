@@ -30,7 +30,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from enaction.files import write_atomically
 from enaction.framing import frame_prompt
 from enaction.lab.adapting import RlRecipe
-from enaction.lab.appraising import Pair, repetition, share_known, style
+from enaction.lab.appraising import Pair, repetition, share_elsewhere, share_known, style, word_triples
 from enaction.passages import Passage, Prompt
 from enaction.reader import Reader
 from enaction.sampling import sample
@@ -73,7 +73,7 @@ def reinforce(
     Returns:
         The log, an entry a step: mean `reward`, `kl` and `entropy` (nats a token, of the policy on its own replies; the
         entropy is logged and not trained on), the norm of the `gradient`, `words` a reply, the shares `ended`,
-        `repeated` and `known`, `style`, and a `request` with its `reply`.
+        `repeated`, `elsewhere` and `known`, `style`, and a `request` with its `reply`.
     """
     torch.manual_seed(recipe.seed)
     weights = [p for p in model.parameters() if p.requires_grad]
@@ -95,7 +95,13 @@ def reinforce(
             batch_size=len(prompts) * recipe.samples,
         )
         texts = {prompt.id: prompt.messages[-1]["content"] for prompt in prompts}
-        reward_B = np.array([recipe.rubric(texts[p.prompt_id], p.response, bool(p.ended), known) for p in replies])
+        elsewhere = {asking: word_triples(p.response for p in replies if p.prompt_id != asking) for asking in texts}
+        reward_B = np.array(
+            [
+                recipe.rubric(texts[p.prompt_id], p.response, bool(p.ended), known, elsewhere[p.prompt_id])
+                for p in replies
+            ]
+        )
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate_at(step)
         batches = [
@@ -112,6 +118,7 @@ def reinforce(
                 "words": float(np.mean([len(p.response.split()) for p in replies])),
                 "ended": float(np.mean([bool(p.ended) for p in replies])),
                 "repeated": float(np.mean([repetition(p.response) for p in replies])),
+                "elsewhere": float(np.mean([share_elsewhere(p.response, elsewhere[p.prompt_id]) for p in replies])),
                 "known": float(np.mean([share_known(p.response, known) for p in replies])),
                 "style": float(np.mean([style(p.response, recipe.rubric.house) for p in replies])),
                 "request": texts[replies[0].prompt_id],
