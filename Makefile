@@ -1,10 +1,11 @@
-# make demo | test | test-slow | test-real | lint | real | real-stages | bench | clean: each makes .venv if there is none and installs pinned versions.
+# make demo | test | test-slow | test-real | lint | real | real-personas | bench | clean: each makes .venv if there is none and installs
+# pinned versions. `make real N=64` takes 64 prompts.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow test-real lint real real-stages bench clean
+.PHONY: demo test test-slow test-real lint real real-personas bench clean
 
 demo: $(VENV)/.core
 	$(BIN)/enaction demo
@@ -26,11 +27,11 @@ lint: $(VENV)/.dev
 
 real: $(VENV)/.real
 	$(BIN)/python studies/real_models.py
-	$(BIN)/enaction run studies/real.yaml
+	$(BIN)/enaction run studies/real.yaml --workers 2 $(if $(N),--n-prompts $(N) --out runs/real-$(N))
 
-real-stages: $(VENV)/.real
+real-personas: $(VENV)/.real
 	$(BIN)/python studies/real_models.py
-	$(BIN)/enaction run studies/smollm2.yaml
+	$(BIN)/enaction run studies/real-personas.yaml --workers 2
 
 # Side by side with the peers, which bring packages that constraints.txt does not pin; minutes, on a quiet machine.
 bench: $(VENV)/.real

@@ -113,6 +113,21 @@ def test_plain_model_is_read_without_a_template(
     assert "person" in shown
 
 
+def test_a_study_takes_as_many_prompts_as_asked(
+    model: Path, plain_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [{"id": str(i), "prompt": f"tell me {what}"} for i, what in enumerate(("why", "what", "a story", "it"))]
+    _lines(tmp_path / "p.jsonl", *asked)
+    models = {"a": {"model": str(model), "family": "a"}, "b": {"model": str(plain_model), "family": "b"}}
+    study = {"name": "s", "models": models, "prompts": "./p.jsonl", "sampling": {"max_new_tokens": 6}}
+    (tmp_path / "s.yaml").write_text(json.dumps(study | {"framings": ["assistant"], "resamples": 100}))
+    out = tmp_path / "run"
+    for given, code in (("2", 0), ("9", 2)):
+        arguments = ("run", tmp_path / "s.yaml", "--out", out, "--n-prompts", given)
+        assert _run(capsys, monkeypatch, *arguments)[0] == code
+    assert {p.prompt_id for p in read_passages(out / "passages" / "a.parquet")} == {"0", "2"}
+
+
 def test_every_command_has_help_with_an_example() -> None:
     for command in (["demo"], ["run"], ["sample"], ["score"], ["report"], ["zoo", "list"], ["zoo", "build"]):
         result = CliRunner().invoke(app, [*command, "--help"])

@@ -132,6 +132,24 @@ def test_a_stranger_taken_for_the_author_leaves_nothing_and_equal_difficulty_lea
     assert 0 <= off < 0.5
 
 
+@pytest.mark.parametrize("judge", ["outsider", "c-rl"])
+def test_a_judge_stands_in_for_bases_that_are_not_there(judge: str, tmp_path: Path) -> None:
+    readers = {f"{f}-rl": {"model": "x", "family": f, "stage": "rl"} for f in FAMILIES}
+    study = _study(
+        tmp_path,
+        models=readers | {"outsider": {"model": "x", "family": "outsider", "stage": "kin"}},
+        matrices={"rl": list(readers)},
+        experiments={"controls": {"judge": judge}},
+    )
+    run = planted_run(study, tmp_path / "run", _entropy, lambda author, i: 3 + (zlib.crc32(author.encode()) + i) % 9)
+    findings = analyse(study, run)
+    found = select(findings, "arm_recognition", arm="equal difficulty")
+    assert {f.where["reader"] for f in found} == {*readers, "mean"} - {judge}
+    # A judge that knows its own text finds it easier than others do, so that harder text is held against the others'.
+    assert PLANTED - 0.12 < _mean(findings, "arm_recognition", "equal difficulty") < PLANTED + 0.12
+    assert [any("judges its own text" in note for note in f.notes) for f in found] == [judge == "c-rl"] * len(found)
+
+
 def test_the_page_says_what_survives(findings: list[Finding]) -> None:
     shown = page(findings)
     verdicts = {row[0]: row[-1] for row in shown.grids[0].rows}
@@ -175,6 +193,7 @@ def test_settings_that_are_the_studys_own_are_not_sampled_twice(tmp_path: Path) 
     [
         ({"kin": {"a-rl": ["a9-rl"]}}, "kin: a9-rl"),
         ({"stage": "dpo"}, "no matrix 'dpo'"),
+        ({"judge": "nobody"}, "judge: nobody"),
         ({"human": "heart.jsonl"}, "no passage"),
         ({"synonyms": "human.jsonl"}, "synonyms"),
         ({"colour": "red"}, "colour"),

@@ -166,7 +166,7 @@ def test_spliced_passages_keep_the_ids_of_their_prefix(run: Run) -> None:
     study = run.study()
     settings = splice.Settings(lengths=(1, 3), at=4, after=5)
     n_checked = 0
-    for pair in splice.pairs(study):
+    for pair in splice.pairs(study, settings):
         own = {p.prompt_id: own_body(p) for p in run.passages(pair.reader)}
         pieces: dict[tuple[str, str], tuple[int, ...]] = {}
         for pattern in ("ofo", "ooo"):

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from enaction.study.config import Study
     from enaction.study.store import Run
 
+NPrompts = Annotated[
+    int | None,
+    typer.Option(min=2, help="Take so many of the study's prompts, spread evenly, instead of its n_prompts."),
+]
 Out = Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default. If it exists, the run resumes.")]
 Workers = Annotated[
     int, typer.Option(min=1, help="Processes that share the cores; more than one pays for small models only.")
@@ -28,6 +32,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the findings as JSON
 def command(
     study: Annotated[Path, typer.Argument(help="Study file (YAML).")],
     out: Out = None,
+    n_prompts: NPrompts = None,
     workers: Workers = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -37,7 +42,10 @@ def command(
     """
     from enaction.study.config import load_study
 
-    run, findings = carry_out(load_study(study), out, workers)
+    chosen = load_study(study)
+    if n_prompts is not None:
+        chosen = chosen.model_copy(update={"n_prompts": n_prompts})
+    run, findings = carry_out(chosen, out, workers)
     show(run, findings, as_json)
 
 

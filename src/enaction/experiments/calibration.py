@@ -48,6 +48,7 @@ class Settings(NoSettings):
         answers: sampled to each question by each model.
         continuations: sampled behind each start.
         max_new_tokens: of an answer and of a continuation.
+        stages: the study's stages that take part; all by default.
     """
 
     questions: Path | None = None
@@ -55,6 +56,7 @@ class Settings(NoSettings):
     answers: Annotated[int, Field(ge=1)] = 16
     continuations: Annotated[int, Field(ge=1)] = 4
     max_new_tokens: Annotated[int, Field(ge=1)] = 40
+    stages: list[str] | None = None
 
 
 def questions_of(study: Study, settings: Settings) -> list[Question]:
@@ -84,7 +86,7 @@ def plan(study: Study, settings: Settings) -> Plan:
     questions = questions_of(study, settings)
     texts: dict[str, Text] = {}
     cells: list[Cell] = []
-    for _, reader, others in _readers(study) if questions else []:
+    for _, reader, others in _readers(study, settings) if questions else []:
         names = {model: answers_of(settings, model) for model in (reader, *others)}
         continued, decisions = continued_of(settings, reader), decisions_of(settings, reader)
         n = len(questions)
@@ -115,10 +117,10 @@ def plan(study: Study, settings: Settings) -> Plan:
     return Plan(texts, cells)
 
 
-def _readers(study: Study) -> list[tuple[str, str, tuple[str, ...]]]:
+def _readers(study: Study, settings: Settings) -> list[tuple[str, str, tuple[str, ...]]]:
     """(stage, reader, models of other families there); a model of several groups is read in its first."""
     found: dict[str, tuple[str, str, tuple[str, ...]]] = {}
-    for stage, members in study.groups().items():
+    for stage, members in study.groups_named(settings.stages).items():
         for reader in members:
             family = study.models[reader].family
             others = tuple(m for m in members if study.models[m].family != family)
@@ -136,7 +138,7 @@ def analyse(data: Data, settings: Settings) -> list[Finding]:
         return [Finding(NAME, "left_out", {}, None, None, None, 0, "none", definition, [note])]
     data = Data.load(data.study, data.run, data.plan, [q.as_prompt() for q in questions])
     by_stage: dict[str, list[Answered]] = {}
-    for stage, reader, _ in _readers(data.study):
+    for stage, reader, _ in _readers(data.study, settings):
         by_stage.setdefault(stage, []).append(_answered(data, settings, questions, reader))
     findings = []
     for stage, answered in by_stage.items():

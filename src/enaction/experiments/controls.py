@@ -43,6 +43,7 @@ class Settings(NoSettings):
         memorised: passage file of texts that all models know by heart.
         synonyms: JSON file {word: the word that stands for it}; the embedded world's own for its prompts.
         bins: of base entropy in the comparison of equally difficult texts.
+        judge: model of the study whose entropy stands for the base's there, for readers whose family has no base.
     """
 
     stage: str | None = None
@@ -54,18 +55,21 @@ class Settings(NoSettings):
     memorised: Path | None = None
     synonyms: Path | None = None
     bins: Annotated[int, Field(ge=1)] = 8
+    judge: str | None = None
 
 
 def chosen(study: Study, settings: Settings) -> tuple[str, list[str]]:
     """The matrix that is tested: its name and its models.
 
     Raises:
-        StudyError: there is none, or kin that are not among the models.
+        StudyError: there is none, or kin or a judge that are not among the models.
     """
     kin = {clone for clones in settings.kin.values() for clone in clones}
     unknown = sorted((kin | set(settings.kin)) - set(study.models))
     if unknown:
         raise StudyError(f"controls: kin: {', '.join(unknown)} not among the study's models")
+    if settings.judge is not None and settings.judge not in study.models:
+        raise StudyError(f"controls: judge: {settings.judge} is not among the study's models")
     groups = {name: members for name, members in study.groups().items() if not kin & set(members)}
     stage = settings.stage or (list(groups)[-1] if groups else None)
     if stage not in groups:
@@ -87,6 +91,8 @@ def plan(study: Study, settings: Settings) -> Plan:
             of_others = [author for m in members for author in (m, f"{m}.moved")]
             of_own = [text.name for text in own[model]] + settings.kin.get(model, [])
             cells += [Cell(base, author, settings.framing) for author in [*of_others, *of_own, *foreign]]
+        elif settings.judge is not None:
+            cells += [Cell(settings.judge, author, settings.framing) for author in members]
     return Plan(texts, list(dict.fromkeys(cells)))
 
 
@@ -129,7 +135,7 @@ def analyse(data: Data, settings: Settings) -> list[Finding]:
         *_topic(lab),
         *_words(lab, settings),
         *table_arm(lab, "length", "", of_one_length(lab)),
-        *difficulty(lab, settings.bins),
+        *difficulty(lab, settings.bins, settings.judge),
         *_distances(lab, settings),
     ]
 

@@ -44,15 +44,19 @@ def _tokens(lab: Lab, reader: str, author: str) -> tuple[np.ndarray, np.ndarray,
     return passage_N, tokens["position"].to_numpy(), tokens["entropy"].to_numpy(), prompt_M
 
 
-def difficulty(lab: Lab, bins: int) -> list[Finding]:
-    """Own against other passages that the family's own base finds equally difficult."""
-    bases = {r: base for r in lab.members if (base := lab.data.study.base_of(r)) is not None}
-    if not bases:
-        return [left_out(lab, "equal difficulty", "the study has no base of these families")]
-    items = {r: _items(lab, r, base) for r, base in bases.items()}
+def difficulty(lab: Lab, bins: int, judge: str | None = None) -> list[Finding]:
+    """Own against other passages that the family's own base finds equally difficult; without a base, the judge."""
+    judges = {r: lab.data.study.base_of(r) or judge for r in lab.members}
+    items = {r: _items(lab, r, by) for r, by in judges.items() if by is not None and by != r}
+    if not items:
+        return [left_out(lab, "equal difficulty", "the study has no base of these families and names no judge")]
     findings = []
     for arm, low, high in (("equal difficulty", 0.0, 1.0), ("easy half", 0.0, 0.5), ("difficult half", 0.5, 1.0)):
         findings += _matched_arm(lab, arm, {r: item.within(low, high) for r, item in items.items()}, bins)
+    if judge in lab.members:
+        note = f"{judge} judges its own text too: whatever it gains there makes that text look easier than it is"
+        for finding in findings:
+            finding.notes.append(note)
     if len(lab.members) > 2:
         # One impostor each: with every stranger in turn the differences of two would cancel.
         next_of = dict(zip(lab.members, [*lab.members[1:], lab.members[0]], strict=True))
@@ -85,18 +89,18 @@ class _Items:
         return self.take(~self.is_own, self.author == author)
 
 
-def _items(lab: Lab, reader: str, base: str) -> _Items:
+def _items(lab: Lab, reader: str, judge: str) -> _Items:
     difficulty, log_entropy, author, prompt = [], [], [], []
     for a in lab.members:
-        base_M, own_M = (_passage_entropy(lab, r, a) for r in (base, reader))
+        judged_M, own_M = (_passage_entropy(lab, r, a) for r in (judge, reader))
         prompt_M = np.array([lab.data.prompt_code[p.prompt_id] for p in lab.data.passages(a)])
-        there_M = np.isfinite(base_M) & np.isfinite(own_M)
-        difficulty.append(base_M[there_M])
+        there_M = np.isfinite(judged_M) & np.isfinite(own_M)
+        difficulty.append(judged_M[there_M])
         log_entropy.append(np.log(own_M[there_M]))
         author += [a] * int(there_M.sum())
         prompt.append(prompt_M[there_M])
-    base_entropy = np.concatenate(difficulty)
-    rank = base_entropy.argsort(kind="stable").argsort() / len(base_entropy)
+    judged_entropy = np.concatenate(difficulty)
+    rank = judged_entropy.argsort(kind="stable").argsort() / len(judged_entropy)
     names = np.array(author)
     return _Items(rank, np.concatenate(log_entropy), names, names == reader, np.concatenate(prompt))
 
@@ -115,8 +119,9 @@ def _matched_arm(
     Bins of difficulty lie within a reader: rank and number of the reader are one number, cut into equal parts.
     """
     definition = (
-        "minus (own minus other log entropy of a passage) among passages that the family's base reads with equal mean "
-        "entropy: quantile bins of the reader's passages, Mantel-Haenszel weights; the mean pools the readers' bins; "
+        "minus (own minus other log entropy of a passage) among passages that the family's base (without one the "
+        "judge) reads with equal mean entropy: quantile bins of the reader's passages, Mantel-Haenszel weights; the "
+        "mean pools the readers' bins; "
         f"{INTERVAL}"
     )
     n, findings = lab.data.n_prompts, []

@@ -47,10 +47,12 @@ class Settings(NoSettings):
     Attributes:
         framings: how texts are put.
         question: `kept` before the response, `dropped`, or both.
+        stages: the study's stages that take part; all by default.
     """
 
     framings: Annotated[tuple[Framing, ...], Field(min_length=1)] = FRAMINGS
     question: Annotated[tuple[Question, ...], Field(min_length=1)] = ("kept", "dropped")
+    stages: list[str] | None = None
 
 
 class Condition(NamedTuple):
@@ -75,7 +77,7 @@ def plan(study: Study, settings: Settings) -> Plan:
     texts: dict[str, Text] = {}
     cells: list[Cell] = []
     count = len(study.load_prompts()) * study.sampling.per_prompt
-    for members in study.groups().values():
+    for members in study.groups_named(settings.stages).values():
         if "dropped" in settings.question:
             for author in members:
                 name = named(author, "dropped")
@@ -96,7 +98,7 @@ def alone(run: Run, author: str) -> list[Passage]:
 def analyse(data: Data, settings: Settings) -> list[Finding]:
     """All findings of this experiment."""
     findings = []
-    for stage, members in data.study.groups().items():
+    for stage, members in data.study.groups_named(settings.stages).items():
         tables: dict[Condition, np.ndarray] = {}
         for condition in conditions(settings):
             notes = _unread(data, [*members, *_bases(data.study, members)], members, condition)

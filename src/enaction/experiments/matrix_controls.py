@@ -74,11 +74,15 @@ def _matched_gap(data: Data, reader: str, members: list[str], where: dict[str, A
         is_own = np.full(len(pairs.index), author == reader)
         parts.append((pairs.surprisal, pairs.next_entropy, is_own, prompt_M[passage_N[pairs.index]]))
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    found = stats.matched_gap(columns[0], columns[1], columns[2], columns[3], data.weights)
+    place = {"reader": reader, **where}
     definition = (
         "own minus other mean entropy of the next prediction among tokens of equal input surprise (50 quantile bins, "
         f"Mantel-Haenszel weights); below 0: more than the last token's surprise explains; {INTERVAL}"
     )
-    return estimated(
-        "matrix", "matched_gap", {"reader": reader, **where}, found.gap, data.n_prompts, "nats", definition
-    )
+    try:
+        found = stats.matched_gap(columns[0], columns[1], columns[2], columns[3], data.weights)
+    except stats.NoOverlapError as error:  # a few short texts
+        return Finding(
+            "matrix", "matched_gap", place, None, None, None, data.n_prompts, "nats", definition, [str(error)]
+        )
+    return estimated("matrix", "matched_gap", place, found.gap, data.n_prompts, "nats", definition)

@@ -101,9 +101,8 @@ def personas(study: Study, settings: Settings) -> dict[str, str]:
 
 def stages(study: Study, settings: Settings) -> dict[str, list[str]]:
     """The stages that take part, with their models."""
-    groups = study.groups()
-    names = list(dict.fromkeys([*list(groups)[:1], *list(groups)[-1:]])) if settings.stages is None else settings.stages
-    return {name: groups[name] for name in names if name in groups}
+    names = list(study.groups())
+    return study.groups_named([*names[:1], *names[-1:]] if settings.stages is None else settings.stages)
 
 
 def text_of(model: str, persona: str, asked: str) -> str:

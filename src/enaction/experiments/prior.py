@@ -61,7 +61,7 @@ class Settings(NoSettings):
 
 def stages(study: Study, settings: Settings) -> dict[str, list[str]]:
     """The stages that take part, with their models."""
-    return {s: members for s, members in study.groups().items() if settings.stages is None or s in settings.stages}
+    return study.groups_named(settings.stages)
 
 
 def after(author: str, earlier: str, stage: str, settings: Settings) -> str:

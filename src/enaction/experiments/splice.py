@@ -52,12 +52,14 @@ class Settings(NoSettings):
         at: tokens in a prefix; up to 8 more, so that it ends between two words.
         after: tokens behind the piece, which are also the window in which recovery is looked for.
         tolerance: nats; an excess of at most so much counts as none.
+        stages: the study's stages that take part; all by default.
     """
 
     lengths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 4, 16)
     at: Annotated[int, Field(ge=1)] = 16
     after: Annotated[int, Field(ge=3)] = 20
     tolerance: Annotated[float, Field(gt=0)] = 0.1
+    stages: list[str] | None = None
 
     @field_validator("lengths")
     @classmethod
@@ -73,10 +75,10 @@ class Pair(NamedTuple):
     foreign: str
 
 
-def pairs(study: Study) -> list[Pair]:
+def pairs(study: Study, settings: Settings) -> list[Pair]:
     """Every reader of a group with the next model of the group; a model of several groups is paired in its first."""
     found: dict[str, Pair] = {}
-    for stage, members in study.groups().items():
+    for stage, members in study.groups_named(settings.stages).items():
         for reader, foreign in zip(members, members[1:] + members[:1], strict=True):
             found.setdefault(reader, Pair(stage, reader, foreign))
     return list(found.values())
@@ -98,7 +100,7 @@ def plan(study: Study, settings: Settings) -> Plan:
     texts: dict[str, Text] = {}
     cells: list[Cell] = []
     second = study.sampling.model_copy(update={"per_prompt": 1})
-    for pair in pairs(study):
+    for pair in pairs(study, settings):
         read = [pair.reader, pair.foreign, again(pair.reader)]
         for model in (pair.reader, pair.foreign):
             texts[again(model)] = sampled(study, again(model), model, second)
@@ -135,7 +137,7 @@ def _host(pair: Pair, pattern: str) -> str:
 def analyse(data: Data, settings: Settings) -> list[Finding]:
     """All findings of this experiment, from the token tables of a finished run."""
     by_stage: dict[str, list[Pair]] = {}
-    for pair in pairs(data.study):
+    for pair in pairs(data.study, settings):
         by_stage.setdefault(pair.stage, []).append(pair)
     findings = []
     for stage, members in by_stage.items():

@@ -7,6 +7,8 @@ rest of the product sees a plain model.
 
 from __future__ import annotations
 
+import copy
+import functools
 import hashlib
 import importlib.util
 import json
@@ -110,10 +112,16 @@ def load_adapted(
     Raises:
         ModelError: packages that this needs are missing.
     """
-    model, tokenizer = load_base(base)
+    model, tokenizer = copy.deepcopy(_kept_base(base, base.stat().st_mtime_ns))
     model = put_on(model, folder)
     nn.Module.to(model, dtype)
     return model, tokenizer
+
+
+@functools.lru_cache(maxsize=1)
+def _kept_base(path: Path, changed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The base that was loaded last: expanding its file takes most of the time, and its stages are loaded in a row."""
+    return load_base(path)
 
 
 def put_on(model: PreTrainedModel, folder: Path) -> PreTrainedModel:

@@ -6,6 +6,7 @@ that a run says by itself what it was.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -126,6 +127,18 @@ class Study(_Strict):
         for name, spec in self.models.items():
             by_stage.setdefault(spec.stage, []).append(name)
         return {stage: members for stage, members in by_stage.items() if len(members) > 1}
+
+    def groups_named(self, names: Sequence[str] | None) -> dict[str, list[str]]:
+        """Those of the groups that are named, in the study's order; all of them for None.
+
+        Raises:
+            StudyError: there is no such group.
+        """
+        groups = self.groups()
+        unknown = [name for name in names or () if name not in groups]
+        if unknown:
+            raise StudyError(f"stages: no matrix {', '.join(unknown)}; there is {', '.join(groups) or 'none'}")
+        return groups if names is None else {name: members for name, members in groups.items() if name in names}
 
     def base_of(self, name: str) -> str | None:
         """The base model of the same family, if the study has one and it is another model."""

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -51,8 +51,9 @@ def run_study(study: Study, folder: Path, *, workers: int = 1, report: Report | 
     with _hands(workers) as do_all:
         _write_texts(study, run, plan, do_all, report)
         # Backwards, so that the model that sampled last need not be loaded again to read.
-        readers = [n for n in reversed(study.models) if not all(map(run.has_tokens, plan.read_by(study, run, n)))]
-        found = do_all(_read_cells, [(study, folder, name) for name in readers], report)
+        unread = {name: _unread(study, run, plan, name) for name in reversed(study.models)}
+        jobs = [Job(count, (study, folder, name)) for name, count in unread.items() if count]
+        found = do_all(_read_cells, jobs, report)
     _LOADED.clear()
     notes = run.manifest().get("readers", {})
     for more in found:
@@ -65,9 +66,14 @@ def planned_passages(study: Study, run: Run) -> tuple[int, int]:
     """How many passages are still to be written, and how many readings of a passage are still to be done."""
     plan = experiments.plan(study)
     written = sum(text.count for text in plan.texts.values() if not run.has_passages(text.name))
-    # Before sampling it is not known which models have a template; count all framings then.
-    cells = [cell for name in study.models for cell in plan.read_by(study, run, name)]
-    return written, sum(plan.texts[cell.author].count for cell in cells if not run.has_tokens(cell))
+    # Before sampling it is not known which models have a template; all framings are counted then.
+    return written, sum(_unread(study, run, plan, name) for name in study.models)
+
+
+def _unread(study: Study, run: Run, plan: Plan, reader: str) -> int:
+    """How many readings of a passage a reader still has to do."""
+    cells = plan.read_by(study, run, reader)
+    return sum(plan.texts[cell.author].count for cell in cells if not run.has_tokens(cell))
 
 
 def _write_texts(study: Study, run: Run, plan: Plan, do_all: DoAll, report: Report) -> None:
@@ -84,7 +90,11 @@ def _write_texts(study: Study, run: Run, plan: Plan, do_all: DoAll, report: Repo
                 report("sampling", text.name, text.count)
             else:
                 by_model.setdefault(text.model, []).append(text.name)
-        do_all(_sample_texts, [(study, run.folder, model, names) for model, names in by_model.items()], report)
+        jobs = [
+            Job(sum(plan.texts[name].count for name in names), (study, run.folder, model, names))
+            for model, names in by_model.items()
+        ]
+        do_all(_sample_texts, jobs, report)
 
 
 # The reader that this process loaded last: big models load slowly, and two at a time may not fit into memory.
@@ -149,14 +159,21 @@ def _increments(tell_more: Callable[[int], None]) -> Callable[[int, int], None]:
     return progress
 
 
-DoAll = Callable[[Callable[..., dict[str, Any]], list[tuple[Any, ...]], Report], list[dict[str, Any]]]
+class Job(NamedTuple):
+    """What one model has to do: passages, and the arguments of the function that does it."""
+
+    passages: int
+    arguments: tuple[Any, ...]
+
+
+DoAll = Callable[[Callable[..., dict[str, Any]], list[Job], Report], list[dict[str, Any]]]
 
 
 @contextlib.contextmanager
 def _hands(workers: int) -> Iterator[DoAll]:
     """Whoever does the jobs: this process, or a pool of them."""
     if workers <= 1:
-        yield lambda job, arguments, report: [job(*a, report) for a in arguments]
+        yield lambda function, jobs, report: [function(*job.arguments, report) for job in jobs]
         return
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // workers)
@@ -166,8 +183,10 @@ def _hands(workers: int) -> Iterator[DoAll]:
     ):
         reports = manager.Queue()
 
-        def do_all(job: Callable[..., dict[str, Any]], arguments: list[tuple[Any, ...]], report: Report) -> list:
-            waiting: set[Future] = {pool.submit(_in_worker, job, a, reports) for a in arguments}
+        def do_all(function: Callable[..., dict[str, Any]], jobs: list[Job], report: Report) -> list:
+            # The longest first, so that at the end no worker waits for another.
+            ordered = sorted(jobs, key=lambda job: -job.passages)
+            waiting: set[Future] = {pool.submit(_in_worker, function, job.arguments, reports) for job in ordered}
             found = []
             try:
                 while waiting:
@@ -191,5 +210,5 @@ def _start_worker(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _in_worker(job: Callable[..., dict[str, Any]], arguments: tuple[Any, ...], reports: Any) -> dict[str, Any]:
-    return job(*arguments, lambda *what: reports.put(what))
+def _in_worker(function: Callable[..., dict[str, Any]], arguments: tuple[Any, ...], reports: Any) -> dict[str, Any]:
+    return function(*arguments, lambda *what: reports.put(what))
