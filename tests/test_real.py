@@ -8,23 +8,32 @@ import pytest
 
 from enaction.experiments import analyse
 from enaction.findings import Finding, select
+from enaction.framing import FRAMINGS
 from enaction.study.config import load_study
 from enaction.study.engine import run_study
 from enaction.study.store import Cell, Run
 
 pytestmark = pytest.mark.real
+MODELS = ("smollm2-sft", "gemma")
 STUDY = Path(__file__).parent.parent / "studies" / "real.yaml"
 
 
 @pytest.fixture(scope="module", name="run")
 def _run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     study = load_study(STUDY)
-    missing = [spec.model for spec in study.models.values() if not Path(spec.model).exists()]
-    assert not missing, "run `make real` or `make test-real`, which put the public checkpoints under .models/"
-    short = study.sampling.model_copy(update={"per_prompt": 1, "max_new_tokens": 24})
-    changed = {"n_prompts": 12, "sampling": short, "resamples": 500, "experiments": {"matrix": {}}}
-    study = study.model_copy(update=changed)
-    return run_study(study, tmp_path_factory.mktemp("real") / "run")
+    assert Path(study.models["gemma"].model).exists(), (
+        "run `make real` or `make test-real`, which put the public checkpoints under .models/"
+    )
+    changed = {
+        "models": {name: study.models[name] for name in MODELS},
+        "matrices": {"sft": list(MODELS)},
+        "framings": list(FRAMINGS),
+        "n_prompts": 12,
+        "sampling": study.sampling.model_copy(update={"max_new_tokens": 24}),
+        "resamples": 500,
+        "experiments": {"matrix": {}},
+    }
+    return run_study(study.model_copy(update=changed), tmp_path_factory.mktemp("real") / "run")
 
 
 @pytest.fixture(scope="module", name="findings")
@@ -34,14 +43,14 @@ def _findings(run: Run) -> list[Finding]:
 
 def test_identity_holds_on_both_models(findings: list[Finding]) -> None:
     found = {f.where["reader"]: f for f in select(findings, "identity_residual")}
-    assert set(found) == {"smollm2", "gemma"}
+    assert set(found) == set(MODELS)
     assert all(f.estimate is not None and abs(f.estimate) < 4 for f in found.values())
-    assert found["smollm2"].where["framing"] == "assistant"
+    assert found["smollm2-sft"].where["framing"] == "assistant"
     assert found["gemma"].where["framing"] == "none"
 
 
 def test_recorded_log_probabilities_are_what_the_reader_reads(run: Run) -> None:
-    for cell in (Cell("smollm2", "smollm2", "assistant"), Cell("gemma", "gemma", "none")):
+    for cell in (Cell("smollm2-sft", "smollm2-sft", "assistant"), Cell("gemma", "gemma", "none")):
         tokens, model = run.tokens(cell), cell.reader
         recorded = [-x for p in run.passages(model) for x in p.logprobs or ()]
         assert tokens["surprisal"].to_pylist() == pytest.approx(recorded, abs=1e-3)
@@ -50,7 +59,7 @@ def test_recorded_log_probabilities_are_what_the_reader_reads(run: Run) -> None:
 
 
 def test_ratio_and_interaction_have_intervals(findings: list[Finding]) -> None:
-    for framing in ("assistant", "user", "none"):
+    for framing in FRAMINGS:
         for quantity in ("other_self_ratio", "interaction"):
             for found in select(findings, quantity, framing=framing):
                 assert found.n == 12

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -135,7 +136,9 @@ def put_on(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     _need("peft")
     from peft import PeftModel
 
-    adapted = PeftModel.from_pretrained(model, str(folder))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks for what transformers has renamed
+        adapted = PeftModel.from_pretrained(model, str(folder))
     return adapted.merge_and_unload()  # pyright: ignore[reportCallIssue]
 
 
