@@ -76,6 +76,8 @@ def carry_out(study: Study, out: Path | None, workers: int) -> tuple[Run, list[F
             bar.advance(tasks[phase], n)
 
         run = run_study(study, folder, workers=min(workers, os.cpu_count() or 1), report=report)
+        for task in bar.tasks:  # texts can come out with fewer passages than planned
+            bar.update(task.id, completed=task.total)
         analysing = bar.add_task("analysing", total=2)
         findings = experiments.analyse(study, run)
         bar.advance(analysing)

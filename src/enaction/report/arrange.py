@@ -122,6 +122,11 @@ def stages(findings: Sequence[Finding]) -> list[str]:
     return in_training_order(of_matrices or [_text(f, "reader_stage") for f in select(findings, "entropy")])
 
 
+def main_stage(findings: Sequence[Finding]) -> str:
+    """The stage that figures and headlines take where they show only one: the end of training; `""` where is none."""
+    return last_stage(stages(findings)) or ""
+
+
 def framings(findings: Sequence[Finding], *quantities: str) -> list[str]:
     """The framings in which these quantities were measured, `assistant` first."""
     measured = [f for f in findings if f.quantity in quantities and f.estimate is not None]

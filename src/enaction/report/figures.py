@@ -39,6 +39,7 @@ from enaction.report.arrange import (
     framings,
     grid,
     main_framing,
+    main_stage,
     members,
     names_within,
     number,
@@ -225,10 +226,9 @@ def critic(findings: Sequence[Finding]) -> Figure | None:
 
     Full points are entropy, open ones surprisal; the bar between them is what the reader did not expect.
     """
-    there, framing = stages(findings), main_framing(findings)
-    if not there:
+    if not stages(findings):
         return None
-    stage = there[-1]
+    stage, framing = main_stage(findings), main_framing(findings)
     last = {q: triples(findings, q, stage, framing) for q in ("entropy", "surprisal")}
     base = {q: base_triples(findings, q, stage, framing) for q in ("entropy", "surprisal")}
     if not last["entropy"]:
@@ -301,7 +301,7 @@ def hero(*runs: Sequence[Finding]) -> Figure | None:
     runs = tuple(run for run in runs if run and stages(run))
     if not runs:
         return None
-    framing, stage = main_framing(runs[0]), stages(runs[0])[-1]
+    framing, stage = main_framing(runs[0]), main_stage(runs[0])
     grids = [grid(run, framing, members(run, stage)) for run in runs]
     alike = [g for g in grids if (g.readers, g.authors) == (grids[0].readers, grids[0].authors)]
     cells = grids[0]._replace(

@@ -36,6 +36,7 @@ from enaction.report.arrange import (
     framings,
     grid,
     main_framing,
+    main_stage,
     members,
     models_of,
     number,
@@ -264,8 +265,7 @@ def _split(findings: Sequence[Finding], framing: str) -> Table:
 
 
 def _critic(findings: Sequence[Finding]) -> Table:
-    there, framing = stages(findings), main_framing(findings)
-    stage = there[-1] if there else ""
+    stage, framing = main_stage(findings), main_framing(findings)
     ratios = {
         (f.where.get("reader"), f.where.get("of", f.where.get("reader"))): f
         for q in ("other_self_ratio", "base_reader_ratio")
@@ -325,7 +325,7 @@ def _quality(findings: Sequence[Finding]) -> Table:
 
 def _samples(run: Path, findings: Sequence[Finding]) -> list[tuple[str, list[Sample], bool]]:
     """A few passages of each author, of the same prompts where they have them; those of the last stage stand open."""
-    last = members(findings, there[-1]) if (there := stages(findings)) else []
+    last = members(findings, main_stage(findings))
     known = [str(f.where["author"]) for f in findings if set(f.where) == {"author"}]
     shown = {}
     for path in sorted((run / "passages").glob("*.parquet")):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from enaction.findings import Finding
-from enaction.report.arrange import framing_label, last_stage, main_framing, models_of, stages
+from enaction.report.arrange import framing_label, main_framing, main_stage, models_of
 from enaction.report.pages import Page
 from enaction.report.sentences import (
     base_reader_sentences,
@@ -91,7 +91,7 @@ def _framings(findings: Sequence[Finding]) -> list[str]:
 
 
 def _framings_of_last_stage(findings: Sequence[Finding]) -> list[str]:
-    models = f"{models_of(last_stage(stages(findings)))}, "
+    models = f"{models_of(main_stage(findings))}, "
     return [line for line in recognition_sentences(findings) if line.startswith(models)]
 
 

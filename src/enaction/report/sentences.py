@@ -22,8 +22,8 @@ from enaction.report.arrange import (
     framings,
     headline,
     is_checkpoint,
-    last_stage,
     main_framing,
+    main_stage,
     members,
     models_of,
     number,
@@ -123,7 +123,7 @@ def split_sentences(findings: Sequence[Finding]) -> list[str]:
 
     Over all readers of a table the eases cancel, so only the mean recognition gets a verdict.
     """
-    framing, stage = main_framing(findings), _last(findings)
+    framing, stage = main_framing(findings), main_stage(findings)
     parts = [
         next((p for p in curve(findings, quantity, framing) if p.stage == stage), None)
         for quantity in ("log_ratio", "recognition", "ease")
@@ -146,7 +146,7 @@ def split_sentences(findings: Sequence[Finding]) -> list[str]:
 
 def base_reader_sentences(findings: Sequence[Finding]) -> list[str]:
     """Is the last stage's own text easier for its family's own base too? Then the effect is the text's."""
-    framing, stage = main_framing(findings), _last(findings)
+    framing, stage = main_framing(findings), main_stage(findings)
     found = [p for p in curve(findings, "base_reader_ratio", framing) if p.stage == stage]
     return [
         f"{models_of(stage)}, {framing_label(framing)}, the same texts read by their own base, other/self ratio: "
@@ -161,7 +161,7 @@ def base_reader_sentences(findings: Sequence[Finding]) -> list[str]:
 
 def world_sentences(findings: Sequence[Finding]) -> list[str]:
     """How the last stage reads text that it did not write: the others', and the world's own."""
-    framing, stage = main_framing(findings), _last(findings)
+    framing, stage = main_framing(findings), main_stage(findings)
     if stage is None:
         return []
     lines = []
@@ -184,7 +184,7 @@ def world_sentences(findings: Sequence[Finding]) -> list[str]:
 
 def matched_sentences(findings: Sequence[Finding]) -> list[str]:
     """What is left of the difference among tokens of equal input surprise, at the last stage."""
-    framing, stage = main_framing(findings), _last(findings)
+    framing, stage = main_framing(findings), main_stage(findings)
     found = [p for p in curve(findings, "matched_gap", framing) if p.stage == stage]
     return [
         f"{models_of(stage)}, {framing_label(framing)}, own minus other entropy after equally surprising tokens, "
@@ -288,10 +288,6 @@ def _range(cells: list[Finding]) -> str:
     values = sorted(value(f) for f in cells)
     low, high = number(values[0], 2), number(values[-1], 2)
     return f"{low} nats" if low == high else f"{low} to {high} nats"
-
-
-def _last(findings: Sequence[Finding]) -> str | None:
-    return last_stage(stages(findings))
 
 
 def _place(finding: Finding) -> str:

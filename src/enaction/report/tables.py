@@ -26,6 +26,7 @@ from enaction.report.arrange import (
     framings,
     grid,
     main_framing,
+    main_stage,
     members,
     names_within,
     number,
@@ -72,11 +73,10 @@ def matrix_table(findings: Sequence[Finding], stage: str | None = None, framing:
 
     Args:
         findings: of one run.
-        stage: whose models; the last one by default.
+        stage: whose models; the end of training by default.
         framing: the main one by default (assistant, where it was measured).
     """
-    there = stages(findings)
-    stage = stage if stage is not None else there[-1] if there else ""
+    stage = main_stage(findings) if stage is None else stage
     framing = framing or main_framing(findings)
     cells = grid(findings, framing, members(findings, stage))
     several = len(cells.authors) > _WIDE_CELLS
@@ -159,8 +159,7 @@ def split_table(findings: Sequence[Finding], framing: str | None = None) -> Tabl
 
 def critic_table(findings: Sequence[Finding]) -> Table:
     """What a critic asks first: own, others' and world text read by the last stage and by each family's base."""
-    there = stages(findings)
-    stage, framing = there[-1] if there else "", main_framing(findings)
+    stage, framing = main_stage(findings), main_framing(findings)
     table = _table(
         f"Entropy / surprisal, nats, on {stage_label(stage)} texts, {framing_label(framing)}: own readers, then bases",
         ["reader", "own text by"],
