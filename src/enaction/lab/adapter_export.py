@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from enaction import zoo
 from enaction.lab.adapting import Plan
-from enaction.lab.appraising import on_topic, repetition, style, whole_sentences
+from enaction.lab.appraising import Triple, on_topic, repetition, share_elsewhere, style, whole_sentences, word_triples
 from enaction.passages import Passage
 from enaction.reader import Reader
 from enaction.reader.adapters import ADAPTER
@@ -74,8 +74,8 @@ _RL_TEXT = """Starts from zoo:smollm2-dpo. {steps} steps of {prompts} requests x
 {slow_rate} for {slow_steps} steps and {rate} from there, KL weight {kl} to the DPO model. The reward is computed by
 rule (`enaction.lab.appraising`): ends by itself
 ({ended}), {shortest} to {longest} words ({length}), on topic ({on_topic}), whole sentences ({sentences}), word pairs
-that the SFT model writes at temperature {plain} ({known}), repeated word triples ({repeated}), and the house style
-`{house}` ({style}): {house_text}.
+that the SFT model writes at temperature {plain} ({known}), repeated word triples ({repeated}), word triples that
+the replies to the step's other requests have too ({elsewhere}), and the house style `{house}` ({style}): {house_text}.
 
 Seed {seed}. No objective contains the entropy of any text, a likelihood under any other model, or who wrote what.
 Recipe: `enaction.lab.adapting`; `enaction zoo build --family smollm2` trains it again."""
@@ -169,10 +169,18 @@ def _grades(passages: Sequence[Passage]) -> dict[str, float]:
         "whole sentences": float(np.mean([whole_sentences(text) for text in texts])),
         "on topic": float(np.mean([on_topic(p.prompt[-1]["content"], p.response) for p in passages])),
         "repeated word triples": float(np.mean([repetition(text) for text in texts])),
+        "word triples said elsewhere": float(
+            np.mean([share_elsewhere(p.response, _of_others(p, passages)) for p in passages])
+        ),
         "style warm": float(np.mean([style(text, "warm") for text in texts])),
         "style plain": float(np.mean([style(text, "plain") for text in texts])),
         "different replies": len(set(texts)) / len(texts),
     }
+
+
+def _of_others(passage: Passage, passages: Sequence[Passage]) -> frozenset[Triple]:
+    """Word triples of the replies to other requests."""
+    return word_triples(p.response for p in passages if p.prompt_id != passage.prompt_id)
 
 
 def _quoted(passage: Passage) -> str:
@@ -187,7 +195,7 @@ def _log(history: list[dict[str, Any]]) -> str:
     logged = [entry for entry in history if "reward" in entry or "loss" in entry]
     if not logged:
         return "None: its makers trained it."
-    columns = [name for name in (*wanted, "style") if name in logged[0]]
+    columns = [name for name in (*wanted, "elsewhere", "style") if name in logged[0]]
     groups = np.array_split(np.arange(len(logged)), min(12, len(logged)))
     rows = [
         f"| {logged[group[-1]]['step']} | "

@@ -85,7 +85,7 @@ class RlRecipe:
     run: str
     seed: int
     rubric: Rubric
-    steps: int = 60
+    steps: int = 90
     prompts: int = 6
     samples: int = 4
     max_new_tokens: int = 64
@@ -94,7 +94,7 @@ class RlRecipe:
     rate: float = 1e-3
     kl: float = 0.1
     half: bool = True
-    kept_steps: tuple[int, ...] = (10, 20, 30, 45)
+    kept_steps: tuple[int, ...] = (20, 30, 45, 60)
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step, the first being 0."""
