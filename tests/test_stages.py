@@ -73,6 +73,21 @@ def test_each_point_and_each_change_is_what_was_planted(findings: list[Finding])
     assert not select(findings, "point_ease", family="mean")
 
 
+def test_a_branch_changes_from_the_point_that_it_leaves(run: Run) -> None:
+    settings = {"points": ["base", "dpo", "rl"], "branches": {"rl20": "dpo"}}
+    study = run.study().model_copy(update={"experiments": {"stages": settings}})
+    findings = analyse(study, run)
+    (found,) = select(findings, "branch_change_recognition")
+    assert found.estimate == pytest.approx(PLANTED["rl20"] - PLANTED["dpo"], abs=0.03)
+    assert (found.where["branch"], found.where["from_point"]) == ("rl20", "dpo")
+    (same,) = select(findings, "change_recognition", family="mean", point="dpo")
+    assert same.estimate == pytest.approx(PLANTED["dpo"], abs=0.03)
+    assert any(line.startswith("Branch") and "RL 20" in line for line in page(findings).sentences)
+    for wrong, message in (({"rl20": "ppo"}, "needs to name a point"), ({"ppo": "dpo"}, "no matrix ppo")):
+        with pytest.raises(StudyError, match=message):
+            plan(study.model_copy(update={"experiments": {"stages": settings | {"branches": wrong}}}))
+
+
 def test_the_bases_find_nothing_in_the_same_texts(findings: list[Finding]) -> None:
     for point in list(PLANTED)[1:]:
         (found,) = select(findings, "point_interaction_of_bases", point=point)

@@ -44,9 +44,12 @@ class Settings(NoSettings):
     Attributes:
         points: names of the study's matrices in the order of training, checkpoints inside a stage among them; all of
             them in the order of the study by default.
+        branches: matrix -> the point that it branches off (another run of a stage, say); its models' families may have
+            other names, but count for those of the point in alphabetical order.
     """
 
     points: tuple[str, ...] | None = None
+    branches: dict[str, str] = {}  # noqa: RUF012  # pydantic copies it
 
 
 def points_of(study: Study, settings: Settings) -> dict[str, list[str]]:
@@ -73,11 +76,27 @@ def points_of(study: Study, settings: Settings) -> dict[str, list[str]]:
     return points
 
 
+def branches_of(study: Study, settings: Settings) -> dict[str, list[str]]:
+    """Branch -> its models, in alphabetical order of their families.
+
+    Raises:
+        StudyError: a branch is no matrix, or has not as many models as the point that it branches off, or that is none.
+    """
+    points, groups = points_of(study, settings), study.groups_named(list(settings.branches))
+    for name, origin in settings.branches.items():
+        if origin not in points or len(groups[name]) != len(points[origin]):
+            raise StudyError(
+                f"stages: branches: {name} needs to name a point with as many models as it has; there is "
+                f"{', '.join(points)}"
+            )
+    return {name: sorted(members, key=lambda m: study.models[m].family) for name, members in groups.items()}
+
+
 def plan(study: Study, settings: Settings) -> Plan:
-    """The models of a point and their bases read all texts of the point."""
+    """The models of a point and their bases read all texts of the point; so in a branch."""
     cells = [
         Cell(reader, author, framing)
-        for members in points_of(study, settings).values()
+        for members in [*points_of(study, settings).values(), *branches_of(study, settings).values()]
         for model in members
         for reader in [model, study.base_of(model)]
         if reader is not None
@@ -89,8 +108,14 @@ def plan(study: Study, settings: Settings) -> Plan:
 
 def analyse(data: Data, settings: Settings) -> list[Finding]:
     """Measures at each point, changes from each to the next, where recognition appears."""
-    points = points_of(data.study, settings)
-    return [f for framing in data.study.framings for f in _in_framing(data, points, framing)]
+    points, branches = points_of(data.study, settings), branches_of(data.study, settings)
+    findings = []
+    for framing in data.study.framings:
+        findings += _in_framing(data, points, framing)
+        for name, members in branches.items():
+            origin = settings.branches[name]
+            findings += _branch(data, name, members, origin, points[origin], framing)
+    return findings
 
 
 def _in_framing(data: Data, points: dict[str, list[str]], framing: Framing) -> list[Finding]:
@@ -121,6 +146,29 @@ def _in_framing(data: Data, points: dict[str, list[str]], framing: Framing) -> l
     findings += _by_bases(data, points, framing, n)
     findings += _share_of_last(data, names, entropy_SRAP, framing, n)
     return [*findings, _appearance(findings, names, framing)]
+
+
+def _branch(
+    data: Data, name: str, members: list[str], origin: str, origin_members: list[str], framing: Framing
+) -> list[Finding]:
+    """What changes from a point to a matrix that branches off there, mean over readers."""
+    entropy_2RAP = np.array([data.table(m, m, framing, "entropy") for m in (origin_members, members)])
+    found = data.estimate(entropy_2RAP, lambda m: np.diff(measures(m)[..., -1], axis=-1)[..., 0])
+    n = int(np.isfinite(entropy_2RAP).all(axis=(0, 1, 2)).sum())
+    where = {"family": MEAN, "branch": name, "from_point": origin, "framing": framing}
+    return [
+        estimated(
+            NAME,
+            f"branch_change_{measure}",
+            where,
+            found[i],
+            n,
+            unit,
+            f"at this branch minus at the point that it branches off, same prompts: {meaning}; {INTERVAL}",
+        )
+        for i, (measure, (unit, meaning)) in enumerate(MEASURES.items())
+        if measure != "ease"  # whose mean is 0
+    ]
 
 
 def measures(mean_SRA: np.ndarray) -> np.ndarray:

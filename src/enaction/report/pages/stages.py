@@ -35,7 +35,12 @@ def page(findings: Sequence[Finding]) -> Page:
         sentences=[
             line
             for framing in _framings(findings)
-            for line in [_appears(findings, framing), _largest_step(findings, framing), _reversal(findings, framing)]
+            for line in [
+                _appears(findings, framing),
+                _largest_step(findings, framing),
+                *_branches(findings, framing),
+                _reversal(findings, framing),
+            ]
             if line
         ],
         grids=[_grid(findings, framing) for framing in _framings(findings)],
@@ -91,6 +96,14 @@ def _largest_step(findings: Sequence[Finding], framing: str) -> str:
         f"{stage_label(str(largest.where['point']))} recognition changes by {with_interval(largest)} log units"
         f"{'' if sure else ' (no effect)'}{in_all}; share of the last point's: {', '.join(shares)}."
     )
+
+
+def _branches(findings: Sequence[Finding], framing: str) -> list[str]:
+    return [
+        f"Branch, {framing_label(framing)}: from {stage_label(str(f.where['from_point']))} to "
+        f"{stage_label(str(f.where['branch']))} recognition changes by {with_interval(f)} log units."
+        for f in select(findings, "branch_change_recognition", framing=framing)
+    ]
 
 
 def _reversal(findings: Sequence[Finding], framing: str) -> str:
