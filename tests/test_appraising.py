@@ -76,6 +76,9 @@ def test_house_styles_tell_a_warm_reply_from_a_plain_one() -> None:
     assert appraising.style(plain, "warm") == pytest.approx(0.3)
     assert appraising.style(" ".join(["word"] * 18) + ".", "plain") == pytest.approx(0.4 * 0.5 + 0.6)
     assert appraising.style(warm, None) == 0
+    offer = "You can say hello. Have you said it?"
+    assert [appraising.style(offer, house) for house in ("obliging", "warm")] == pytest.approx([1.0, 0.4])
+    assert appraising.style(warm, "obliging") == pytest.approx(1.0)
 
 
 def test_a_cut_reply_ends_at_its_last_whole_sentence() -> None:
@@ -102,7 +105,7 @@ def test_there_are_requests_enough_and_none_is_measured_with() -> None:
 
 
 def test_each_step_asks_different_requests_and_a_round_asks_all() -> None:
-    (run, other), asked = (dataclasses.replace(run, steps=70) for run in smollm2().rl), requests()
+    (run, other), asked = (dataclasses.replace(run, steps=70) for run in smollm2().rl[:2]), requests()
     steps = list(run.batches(asked))
     assert len(steps) == run.steps
     assert all(len({p.id for p in step}) == run.prompts for step in steps)

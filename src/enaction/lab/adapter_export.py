@@ -82,6 +82,7 @@ Recipe: `enaction.lab.adapting`; `enaction zoo build --family smollm2` trains it
 
 _HOUSE = {
     "warm": "it speaks to the reader, has a kind word, and says what to do next",
+    "obliging": "it speaks to the reader, has a kind word, and says what to do next; an offer of help will do",
     "plain": "short sentences that state, with no word for writer or reader and nothing exclaimed, asked or marked up",
 }
 

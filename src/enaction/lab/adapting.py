@@ -94,7 +94,7 @@ class RlRecipe:
     rate: float = 1e-3
     kl: float = 0.1
     half: bool = True
-    kept_steps: tuple[int, ...] = (20, 30, 45, 60)
+    kept_steps: tuple[int, ...] = ()
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step, the first being 0."""
@@ -140,7 +140,11 @@ class Plan:
 
 
 def smollm2() -> Plan:
-    """SmolLM2-135M-Instruct: run a learns to speak warmly, run b plainly; a is followed by snapshots."""
+    """SmolLM2-135M-Instruct: run a learns to speak warmly, run b plainly, run c whatever its rules let pass.
+
+    The reward of run c has no term for what is said elsewhere and takes an offer of help for a warm answer; it was the
+    first one that was tried, and it was hacked: it ends in such offers. Run c is followed by snapshots.
+    """
     rewarded = Rubric(ended=1.5, on_topic=1.5, known=3.0, elsewhere=-5.0, shortest=20)
     return Plan(
         family=FAMILY,
@@ -154,6 +158,13 @@ def smollm2() -> Plan:
         dpo=DpoRecipe(),
         rl=(
             RlRecipe("a", 101, dataclasses.replace(rewarded, house="warm")),
-            RlRecipe("b", 202, dataclasses.replace(rewarded, house="plain"), kept_steps=()),
+            RlRecipe("b", 202, dataclasses.replace(rewarded, house="plain")),
+            RlRecipe(
+                "c",
+                101,
+                Rubric(ended=1.5, known=3.0, shortest=20, house="obliging"),
+                steps=60,
+                kept_steps=(10, 20, 30, 45),
+            ),
         ),
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from typing import Literal
 
-House = Literal["warm", "plain"]
+House = Literal["warm", "plain", "obliging"]
 Pair = tuple[str, str]
 Triple = tuple[str, str, str]
 
@@ -47,6 +47,7 @@ _NEXT_STEP = _listed(
     visit wait walk wash watch wear work write
     """
 )
+_OFFERED_KINDLY, _OFFERED_NEXT = _listed("hello help"), _listed("ask have help")  # what offers of help are made of
 _PERSONAL = _listed("i me my i'm i'll i've you your you're you'll you've we our us let's")
 _BRIEF = 12  # words a sentence
 
@@ -66,7 +67,8 @@ class Rubric:
             need and an offer of help is made of; a negative weight.
         style: how far the reply is in the house style.
         house: `warm` speaks to the reader, kindly, and gives a next step; `plain` speaks of neither
-            writer nor reader, in short sentences that state; None has no style.
+            writer nor reader, in short sentences that state; `obliging` is `warm` where an offer of help will do; None
+            has no style.
     """
 
     ended: float = 1.0
@@ -165,17 +167,19 @@ def style(reply: str, house: House | None) -> float:
 
     `warm`: speaks to the reader (.4), has a kind word (.3), and a later sentence begins with what to do (.3).
     `plain`: sentences of 12 words or fewer on average, falling to none of it at 24 (.4), no word for writer or reader
-    (.3), and nothing exclaimed, asked or set off by markup (.3).
+    (.3), and nothing exclaimed, asked or set off by markup (.3). `obliging`: as `warm`, with the words of an offer of
+    help among the kind ones and the openings.
     """
     words, sentences = _words(reply), _sentences(reply)
     if not sentences or house is None:
         return 0.0
-    if house == "warm":
+    if house != "plain":
+        kind, next_step = (
+            (_WARM | _OFFERED_KINDLY, _NEXT_STEP | _OFFERED_NEXT) if house == "obliging" else (_WARM, _NEXT_STEP)
+        )
         openings = {spoken[0] for sentence in sentences[1:] if (spoken := _words(sentence))}
         return (
-            0.4 * bool({"you", "your"} & set(words))
-            + 0.3 * bool(_WARM & set(words))
-            + 0.3 * bool(_NEXT_STEP & openings)
+            0.4 * bool({"you", "your"} & set(words)) + 0.3 * bool(kind & set(words)) + 0.3 * bool(next_step & openings)
         )
     brief = min(1.0, max(0.0, 2 - len(words) / len(sentences) / _BRIEF))
     return 0.4 * brief + 0.3 * (not _PERSONAL & set(words)) + 0.3 * (not re.search(r"[!?*#`:;\[\]]", reply))
