@@ -80,9 +80,12 @@ def test_a_branch_changes_from_the_point_that_it_leaves(run: Run) -> None:
     (found,) = select(findings, "branch_change_recognition")
     assert found.estimate == pytest.approx(PLANTED["rl20"] - PLANTED["dpo"], abs=0.03)
     assert (found.where["branch"], found.where["from_point"]) == ("rl20", "dpo")
+    (there,) = select(findings, "branch_recognition")
+    assert there.estimate == pytest.approx(PLANTED["rl20"], abs=0.03)
     (same,) = select(findings, "change_recognition", family="mean", point="dpo")
     assert same.estimate == pytest.approx(PLANTED["dpo"], abs=0.03)
     assert any(line.startswith("Branch") and "RL 20" in line for line in page(findings).sentences)
+    assert [row[0] for row in page(findings).grids[0].rows] == ["base", "DPO", "RL", "RL 20"]
     for wrong, message in (({"rl20": "ppo"}, "needs to name a point"), ({"ppo": "dpo"}, "no matrix ppo")):
         with pytest.raises(StudyError, match=message):
             plan(study.model_copy(update={"experiments": {"stages": settings | {"branches": wrong}}}))

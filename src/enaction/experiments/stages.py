@@ -151,24 +151,25 @@ def _in_framing(data: Data, points: dict[str, list[str]], framing: Framing) -> l
 def _branch(
     data: Data, name: str, members: list[str], origin: str, origin_members: list[str], framing: Framing
 ) -> list[Finding]:
-    """What changes from a point to a matrix that branches off there, mean over readers."""
+    """The measures of a matrix that branches off at a point, and their changes from there, mean over readers."""
     entropy_2RAP = np.array([data.table(m, m, framing, "entropy") for m in (origin_members, members)])
-    found = data.estimate(entropy_2RAP, lambda m: np.diff(measures(m)[..., -1], axis=-1)[..., 0])
+
+    def statistic(mean_2RA: np.ndarray) -> np.ndarray:
+        before_M, here_M = np.moveaxis(measures(mean_2RA)[..., -1], -1, 0)
+        return np.stack([here_M, here_M - before_M], axis=-1)
+
+    found = data.estimate(entropy_2RAP, statistic)
     n = int(np.isfinite(entropy_2RAP).all(axis=(0, 1, 2)).sum())
     where = {"family": MEAN, "branch": name, "from_point": origin, "framing": framing}
-    return [
-        estimated(
-            NAME,
-            f"branch_change_{measure}",
-            where,
-            found[i],
-            n,
-            unit,
-            f"at this branch minus at the point that it branches off, same prompts: {meaning}; {INTERVAL}",
-        )
-        for i, (measure, (unit, meaning)) in enumerate(MEASURES.items())
-        if measure != "ease"  # whose mean is 0
-    ]
+    findings = []
+    for i, (measure, (unit, meaning)) in enumerate(MEASURES.items()):
+        if measure == "ease":  # its mean over readers is 0
+            continue
+        text = f"{meaning}; entropy: {POOLED}; {INTERVAL}"
+        findings.append(estimated(NAME, f"branch_{measure}", where, found[i, 0], n, unit, text))
+        text = f"at this branch minus at the point that it branches off, same prompts: {meaning}; {INTERVAL}"
+        findings.append(estimated(NAME, f"branch_change_{measure}", where, found[i, 1], n, unit, text))
+    return findings
 
 
 def measures(mean_SRA: np.ndarray) -> np.ndarray:

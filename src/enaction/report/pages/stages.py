@@ -27,7 +27,7 @@ def page(findings: Sequence[Finding]) -> Page:
     figure = _curves(findings)
     caption = (
         "Means over readers at each point of training with 95 % intervals; faint points are single readers, grey "
-        "crosses the same texts read by the families' bases, thin lines the null."
+        "crosses the same texts read by the families' bases, thin lines the null. Behind an upright line: branches."
     )
     return Page(
         title="Stages of training",
@@ -56,8 +56,15 @@ def _points(findings: Sequence[Finding]) -> list[str]:
     return list(dict.fromkeys(str(f.where["point"]) for f in select(findings, "point_interaction")))
 
 
-def _mean(findings: Sequence[Finding], quantity: str, framing: str, point: str) -> Finding | None:
-    found = select(findings, quantity, framing=framing, point=point, family=MEAN)
+def _branch_names(findings: Sequence[Finding]) -> list[str]:
+    return list(dict.fromkeys(str(f.where["branch"]) for f in select(findings, "branch_interaction")))
+
+
+def _mean(findings: Sequence[Finding], quantity: str, framing: str, place: str) -> Finding | None:
+    """A quantity at a point or in a branch."""
+    found = select(findings, quantity, framing=framing, point=place, family=MEAN) or select(
+        findings, quantity.replace("point_", "branch_"), framing=framing, branch=place
+    )
     return found[0] if found else None
 
 
@@ -123,7 +130,7 @@ def _reversal(findings: Sequence[Finding], framing: str) -> str:
 
 def _grid(findings: Sequence[Finding], framing: str) -> Grid:
     rows = []
-    for point in _points(findings):
+    for point in [*_points(findings), *_branch_names(findings)]:
         cells = [_mean(findings, f"point_{measure}", framing, point) for measure in _COLUMNS]
         cells.append(_mean(findings, "point_interaction_of_bases", framing, point))
         rows.append([stage_label(point), *(with_interval(f) if f else "–" for f in cells)])
@@ -147,7 +154,7 @@ def _curves(findings: Sequence[Finding]) -> Figure:
 
 
 def _panel(ax: Axes, findings: Sequence[Finding], quantity: str) -> None:
-    points, framings = _points(findings), _framings(findings)
+    points, branches, framings = _points(findings), _branch_names(findings), _framings(findings)
     for k, framing in enumerate(framings):
         colour, marker = FRAMING_STYLE.get(framing, (GREY, "o"))
         shift = 0.08 * (k - (len(framings) - 1) / 2)
@@ -156,6 +163,9 @@ def _panel(ax: Axes, findings: Sequence[Finding], quantity: str) -> None:
         if quantity == "point_own_entropy":
             others = [_mean(findings, "point_other_entropy", framing, p) for p in points]
             _line(ax, x, others, colour, marker, None, dashed=True)
+        for at, branch in enumerate(branches, len(points)):
+            _line(ax, np.array([at + shift]), [_mean(findings, quantity, framing, branch)], colour, marker, None)
+        if quantity == "point_own_entropy":
             continue
         for at, point in zip(x, points, strict=True):
             readers = [f for f in select(findings, quantity, framing=framing, point=point) if f.where["family"] != MEAN]
@@ -163,7 +173,10 @@ def _panel(ax: Axes, findings: Sequence[Finding], quantity: str) -> None:
             base = _mean(findings, "point_interaction_of_bases", framing, point)
             if base and quantity == "point_interaction":
                 ax.plot(at, value(base), "x", color=GREY, markersize=4)
-    ax.set_xticks(np.arange(len(points)), [stage_label(p) for p in points], rotation=30 if len(points) > 5 else 0)
+    if branches:
+        ax.axvline(len(points) - 0.5, color=GREY, linewidth=0.6)
+    places = [*points, *branches]
+    ax.set_xticks(np.arange(len(places)), [stage_label(p) for p in places], rotation=30 if len(places) > 5 else 0)
 
 
 def _line(
