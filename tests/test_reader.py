@@ -410,7 +410,7 @@ def test_a_gguf_file_without_the_package_names_the_extra(tmp_path: Path, monkeyp
         Reader.load(str(path))
 
 
-def test_a_gguf_file_is_read_through_its_own_tokenizer(tmp_path: Path) -> None:
+def test_a_gguf_file_is_read_through_its_own_tokenizer(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The oracle is the same weights held as safetensors."""
     pytest.importorskip("gguf")
     pytest.importorskip("accelerate")
@@ -418,7 +418,9 @@ def test_a_gguf_file_is_read_through_its_own_tokenizer(tmp_path: Path) -> None:
     model = tiny.llama(len(tokenizer), tied=False)
     path = tmp_path / "tiny.gguf"
     tiny.write_gguf(path, model, tokenizer)
+    capfd.readouterr()
     reader = Reader.load(str(path), name="g")
+    assert not any(capfd.readouterr())  # transformers would show a bar
     assert reader.head_path == "streamed"
     assert reader.tokenizer.chat_template == tiny.CHATML
     f = frame(tokenizer, tiny.passage(), "assistant")

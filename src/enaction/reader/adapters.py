@@ -21,6 +21,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from enaction.errors import ModelError
+from enaction.reader.quiet import quiet
 
 BASE = "base.json"
 ADAPTER = "adapter_model.safetensors"
@@ -99,8 +100,9 @@ def load_base(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """
     _need("gguf", "accelerate")
     options = {"gguf_file": path.name}
-    tokenizer = AutoTokenizer.from_pretrained(str(path.parent), **options)
-    model = AutoModelForCausalLM.from_pretrained(str(path.parent), dtype=torch.float32, **options)
+    with quiet():
+        tokenizer = AutoTokenizer.from_pretrained(str(path.parent), **options)
+        model = AutoModelForCausalLM.from_pretrained(str(path.parent), dtype=torch.float32, **options)
     _forget_quantisation(model)
     return model, tokenizer
 

@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import importlib.util
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
 
 from enaction.errors import ModelError
 from enaction.reader import adapters
+from enaction.reader.quiet import quiet
 
 ZOO = "zoo:"
 HUB_TIMEOUT = 10.0  # seconds
@@ -47,7 +46,7 @@ def load_model(
     options["trust_remote_code"] = trust_remote_code
     weights = {} if "gguf_file" in options else {"use_safetensors": use_safetensors}
     try:
-        with _quiet():
+        with quiet():
             if base_file is not None:
                 model, tokenizer = adapters.load_adapted(Path(where), base_file, dtype)
                 model.config.name_or_path = name_or_path
@@ -162,15 +161,3 @@ def _gist(err: BaseException) -> str:
     """The first line of an error that may run over a page."""
     lines = [line.strip() for line in str(err).splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(err).__name__
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No loading bars of the library while the block runs; the user's setting comes back."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()

@@ -1,0 +1,25 @@
+"""Loading without the library's own bars: they would run through the tables and bars of the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+
+from transformers import modeling_gguf_pytorch_utils as gguf_loading
+from transformers.utils import logging as transformers_logging
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No loading bars of transformers while the block runs; the user's setting comes back."""
+    shown, names = transformers_logging.is_progress_bar_enabled(), gguf_loading.__dict__
+    bar = names["tqdm"]
+    transformers_logging.disable_progress_bar()
+    names["tqdm"] = functools.partial(bar, disable=True)  # the one bar that does not ask for that setting
+    try:
+        yield
+    finally:
+        names["tqdm"] = bar
+        if shown:
+            transformers_logging.enable_progress_bar()
