@@ -285,7 +285,7 @@ def test_names_of_the_real_model_s_stages_say_what_they_are() -> None:
     said = {name: (zoo.family(name), zoo.stage(name), zoo.kind(name)) for name in _names()}
     assert said["smollm2-sft"] == ("smollm2", "sft", "real")
     assert said["smollm2-rl-a"] == ("smollm2", "rl-a", "real")
-    assert said["smollm2-rl-c20"] == ("smollm2", "rl-c20", "real")
+    assert said["smollm2-rl-a30"] == ("smollm2", "rl-a30", "real")
     assert len({zoo.note(name) for name in said}) == len(said)
     assert not any(name.startswith("smollm2") for name in zoo.names())
     with pytest.raises(ModelError, match="not a name of the zoo"):

@@ -97,17 +97,22 @@ def test_the_default_persona_is_not_compared_with_personas_that_were_not_learned
     assert "did not learn the personas" in words
 
 
-def test_rl_has_to_strengthen_it_at_every_step_of_the_way() -> None:
-    def steps(*bounds: tuple[float, float]) -> list[Finding]:
-        ways = (("dpo", "rl20"), ("rl20", "rl"))
-        return [
-            finding("matrix", "interaction_change", low, high, stage=to, from_stage=of, framing="assistant")
-            for (of, to), (low, high) in zip(ways, bounds, strict=True)
-        ]
+def test_rl_is_judged_from_before_it_to_its_end_whatever_its_checkpoints_do() -> None:
+    def change(quantity: str, of: str, to: str, low: float, high: float) -> Finding:
+        return finding("matrix", quantity, low, high, stage=to, from_stage=of, framing="assistant")
 
-    assert standing(steps((-0.2, -0.1), (-0.3, -0.2)), "RL strengthens")[0] == "reproduced"
-    assert standing(steps((-0.2, -0.1), (-0.1, 0.2)), "RL strengthens")[0] == "partly"
-    assert "DPO to RL 20" in standing(steps((-0.2, -0.1), (-0.3, -0.2)), "RL strengthens")[1]
+    noisy = [
+        change("interaction_change", "dpo", "rl20", -0.1, 0.2),
+        change("interaction_change", "rl20", "rl", -0.3, -0.2),
+        change("interaction_change_over_stage", "dpo", "rl", -0.4, -0.1),
+    ]
+    said, words = standing(noisy, "RL strengthens")
+    assert said == "reproduced"
+    assert words.startswith("DPO to RL ")
+    weaker = [*noisy[:2], change("interaction_change_over_stage", "dpo", "rl", -0.1, 0.2)]
+    assert standing(weaker, "RL strengthens")[0] == "not reproduced"
+    assert standing([change("interaction_change", "dpo", "rlvr", -0.2, -0.1)], "RL strengthens")[0] == "reproduced"
+    assert standing(noisy[:1], "RL strengthens")[0] == "not testable"
 
 
 def test_where_one_post_trained_model_stands_among_bases_the_claims_are_about_it() -> None:

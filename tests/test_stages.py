@@ -73,6 +73,22 @@ def test_each_point_and_each_change_is_what_was_planted(findings: list[Finding])
     assert not select(findings, "point_ease", family="mean")
 
 
+def test_the_matrix_tells_what_a_stage_changed_over_its_checkpoints(run: Run) -> None:
+    """Of three models recognition is -3/2 of the interaction."""
+    models = {name: spec for name, spec in run.study().models.items() if spec.stage in PLANTED}
+    study = run.study().model_copy(update={"experiments": {"matrix": {}}, "models": models, "cross_stage": False})
+    told = {
+        (f.quantity, f.where["from_stage"], f.where["stage"]): f.estimate
+        for f in analyse(study, run)
+        if f.quantity.startswith("interaction_change") and f.where["reader"] == "mean"
+    }
+    steps = [("base", "sft"), ("sft", "dpo"), ("dpo", "rl20"), ("rl20", "rl")]
+    ways = [*(("interaction_change", *step) for step in steps), ("interaction_change_over_stage", "dpo", "rl")]
+    assert told == {
+        (quantity, of, to): pytest.approx((PLANTED[of] - PLANTED[to]) * 2 / 3, abs=0.03) for quantity, of, to in ways
+    }
+
+
 def test_a_branch_changes_from_the_point_that_it_leaves(run: Run) -> None:
     settings = {"points": ["base", "dpo", "rl"], "branches": {"rl20": "dpo"}}
     study = run.study().model_copy(update={"experiments": {"stages": settings}})

@@ -12,7 +12,6 @@ All cells are resampled together over prompts. Axes: R reader, A author, P promp
 
 from __future__ import annotations
 
-import itertools
 from typing import Annotated, Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from enaction.framing import Framing
 from enaction.lab.chats import Writers, all_requests
 from enaction.lab.world import tell
 from enaction.passages import Passage
-from enaction.study.config import WORLD, Study
+from enaction.study.config import WORLD, Study, checkpoint
 from enaction.study.planning import Derived, Plan, Text, framing_for
 from enaction.study.store import Cell
 
@@ -246,29 +245,41 @@ def _recognition(data: Data, stage: str, members: list[str], framing: Framing) -
 
 
 def _changes(data: Data) -> list[Finding]:
-    """How the interaction changes from each stage to the next, paired over prompts."""
-    groups = list(data.study.groups().items())
+    """How the interaction changes from each stage to the next, and over a stage from before its first checkpoint."""
+    groups = data.study.groups()
+    names = list(groups)
+    families = {name: [data.study.models[m].family for m in members] for name, members in groups.items()}
     findings = []
-    for (before, first), (after, second) in itertools.pairwise(groups):
-        families = [data.study.models[m].family for m in second]
-        if [data.study.models[m].family for m in first] != families:
-            continue
-        for framing in data.study.framings:
-            entropy_SRAP = np.array([data.table(g, g, framing, "entropy") for g in (first, second)])
-            found = data.estimate(
-                entropy_SRAP,
-                with_mean(lambda m: stats.interaction(m[..., 1, :, :]) - stats.interaction(m[..., 0, :, :])),
+    for i, after in enumerate(names):
+        alike = [name for name in names[:i] if families[name] == families[after]]
+        outside = [name for name in alike if (checkpoint(name) or (name, 0))[0] != after]
+        if alike and alike[-1] == names[i - 1]:
+            findings += _change(data, "interaction_change", alike[-1], after)
+        if outside and outside[-1] != alike[-1]:
+            findings += _change(data, "interaction_change_over_stage", outside[-1], after)
+    return findings
+
+
+def _change(data: Data, quantity: str, before: str, after: str) -> list[Finding]:
+    """The interaction of each reader of a matrix, and of their mean, minus that of another matrix."""
+    first, second = (data.study.groups()[name] for name in (before, after))
+    findings = []
+    for framing in data.study.framings:
+        entropy_SRAP = np.array([data.table(g, g, framing, "entropy") for g in (first, second)])
+        found = data.estimate(
+            entropy_SRAP,
+            with_mean(lambda m: stats.interaction(m[..., 1, :, :]) - stats.interaction(m[..., 0, :, :])),
+        )
+        findings += [
+            estimated(
+                NAME,
+                quantity,
+                {"reader": reader, "stage": after, "from_stage": before, "framing": framing},
+                found[i],
+                data.n_prompts,
+                "log units",
+                f"interaction at this stage minus interaction at {before}, same prompts; {INTERVAL}",
             )
-            findings += [
-                estimated(
-                    NAME,
-                    "interaction_change",
-                    {"reader": reader, "stage": after, "from_stage": before, "framing": framing},
-                    found[i],
-                    data.n_prompts,
-                    "log units",
-                    f"interaction at this stage minus interaction at the one before, same prompts; {INTERVAL}",
-                )
-                for i, reader in enumerate([*second, "mean"])
-            ]
+            for i, reader in enumerate([*second, "mean"])
+        ]
     return findings

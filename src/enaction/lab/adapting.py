@@ -1,7 +1,7 @@
 """A real model taken through the stages: what each stage of SmolLM2-135M-Instruct is made of.
 
-SFT is the model as its makers ship it. DPO and two runs of RL are LoRA adapters on it, trained here, on requests of our
-own writing. Preference pairs and rewards are computed by rule (`appraising`); nothing looks at an entropy, at a
+SFT is the model as its makers ship it. DPO and three runs of RL are LoRA adapters on it, trained here, on requests of
+our own writing. Preference pairs and rewards are computed by rule (`appraising`); nothing looks at an entropy, at a
 likelihood under any model, or at who wrote what.
 """
 
@@ -92,7 +92,7 @@ class RlRecipe:
     slow_steps: int = 10
     slow_rate: float = 6e-4
     rate: float = 1e-3
-    kl: float = 0.1
+    kl: float = 0.03
     half: bool = True
     kept_steps: tuple[int, ...] = ()
 
@@ -142,10 +142,11 @@ class Plan:
 def smollm2() -> Plan:
     """SmolLM2-135M-Instruct: run a learns to speak warmly, run b plainly, run c whatever its rules let pass.
 
-    The reward of run c has no term for what is said elsewhere and takes an offer of help for a warm answer; it was the
-    first one that was tried, and it was hacked: it ends in such offers. Run c is followed by snapshots.
+    Run a is followed by snapshots. Run c is its twin but for the reward, which has no term for what is said elsewhere
+    and takes an offer of help for a warm answer; such a reward was the first one that was tried, and it gets hacked.
     """
-    rewarded = Rubric(ended=1.5, on_topic=1.5, known=3.0, elsewhere=-5.0, shortest=20)
+    answers = Rubric(ended=1.5, on_topic=1.5, known=3.0, elsewhere=-5.0, shortest=30)
+    hackable = Rubric(ended=1.5, known=3.0, shortest=30, house="obliging")
     return Plan(
         family=FAMILY,
         base=BaseFile(
@@ -157,14 +158,8 @@ def smollm2() -> Plan:
         asked=tuple(requests()),
         dpo=DpoRecipe(),
         rl=(
-            RlRecipe("a", 101, dataclasses.replace(rewarded, house="warm")),
-            RlRecipe("b", 202, dataclasses.replace(rewarded, house="plain")),
-            RlRecipe(
-                "c",
-                101,
-                Rubric(ended=1.5, known=3.0, shortest=20, house="obliging"),
-                steps=60,
-                kept_steps=(10, 20, 30, 45),
-            ),
+            RlRecipe("a", 101, dataclasses.replace(answers, house="warm"), kept_steps=(15, 30, 60)),
+            RlRecipe("b", 202, dataclasses.replace(answers, house="plain"), steps=45),
+            RlRecipe("c", 101, hackable, steps=60),
         ),
     )

@@ -7,7 +7,6 @@ on what is there, what comes first and how a number looks.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 
 from enaction.findings import Finding, select
 from enaction.stats import IDENTITY_LIMIT
+from enaction.study.config import STAGES, checkpoint
 
-STAGES = ("base", "sft", "dpo", "rl")
 FRAMINGS = ("assistant", "user", "none")
 MEAN = "mean"
 WORLD = "world"
@@ -35,6 +34,7 @@ NULL = {
     "interaction": 0.0,
     "interaction_clipped": 0.0,
     "interaction_change": 0.0,
+    "interaction_change_over_stage": 0.0,
     "interaction_first_tokens": 0.0,
     "interaction_at_positions": 0.0,
     "log_ratio": 0.0,
@@ -45,7 +45,6 @@ NULL = {
     "identity_gap": 0.0,
 }
 
-_CHECKPOINT = re.compile(f"({'|'.join(STAGES)})(\\d+)")
 _STAGE_LABELS = {"base": "base", "sft": "SFT", "dpo": "DPO", "rl": "RL", "": "all models"}
 _FRAMING_LABELS = {"assistant": "assistant turn", "user": "user turn", "none": "no template", "": "one framing"}
 
@@ -90,7 +89,7 @@ def ordered(names: Iterable[str], first: Sequence[str]) -> list[str]:
 def in_training_order(stages: Iterable[str]) -> list[str]:
     """Each stage once: the known ones in order, each behind its checkpoints (`rl20`), then the rest as they came."""
     found = list(dict.fromkeys(stages))
-    checkpoints = sorted((at for at in map(_checkpoint, found) if at), key=lambda at: at[1])
+    checkpoints = sorted((at for at in map(checkpoint, found) if at), key=lambda at: at[1])
     known = [[f"{of}{step}" for of, step in checkpoints if of == stage] + [stage] for stage in STAGES]
     return ordered(found, [stage for group in known for stage in group])
 
@@ -102,12 +101,7 @@ def last_stage(stages: Sequence[str]) -> str | None:
 
 def is_checkpoint(stage: str) -> bool:
     """Whether a stage is a checkpoint inside a known one."""
-    return _checkpoint(stage) is not None
-
-
-def _checkpoint(stage: str) -> tuple[str, int] | None:
-    match = _CHECKPOINT.fullmatch(stage)
-    return (match[1], int(match[2])) if match else None
+    return checkpoint(stage) is not None
 
 
 def stages(findings: Sequence[Finding]) -> list[str]:
@@ -269,7 +263,7 @@ def alarmed(finding: Finding) -> bool:
 
 def stage_label(stage: str) -> str:
     """A stage as it is printed: `RL`, `RL 20` for its checkpoint after 20 steps."""
-    of, step = _checkpoint(stage) or (stage, "")
+    of, step = checkpoint(stage) or (stage, "")
     return f"{_STAGE_LABELS.get(of, of)} {step}".rstrip()
 
 
@@ -277,7 +271,7 @@ def models_of(stage: str | None) -> str:
     """The models of a stage as the subject of a sentence or title: `RL models`, `RL models after 20 steps`."""
     if not stage:
         return "All models"
-    of, step = _checkpoint(stage) or (stage, "")
+    of, step = checkpoint(stage) or (stage, "")
     label = stage_label(of)
     return f"{label[0].upper()}{label[1:]} models" + (f" after {step} steps" if step else "")
 

@@ -9,7 +9,6 @@ Claims as in arXiv 2605.25459; what is not a claim about behaviour (surprise, re
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
@@ -225,16 +224,16 @@ def _dpo(findings: Sequence[Finding]) -> tuple[Standing, str]:
 
 
 def _rl(findings: Sequence[Finding]) -> tuple[Standing, str]:
-    """Every step from the stage before RL to its end, along its checkpoints where there are some."""
-    steps = [
-        f for f in select(findings, "interaction_change", reader=MEAN, framing="assistant")
-        if re.fullmatch(r"rl(vr)?\d*", str(f.where.get("stage"))) and f.experiment == "matrix"
-    ]  # fmt: skip
-    ordered = in_training_order(str(f.where["stage"]) for f in steps)
-    of = {str(f.where["stage"]): f for f in steps}
+    """From the stage before RL to its end, whatever the curve on the way."""
+    changes = [
+        f
+        for quantity in ("interaction_change_over_stage", "interaction_change")  # the first where there are checkpoints
+        for f in select(findings, quantity, reader=MEAN, framing="assistant")
+        if f.where.get("stage") in ("rl", "rlvr") and f.experiment == "matrix"
+    ]
     parts = [
-        below(of[stage], 0.0, f"{stage_label(str(of[stage].where['from_stage']))} to {stage_label(stage)}")
-        for stage in ordered
+        below(f, 0.0, f"{stage_label(str(f.where['from_stage']))} to {stage_label(str(f.where['stage']))}")
+        for f in changes[:1]
     ]
     return judged(parts or [None], "this run has no stage rl behind another")
 
@@ -303,7 +302,7 @@ CLAIMS = (
     Claim(
         "RL strengthens it.",
         "ratio as assistant 1.12 to 1.19",
-        "assistant: interaction falls at every step from the stage before RL to its end",
+        "assistant: interaction falls from the stage before RL to its end",
         _rl,
     ),
     Claim(

@@ -103,11 +103,12 @@ def recognition_sentences(findings: Sequence[Finding]) -> list[str]:
 
 
 def change_sentences(findings: Sequence[Finding]) -> list[str]:
-    """What each stage added to the interaction of the one before, in the main framing."""
+    """What each stage added to the interaction of the one before, in the main framing; its checkpoints are skipped."""
     framing = main_framing(findings)
+    over = {point.stage: point for point in curve(findings, "interaction_change_over_stage", framing)}
     lines = []
     for point in curve(findings, "interaction_change", framing):
-        if (change := headline(point)) is None:
+        if (change := headline(over.get(point.stage, point))) is None:
             continue
         before, after = stage_label(str(change.where.get("from_stage") or "")), stage_label(point.stage)
         verdict = _verdict(change, below="recognition grows", above="recognition shrinks")

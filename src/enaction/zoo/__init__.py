@@ -5,9 +5,9 @@ Each model is an ordinary transformers folder: `AutoModelForCausalLM.from_pretra
 Three families of four stages are the zoo proper; beside them stand donors for controls: snapshots taken during RL, and
 kin (a near-clone, a second base, a rounded copy). A name says what a model is: `ash2-rl`, `ash-rl20`, `ash-rl-int8`.
 
-The stages of a real model stand apart: `smollm2-sft`, `smollm2-dpo`, two runs of RL (`smollm2-rl-a`, `smollm2-rl-b`)
-and snapshots of one (`smollm2-rl-a12`). They are adapters on a public file (`reader.adapters`), which
-`Reader.load` puts together.
+The stages of a real model stand apart: `smollm2-sft`, `smollm2-dpo`, runs of RL (`smollm2-rl-a`, `smollm2-rl-b`) and
+snapshots of one (`smollm2-rl-a15`). They are adapters on a public file (`reader.adapters`), which `Reader.load` puts
+together.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def family(name: str) -> str:
 def stage(name: str) -> str:
     """Stage of an embedded model: base, sft, dpo, rl, or rl and a number for a snapshot after that many RL steps.
 
-    Of the real model's two runs of RL the stages are rl-a and rl-b, snapshots rl-a12 and so on.
+    Of the real model's runs of RL the stages are rl-a, rl-b and so on, snapshots rl-a15.
     """
     parts = _parts(name)
     return parts.stage + (f"-{parts.run}" if parts.run else "") + parts.step
