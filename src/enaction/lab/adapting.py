@@ -85,7 +85,7 @@ class RlRecipe:
     run: str
     seed: int
     rubric: Rubric
-    steps: int = 90
+    steps: int = 60
     prompts: int = 6
     samples: int = 4
     max_new_tokens: int = 64
@@ -144,6 +144,7 @@ def smollm2() -> Plan:
 
     Run a is followed by snapshots. Run c is its twin but for the reward, which has no term for what is said elsewhere
     and takes an offer of help for a warm answer; such a reward was the first one that was tried, and it gets hacked.
+    Runs a and b end before their style is hacked: later, replies of a imagine things, and those of b are fragments.
     """
     answers = Rubric(ended=1.5, on_topic=1.5, known=3.0, elsewhere=-5.0, shortest=30)
     hackable = Rubric(ended=1.5, known=3.0, shortest=30, house="obliging")
@@ -158,8 +159,8 @@ def smollm2() -> Plan:
         asked=tuple(requests()),
         dpo=DpoRecipe(),
         rl=(
-            RlRecipe("a", 101, dataclasses.replace(answers, house="warm"), kept_steps=(15, 30, 60)),
+            RlRecipe("a", 101, dataclasses.replace(answers, house="warm"), steps=75, kept_steps=(15, 30, 45, 60)),
             RlRecipe("b", 202, dataclasses.replace(answers, house="plain"), steps=45),
-            RlRecipe("c", 101, hackable, steps=60),
+            RlRecipe("c", 101, hackable),
         ),
     )
