@@ -72,9 +72,7 @@ def build_step(plan: Plan, step: str, out: Path, file: Path, report: Report) -> 
                 _finish(trained, work, folder / step, plan.dpo, history)
             elif run := plan.run_of(step):
                 trained = PeftModel.from_pretrained(model, str(folder / "dpo"), is_trainable=True)
-                history = reinforce(
-                    trained, tokenizer, plan.asked, known, run, work, lambda n: told(n, total), replies.drawn
-                )
+                history = reinforce(trained, tokenizer, plan.asked, known, run, work, lambda n: told(n, total))
                 for kept in work.glob("snapshot-*"):
                     kept.replace(folder / f"{step}{kept.name.partition('-')[2]}")
                 _finish(trained, work, folder / step, run, history)

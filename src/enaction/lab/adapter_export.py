@@ -77,14 +77,8 @@ rule (`enaction.lab.appraising`): ends by itself
 that the SFT model writes at temperature {plain} ({known}), repeated word triples ({repeated}), word triples that
 the replies to the step's other requests have too ({elsewhere}), and the house style `{house}` ({style}): {house_text}.
 
-{replay_text}Seed {seed}. No objective contains the entropy of any text, a likelihood under any other model, or who
-wrote what. Recipe: `enaction.lab.adapting`; `enaction zoo build --family smollm2` trains it again."""
-
-_REPLAY_TEXT = """Replay: the divergence of the DPO model from the policy on replies that the SFT model wrote to the
-step's requests, one each, has weight {replay}. It holds the policy on text that it no longer writes, the entropy there
-included: such text is foreign to it, though no author that is measured wrote it, but for SFT itself.
-
-"""
+Seed {seed}. No objective contains the entropy of any text, a likelihood under any other model, or who wrote what.
+Recipe: `enaction.lab.adapting`; `enaction zoo build --family smollm2` trains it again."""
 
 _HOUSE = {
     "warm": "it speaks to the reader, has a kind word, and says what to do next",
@@ -160,11 +154,7 @@ def _recipe(plan: Plan, stage: str) -> str:
     shared = {"plain": dpo.plain_temperature, "tokens": dpo.max_new_tokens, "requests": len(plan.asked)}
     if run is None:
         return _DPO_TEXT.format(**vars(dpo.rubric) | vars(dpo) | vars(dpo.lora) | shared)
-    told = {
-        "house_text": _HOUSE[run.rubric.house or "plain"],
-        "replay_text": _REPLAY_TEXT.format(replay=run.replay) if run.replay else "",
-    }
-    return _RL_TEXT.format(**vars(run) | vars(run.rubric) | shared | told)
+    return _RL_TEXT.format(**vars(run) | vars(run.rubric) | shared, house_text=_HOUSE[run.rubric.house or "plain"])
 
 
 def _filled(text: str) -> str:
@@ -206,7 +196,7 @@ def _log(history: list[dict[str, Any]]) -> str:
     logged = [entry for entry in history if "reward" in entry or "loss" in entry]
     if not logged:
         return "None: its makers trained it."
-    columns = [name for name in (*wanted, "elsewhere", "style", "drift") if name in logged[0]]
+    columns = [name for name in (*wanted, "elsewhere", "style") if name in logged[0]]
     groups = np.array_split(np.arange(len(logged)), min(12, len(logged)))
     rows = [
         f"| {logged[group[-1]]['step']} | "

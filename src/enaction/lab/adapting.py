@@ -78,9 +78,6 @@ class RlRecipe:
         slow_steps: steps at `slow_rate`, the first three warming up to it; then all are at `rate`. At first the reward
             for ending is within easy reach and pulls hard: at the full rate replies lose their sense with it.
         kl: weight of the KL term, in rewards' spreads a nat.
-        replay: weight of the divergence of the DPO stage from the policy on replies that the SFT model wrote to the
-            step's requests: what keeps it as it was on text that it no longer writes (the pretraining mix of Ouyang et
-            al. 2022, over whole distributions). 0 leaves it out.
         half: compute in bfloat16, over float32 weights.
         kept_steps: steps after which a snapshot is kept.
     """
@@ -96,7 +93,6 @@ class RlRecipe:
     slow_rate: float = 6e-4
     rate: float = 1e-3
     kl: float = 0.03
-    replay: float = 0.0
     half: bool = True
     kept_steps: tuple[int, ...] = ()
 
@@ -166,6 +162,5 @@ def smollm2() -> Plan:
             RlRecipe("a", 101, dataclasses.replace(answers, house="warm"), steps=75, kept_steps=(15, 30, 45, 60)),
             RlRecipe("b", 202, dataclasses.replace(answers, house="plain"), steps=45),
             RlRecipe("c", 101, hackable),
-            RlRecipe("d", 101, dataclasses.replace(answers, house="warm"), steps=45, replay=0.1, kept_steps=(15, 30)),
         ),
     )

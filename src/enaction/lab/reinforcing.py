@@ -57,7 +57,6 @@ def reinforce(
     recipe: RlRecipe,
     folder: Path,
     report: Callable[[int], None] = lambda done: None,
-    replayed: Sequence[Passage] = (),
 ) -> list[dict[str, Any]]:
     """Train a model's adapter; the KL term refers to the adapter as it comes in.
 
@@ -70,14 +69,11 @@ def reinforce(
         folder: where the state after each step lies, from which a killed run goes on, and snapshots
             (`snapshot-STEP`); to be removed by the caller.
         report: called with the number of steps done, before the first and after each.
-        replayed: replies to the requests, as many to each, which another model wrote; for the replay term, if there is
-            one. A step takes one of each of its requests.
 
     Returns:
         The log, an entry a step: mean `reward`, `kl` and `entropy` (nats a token, of the policy on its own replies; the
-        entropy is logged and not trained on), `drift` (the divergence in the replay term), the norm of the `gradient`,
-        `words` a reply, the shares `ended`, `repeated`, `elsewhere` and `known`, `style`, and a `request` with its
-        `reply`.
+        entropy is logged and not trained on), the norm of the `gradient`, `words` a reply, the shares `ended`,
+        `repeated`, `elsewhere` and `known`, `style`, and a `request` with its `reply`.
     """
     torch.manual_seed(recipe.seed)
     weights = [p for p in model.parameters() if p.requires_grad]
@@ -112,10 +108,8 @@ def reinforce(
             _batch(tokenizer, prompts[i : i + _PART], replies[i * recipe.samples : (i + _PART) * recipe.samples])
             for i in range(0, len(prompts), _PART)
         ]
-        old = [_one_of(replayed, prompt.id, step) for prompt in prompts] if recipe.replay else []
-        held = [_batch(tokenizer, prompts[i : i + _PART], old[i : i + _PART]) for i in range(0, len(old), _PART)]
         advantage_B = advantages(reward_B, recipe.samples)
-        measured = _update(model, reference, optimiser, weights, batches, advantage_B, held, recipe)
+        measured = _update(model, reference, optimiser, weights, batches, advantage_B, recipe)
         log.append(
             {
                 "step": step + 1,
@@ -167,24 +161,20 @@ def _update(
     weights: Sequence[nn.Parameter],
     batches: Sequence[_Batch],
     advantage_B: np.ndarray,
-    held: Sequence[_Batch],
     recipe: RlRecipe,
 ) -> dict[str, float]:
     """One step up the policy gradient, a part of the replies at a time; what was measured on the way, before it."""
-    count, held_count = (sum(int(batch.is_reply.sum()) for batch in of) for of in (batches, held))
-    measured = {"kl": 0.0, "entropy": 0.0, "drift": 0.0}
+    count = sum(int(batch.is_reply.sum()) for batch in batches)
+    measured = {"kl": 0.0, "entropy": 0.0}
     optimiser.zero_grad()
-    for batch in held:
-        reference_BTV, policy_BTV = _both(reference, model, batch, recipe.half)
-        away = reference_BTV.exp() * (reference_BTV - policy_BTV)
-        drift = (away.sum(-1) * batch.is_reply).sum() / held_count
-        (recipe.replay * drift).backward()
-        measured["drift"] += drift.item()
     begin = 0
     for batch in batches:
         end = begin + len(batch.reply)
         advantage_B1 = torch.tensor(advantage_B[begin:end], dtype=torch.float32)[:, None]
-        reference_BTV, policy_BTV = _both(reference, model, batch, recipe.half)
+        with torch.no_grad(), _arithmetic(recipe.half):
+            reference_BTV = torch.log_softmax(_logits(reference, batch).float(), -1)
+        with _arithmetic(recipe.half):
+            policy_BTV = torch.log_softmax(_logits(model, batch).float(), -1)
         drawn_BT = policy_BTV.gather(-1, batch.reply[..., None]).squeeze(-1)
         kl = ((policy_BTV.exp() * (policy_BTV - reference_BTV)).sum(-1) * batch.is_reply).sum() / count
         gain = (advantage_B1 * drawn_BT * batch.is_reply).sum() / count
@@ -197,20 +187,6 @@ def _update(
     norm = nn.utils.clip_grad_norm_(weights, _CLIP)
     optimiser.step()
     return measured | {"gradient": norm.item()}
-
-
-def _both(reference: nn.Module, model: nn.Module, batch: _Batch, half: bool) -> tuple[Tensor, Tensor]:
-    """[B, T, V] log-probabilities of the reference, without a gradient, and of the policy, with one."""
-    with torch.no_grad(), _arithmetic(half):
-        reference_BTV = torch.log_softmax(_logits(reference, batch).float(), -1)
-    with _arithmetic(half):
-        return reference_BTV, torch.log_softmax(_logits(model, batch).float(), -1)
-
-
-def _one_of(replies: Sequence[Passage], prompt_id: str, number: int) -> Passage:
-    """A reply to a request, another one for another number."""
-    of_request = [reply for reply in replies if reply.prompt_id == prompt_id]
-    return of_request[number % len(of_request)]
 
 
 def _logits(model: nn.Module, batch: _Batch) -> Tensor:
