@@ -162,5 +162,6 @@ def smollm2() -> Plan:
             RlRecipe("a", 101, dataclasses.replace(answers, house="warm"), steps=75, kept_steps=(15, 30, 45, 60)),
             RlRecipe("b", 202, dataclasses.replace(answers, house="plain"), steps=45),
             RlRecipe("c", 101, hackable),
+            RlRecipe("d", 101, dataclasses.replace(answers, house="warm", elsewhere=0.0), kept_steps=(30, 45)),
         ),
     )
