@@ -25,7 +25,7 @@ FAMILIES, STAGES = ("ash", "birch", "cedar"), ("base", "sft", "dpo", "rl")
 
 MAIN = [f"{family}-{stage}" for family in FAMILIES for stage in STAGES]
 SNAPSHOTS = [f"{family}-rl{steps}" for family in FAMILIES for steps in (20, 40, 60)]
-REAL = [f"smollm2-{stage}" for stage in ("sft", "dpo", "rl-a15", "rl-a30", "rl-a45", "rl-a60", "rl-a", "rl-b", "rl-c")]
+REAL = [f"smollm2-{stage}" for stage in ("sft", "dpo", "rl-a30", "rl-a45", "rl-a", "rl-b", "rl-c", "rl-d")]
 KIN = ["ash-rl-int8", "ash2-sft", "ash2-dpo", "ash2-rl", "ash3-base"]
 
 

@@ -1,7 +1,7 @@
 """Build the adapters of a real model: its replies, then DPO, then the runs of RL; resumable at any point.
 
 A finished step is a folder that was written under another name and renamed: `replies`, `dpo`, `rl-a`, and snapshots as
-`rl-a15`. But for the replies each holds the adapter as PEFT writes it and `training.json`, the recipe and the log.
+`rl-a30`. But for the replies each holds the adapter as PEFT writes it and `training.json`, the recipe and the log.
 """
 
 from __future__ import annotations

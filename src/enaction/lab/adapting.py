@@ -1,6 +1,6 @@
 """A real model taken through the stages: what each stage of SmolLM2-135M-Instruct is made of.
 
-SFT is the model as its makers ship it. DPO and three runs of RL are LoRA adapters on it, trained here, on requests of
+SFT is the model as its makers ship it. DPO and four runs of RL are LoRA adapters on it, trained here, on requests of
 our own writing. Preference pairs and rewards are computed by rule (`appraising`); nothing looks at an entropy, at a
 likelihood under any model, or at who wrote what.
 """
@@ -140,14 +140,14 @@ class Plan:
 
 
 def smollm2() -> Plan:
-    """SmolLM2-135M-Instruct: run a learns to speak warmly, run b plainly, run c whatever its rules let pass.
+    """SmolLM2-135M-Instruct: run a learns to speak warmly, run b plainly; c and d are twins of a with other rewards.
 
-    Run a is followed by snapshots. Run c is its twin but for the reward, which has no term for what is said elsewhere
-    and takes an offer of help for a warm answer; such a reward was the first one that was tried, and it gets hacked.
-    Runs a and b end before their style is hacked: later, replies of a imagine things, and those of b are fragments.
+    Run a is paid for answers and followed by snapshots. Run c is not, and takes an offer of help for a warm answer: so
+    did the first reward that was tried, and it gets hacked. Run d pays a price for phrases that are said elsewhere
+    too. So does run b, the near kin, which has a seed of its own and ends early: later its replies are fragments, for
+    short sentences are rewarded.
     """
-    answers = Rubric(ended=1.5, on_topic=1.5, known=3.0, elsewhere=-5.0, shortest=30)
-    hackable = Rubric(ended=1.5, known=3.0, shortest=30, house="obliging")
+    answers = Rubric(ended=1.5, on_topic=1.5, known=3.0, shortest=30, house="warm")
     return Plan(
         family=FAMILY,
         base=BaseFile(
@@ -159,9 +159,9 @@ def smollm2() -> Plan:
         asked=tuple(requests()),
         dpo=DpoRecipe(),
         rl=(
-            RlRecipe("a", 101, dataclasses.replace(answers, house="warm"), steps=75, kept_steps=(15, 30, 45, 60)),
-            RlRecipe("b", 202, dataclasses.replace(answers, house="plain"), steps=45),
-            RlRecipe("c", 101, hackable),
-            RlRecipe("d", 101, dataclasses.replace(answers, house="warm", elsewhere=0.0), kept_steps=(30, 45)),
+            RlRecipe("a", 101, answers, kept_steps=(30, 45)),
+            RlRecipe("b", 202, dataclasses.replace(answers, elsewhere=-5.0, house="plain"), steps=45),
+            RlRecipe("c", 101, dataclasses.replace(answers, on_topic=0.5, house="obliging")),
+            RlRecipe("d", 101, dataclasses.replace(answers, elsewhere=-5.0)),
         ),
     )

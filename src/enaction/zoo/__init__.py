@@ -6,7 +6,7 @@ Three families of four stages are the zoo proper; beside them stand donors for c
 kin (a near-clone, a second base, a rounded copy). A name says what a model is: `ash2-rl`, `ash-rl20`, `ash-rl-int8`.
 
 The stages of a real model stand apart: `smollm2-sft`, `smollm2-dpo`, runs of RL (`smollm2-rl-a`, `smollm2-rl-b`) and
-snapshots of one (`smollm2-rl-a15`). They are adapters on a public file (`reader.adapters`), which `Reader.load` puts
+snapshots of one (`smollm2-rl-a30`). They are adapters on a public file (`reader.adapters`), which `Reader.load` puts
 together.
 """
 
@@ -64,7 +64,7 @@ def family(name: str) -> str:
 def stage(name: str) -> str:
     """Stage of an embedded model: base, sft, dpo, rl, or rl and a number for a snapshot after that many RL steps.
 
-    Of the real model's runs of RL the stages are rl-a, rl-b and so on, snapshots rl-a15.
+    Of the real model's runs of RL the stages are rl-a, rl-b and so on, snapshots rl-a30.
     """
     parts = _parts(name)
     return parts.stage + (f"-{parts.run}" if parts.run else "") + parts.step
