@@ -17,7 +17,7 @@ from enaction.report.pages import Grid, Page
 _PANELS = {
     "point_interaction": ("Interaction", 0.0),
     "point_ratio": ("Other/self ratio", 1.0),
-    "point_own_entropy": ("Entropy, nats: own (full), other", None),
+    "point_own_entropy": ("Entropy, nats: own (full), others' (open)", None),
 }
 _COLUMNS = ("own_entropy", "other_entropy", "ratio", "recognition", "interaction")
 
@@ -164,7 +164,11 @@ def _panel(ax: Axes, findings: Sequence[Finding], quantity: str) -> None:
             others = [_mean(findings, "point_other_entropy", framing, p) for p in points]
             _line(ax, x, others, colour, marker, None, dashed=True)
         for at, branch in enumerate(branches, len(points)):
-            _line(ax, np.array([at + shift]), [_mean(findings, quantity, framing, branch)], colour, marker, None)
+            there = np.array([at + shift])
+            _line(ax, there, [_mean(findings, quantity, framing, branch)], colour, marker, None)
+            if quantity == "point_own_entropy":
+                others = [_mean(findings, "point_other_entropy", framing, branch)]
+                _line(ax, there, others, colour, marker, None, dashed=True)
         if quantity == "point_own_entropy":
             continue
         for at, point in zip(x, points, strict=True):
@@ -201,6 +205,7 @@ def _line(
         color=colour,
         marker=marker,
         markersize=4.2,
+        markerfacecolor="white" if dashed else colour,
         linestyle=(0, (4, 3)) if dashed else "-",
         label=label,
         capsize=0,
