@@ -146,5 +146,6 @@ def test_a_finding_without_an_interval_decides_nothing() -> None:
 def test_checkpoints_stand_before_the_end_of_their_stage(given: list[str]) -> None:
     assert in_training_order(given) == ["base", "sft", "rl20", "rl60", "rl", "kin"]
     assert stage_label("rl20") == "RL 20"
+    assert (stage_label("rl-b"), models_of("rl-b"), stage_label("kin-a-b")) == ("RL-b", "RL-b models", "kin-a-b")
     assert models_of("rl20") == "RL models after 20 steps"
     assert models_of("base") == "Base models"

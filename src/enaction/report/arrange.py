@@ -262,9 +262,10 @@ def alarmed(finding: Finding) -> bool:
 
 
 def stage_label(stage: str) -> str:
-    """A stage as it is printed: `RL`, `RL 20` for its checkpoint after 20 steps."""
+    """A stage as it is printed: `RL`, `RL 20` for its checkpoint after 20 steps, `RL-b` for another run (`rl-b`)."""
     of, step = checkpoint(stage) or (stage, "")
-    return f"{_STAGE_LABELS.get(of, of)} {step}".rstrip()
+    known, dash, run = of.partition("-")
+    return f"{_STAGE_LABELS.get(known, known)}{dash}{run} {step}".rstrip()
 
 
 def models_of(stage: str | None) -> str:

@@ -103,7 +103,7 @@ def recognition_sentences(findings: Sequence[Finding]) -> list[str]:
 
 
 def change_sentences(findings: Sequence[Finding]) -> list[str]:
-    """What each stage added to the interaction of the one before, in the main framing; its checkpoints are skipped."""
+    """What each stage added to the interaction of the one before, in the main framing; with checkpoints, as a whole."""
     framing = main_framing(findings)
     over = {point.stage: point for point in curve(findings, "interaction_change_over_stage", framing)}
     lines = []
