@@ -467,6 +467,14 @@ def test_figures_draw_what_there_is(findings):
         assert (name in figures) == (quantity in measured)
 
 
+def test_what_stands_behind_the_end_of_training_is_not_joined_to_its_course() -> None:
+    found = a_run()
+    kin = [replace(f, where=f.where | {"stage": "kin"}) for f in found if f.where.get("stage") == "rl"]
+    for ax in draw([*found, *kin])["arc"].axes:
+        assert [label.get_text() for label in ax.get_xticklabels()] == ["base", "SFT", "DPO", "RL", "kin"]
+        assert max(len(np.asarray(line.get_xdata())) for line in ax.lines) == 4
+
+
 def test_a_saved_figure_is_a_vector_and_a_picture(tmp_path):
     vector, picture = save(draw(a_run())["arc"], tmp_path / "figures" / "arc")
     assert vector.read_text().startswith("<?xml")

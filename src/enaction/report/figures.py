@@ -164,7 +164,8 @@ def matrix(findings: Sequence[Finding]) -> Figure | None:
 def arc(findings: Sequence[Finding]) -> Figure | None:
     """Other/self ratio and interaction along the stages, a line a framing: means over readers, 95 % intervals.
 
-    Faint points are single readers; the thin line is the null.
+    Faint points are single readers; the thin line is the null. What stands behind the end of training (kin, other runs)
+    is not joined to it.
     """
     panels = [q for q in ("other_self_ratio", "interaction") if framings(findings, q)]
     if not panels:
@@ -410,6 +411,9 @@ def _colour_bar(figure: Figure, axes: list[Axes], norm: Normalize) -> None:
 def _arc_panel(ax: Axes, findings: Sequence[Finding], quantity: str) -> None:
     there = framings(findings, quantity)
     at = _stage_axis(ax, stages(findings), quantity)
+    end = at[main_stage(findings)]  # kin and other runs of a stage stand behind it and are no part of the course
+    if end < len(at) - 1:
+        ax.axvline(end + 0.5, color=GREY, linewidth=0.6)
     for i, framing in enumerate(there):
         points = curve(findings, quantity, framing)
         colour, marker = _style(framing)
@@ -418,7 +422,8 @@ def _arc_panel(ax: Axes, findings: Sequence[Finding], quantity: str) -> None:
             faint = [value(f) for f in point.readers]
             ax.plot([at[point.stage] + offset] * len(faint), faint, marker=marker, color=colour, **_PER_READER)
         means = [(at[p.stage] + offset, p.mean) for p in points if p.mean is not None]
-        ax.plot([x for x, _ in means], [value(f) for _, f in means], color=colour, zorder=3)
+        course = [(x, f) for x, f in means if x < end + 0.5]
+        ax.plot([x for x, _ in course], [value(f) for _, f in course], color=colour, zorder=3)
         for x, f in means:
             _interval_bar(ax, f, x, marker=marker, colour=colour, size=5, axis="y")
 
@@ -444,7 +449,7 @@ def _arc_of_runs(ax: Axes, runs: Sequence[Sequence[Finding]], quantity: str = "i
 def _stage_axis(ax: Axes, names: Sequence[str], quantity: str) -> dict[str, int]:
     """Stages along x, the null as a line, the quantity's name and unit on y; returns where each stage stands."""
     at = {stage: x for x, stage in enumerate(names)}
-    ax.set_xticks(list(at.values()), [stage_label(stage) for stage in names])
+    ax.set_xticks(list(at.values()), [stage_label(stage) for stage in names], rotation=45 if len(names) > 5 else 0)
     ax.set_xlim(-0.5, len(names) - 0.5)
     ax.axhline(1.0 if quantity == "other_self_ratio" else 0.0, color=GREY, linewidth=1.0, zorder=1)
     ax.set_ylabel("other/self entropy ratio" if quantity == "other_self_ratio" else "interaction, log units")
