@@ -66,7 +66,7 @@ def build(
 
     An hour for everything on two cores. The finished models, as they would ship, lie in OUT/models. A near-clone
     (ash2) needs its family's base, which is trained with it. `--family smollm2` trains the adapters of the real model,
-    two hours of one core, half of it in two processes. Example: `enaction zoo build --out runs/zoo --family ash`
+    two hours of one core, most of them in two processes. Example: `enaction zoo build --out runs/zoo --family ash`
     """
     missing = [package for package in ("trl", "peft") if importlib.util.find_spec(package) is None]
     if missing:
