@@ -110,6 +110,16 @@ def test_rl_resumes_to_the_very_weights_of_an_uninterrupted_run(
     assert (kept / ADAPTER).exists()
 
 
+def test_a_run_that_got_another_name_draws_what_it_drew(
+    start: Callable[[], PeftModel], tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    def train(run: str, drawn_as: str | None) -> list[dict[str, Any]]:
+        recipe = dataclasses.replace(RUN, run=run, drawn_as=drawn_as, steps=2, kept_steps=())
+        return reinforcing.reinforce(start(), tokenizer, ASKED, frozenset(), recipe, tmp_path / f"{run}{drawn_as}")
+
+    assert train("b", "a") == train("a", None) != train("b", None)
+
+
 def test_logits_behind_a_shared_beginning_are_those_of_the_whole_text(
     start: Callable[[], PeftModel], tokenizer: PreTrainedTokenizerFast
 ) -> None:

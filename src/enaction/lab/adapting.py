@@ -80,6 +80,7 @@ class RlRecipe:
         kl: weight of the KL term, in rewards' spreads a nat.
         half: compute in bfloat16, over float32 weights.
         kept_steps: steps after which a snapshot is kept.
+        drawn_as: the run's name in the random streams of its replies, where it was another one when it was trained.
     """
 
     run: str
@@ -95,6 +96,7 @@ class RlRecipe:
     kl: float = 0.03
     half: bool = True
     kept_steps: tuple[int, ...] = ()
+    drawn_as: str | None = None
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step, the first being 0."""
@@ -159,9 +161,9 @@ def smollm2() -> Plan:
         asked=tuple(requests()),
         dpo=DpoRecipe(),
         rl=(
-            RlRecipe("a", 101, answers, kept_steps=(30, 45)),
+            RlRecipe("a", 101, answers, kept_steps=(30, 45), drawn_as="d"),
             RlRecipe("b", 202, dataclasses.replace(answers, elsewhere=-5.0, house="plain"), steps=45),
             RlRecipe("c", 101, dataclasses.replace(answers, on_topic=0.5, house="obliging")),
-            RlRecipe("d", 101, dataclasses.replace(answers, elsewhere=-5.0)),
+            RlRecipe("d", 101, dataclasses.replace(answers, elsewhere=-5.0), drawn_as="a"),
         ),
     )

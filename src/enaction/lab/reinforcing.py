@@ -79,7 +79,7 @@ def reinforce(
     weights = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=recipe.rate, weight_decay=0.0, betas=(0.9, 0.98))
     reference = merged_copy(model)
-    writer = Reader(copy.deepcopy(reference), tokenizer, name=f"rl-{recipe.run}")
+    writer = Reader(copy.deepcopy(reference), tokenizer, name=f"rl-{recipe.drawn_as or recipe.run}")
     log = _restore(folder, weights, optimiser)
     report(len(log))
     for step, prompts in enumerate(recipe.batches(asked)):
