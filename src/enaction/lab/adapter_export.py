@@ -66,7 +66,7 @@ clearest pairs with TRL's DPOTrainer, batches of {batch}, beta {beta}, learning 
 alpha {alpha} on every linear layer. The rules: ends by itself, {shortest} to {longest} words, on topic, whole
 sentences, word pairs that the SFT model writes at temperature {plain}, no repeated word triples. No house style yet.
 
-No objective contains the entropy of any text, a likelihood under any other model, or who wrote what. Recipe:
+No reward, pair or rule looks at the entropy of any text, at a likelihood, or at who wrote what. Recipe:
 `enaction.lab.adapting`; `enaction zoo build --family smollm2` trains it again."""
 
 _RL_TEXT = """Starts from zoo:smollm2-dpo. {steps} steps of {prompts} requests x {samples} samples at temperature 1,
@@ -77,8 +77,8 @@ rule (`enaction.lab.appraising`): ends by itself
 that the SFT model writes at temperature {plain} ({known}), repeated word triples ({repeated}), word triples that
 the replies to the step's other requests have too ({elsewhere}), and the house style `{house}` ({style}): {house_text}.
 
-Seed {seed}. No objective contains the entropy of any text, a likelihood under any other model, or who wrote what.
-Recipe: `enaction.lab.adapting`; `enaction zoo build --family smollm2` trains it again."""
+Seed {seed}. No reward, pair or rule looks at the entropy of any text, at a likelihood, or at who
+wrote what. Recipe: `enaction.lab.adapting`; `enaction zoo build --family smollm2` trains it again."""
 
 _HOUSE = {
     "warm": "it speaks to the reader, has a kind word, and says what to do next",

@@ -1,8 +1,8 @@
 """A real model taken through the stages: what each stage of SmolLM2-135M-Instruct is made of.
 
 SFT is the model as its makers ship it. DPO and four runs of RL are LoRA adapters on it, trained here, on requests of
-our own writing. Preference pairs and rewards are computed by rule (`appraising`); nothing looks at an entropy, at a
-likelihood under any model, or at who wrote what.
+our own writing. Preference pairs and rewards are computed by rule (`appraising`), which looks at no entropy, no
+likelihood, and not at who wrote what; RL's KL term holds the policy's distributions on its own text near the DPO's.
 """
 
 from __future__ import annotations

@@ -99,11 +99,6 @@ def last_stage(stages: Sequence[str]) -> str | None:
     return STAGES[-1] if STAGES[-1] in stages else [None, *stages][-1]
 
 
-def is_checkpoint(stage: str) -> bool:
-    """Whether a stage is a checkpoint inside a known one."""
-    return checkpoint(stage) is not None
-
-
 def stages(findings: Sequence[Finding]) -> list[str]:
     """The stages that have a matrix, in the order of training; `""` stands for models without a stage.
 

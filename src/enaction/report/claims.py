@@ -18,11 +18,11 @@ from enaction.report.arrange import (
     MEAN,
     framing_label,
     in_training_order,
-    is_checkpoint,
     last_stage,
     stage_label,
     with_interval,
 )
+from enaction.study.config import checkpoint
 
 Standing = Literal["reproduced", "partly", "not reproduced", "not testable"]
 Check = Callable[[Sequence[Finding]], "tuple[Standing, str]"]
@@ -102,7 +102,7 @@ def judged(parts: Sequence[Part | None], missing: str) -> tuple[Standing, str]:
 def _last_trained(findings: Sequence[Finding], experiment: str, quantity: str) -> list[str]:
     """The last post-trained stage of which an experiment has a quantity, in a list; empty where there is none."""
     of = [str(f.where.get("stage") or "") for f in select(findings, quantity) if f.experiment == experiment]
-    last = last_stage([s for s in in_training_order(of) if s != "base" and not is_checkpoint(s)])
+    last = last_stage([s for s in in_training_order(of) if s != "base" and not checkpoint(s)])
     return [] if last is None else [last]
 
 

@@ -21,7 +21,6 @@ from enaction.report.arrange import (
     framing_label,
     framings,
     headline,
-    is_checkpoint,
     main_framing,
     main_stage,
     members,
@@ -33,6 +32,7 @@ from enaction.report.arrange import (
     value,
     with_interval,
 )
+from enaction.study.config import checkpoint
 
 NO_EFFECT = "no effect"
 _NO_VERDICT = "no interval, so no verdict"
@@ -44,7 +44,7 @@ _TRACE = 0.02
 
 def sentences(findings: Sequence[Finding]) -> list[str]:
     """One sentence a headline finding, the instrument's alarm first; checkpoints inside a stage have their own page."""
-    at_stages = [f for f in findings if not is_checkpoint(str(f.where.get("stage") or ""))]
+    at_stages = [f for f in findings if not checkpoint(str(f.where.get("stage") or ""))]
     return [
         *identity_sentences(findings),
         *recognition_sentences(at_stages),
