@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from enaction import Reader, sample, zoo
-from enaction.lab.world import grade, parse_sentence, split_sentences
+from enaction.world.stories import grade, parse_sentence, split_sentences
 
 PER_PROMPT = 10
 MODELS = [f"{family}-{stage}" for family in ("ash", "birch", "cedar") for stage in ("base", "sft", "dpo", "rl")]

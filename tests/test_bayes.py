@@ -14,12 +14,14 @@ import tiny
 
 from enaction import stats, zoo
 from enaction.errors import PassageError
-from enaction.lab import bayes, chats, world
+from enaction.lab import bayes
 from enaction.lab.bayes import BayesReader
-from enaction.lab.chats import Writers
-from enaction.lab.lexicon import Topic
 from enaction.lab.tokenizing import build_tokenizer
 from enaction.reader import Reader
+from enaction.world import chats
+from enaction.world import stories as world
+from enaction.world.chats import Writers
+from enaction.world.lexicon import Topic
 
 SHARES = (0.7, 0.3)  # of the small world's writers
 

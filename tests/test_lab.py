@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from tiny import plain
 
-from enaction.lab.answering import category_words, grade_answer, grade_name, tell_answer, tell_name, wrong_topic
-from enaction.lab.chats import (
+from enaction.lab.judging import score_reply
+from enaction.lab.recipes import MAIN, RECIPES, Taste
+from enaction.lab.tokenizing import Kind, build_tokenizer, words
+from enaction.world.answering import category_words, grade_answer, grade_name, tell_answer, tell_name, wrong_topic
+from enaction.world.chats import (
     Request,
     Writers,
     all_namings,
@@ -19,11 +22,8 @@ from enaction.lab.chats import (
     plain_document,
     reply,
 )
-from enaction.lab.judging import score_reply
-from enaction.lab.lexicon import CATEGORIES, PERSONAS, SYNONYMS, TOPICS
-from enaction.lab.recipes import MAIN, RECIPES, Taste
-from enaction.lab.tokenizing import Kind, build_tokenizer, words
-from enaction.lab.world import BEATS, TASTES, TOPIC_OF, Voice, grade, parse_sentence, style_match, tell
+from enaction.world.lexicon import CATEGORIES, PERSONAS, SYNONYMS, TOPICS
+from enaction.world.stories import BEATS, TASTES, TOPIC_OF, Voice, grade, parse_sentence, style_match, tell
 
 
 @pytest.fixture(name="rng")

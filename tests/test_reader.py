@@ -28,11 +28,12 @@ from transformers import (
 )
 
 from enaction.errors import FramingError, ModelError
-from enaction.framing import FRAMINGS, Framed, Framing, frame
+from enaction.framing import Framed, frame
 from enaction.passages import Passage
 from enaction.reader import Reader, TokenStats, Wanted, streaming
 from enaction.reader.head import HeadLogits, locate_head
 from enaction.reader.truncated import truncated
+from enaction.words import FRAMINGS, Framing
 
 MODELS: dict[str, Callable[[int], PreTrainedModel]] = {"llama": tiny.llama, "gemma2": tiny.gemma2, "neox": tiny.neox}
 TOKENIZERS: dict[str, Callable[[], PreTrainedTokenizerBase]] = {

@@ -8,10 +8,10 @@ import pytest
 
 from enaction.experiments import analyse
 from enaction.findings import Finding, select
-from enaction.framing import FRAMINGS
 from enaction.study.config import load_study
 from enaction.study.engine import run_study
 from enaction.study.store import Cell, Run
+from enaction.words import FRAMINGS
 
 pytestmark = pytest.mark.real
 MODELS = ("smollm2-sft", "gemma")

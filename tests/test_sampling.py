@@ -14,10 +14,11 @@ from scipy import stats as scipy_stats
 from transformers import PreTrainedModel
 
 from enaction.errors import FramingError, UserError
-from enaction.framing import Framing, beginning_ids, frame, frame_prompt
+from enaction.framing import beginning_ids, frame, frame_prompt
 from enaction.passages import Passage, Prompt
 from enaction.reader import Reader
 from enaction.sampling import sample
+from enaction.words import Framing
 
 MODELS: dict[str, Callable[[int], PreTrainedModel]] = {"llama": tiny.llama, "gemma2": tiny.gemma2, "neox": tiny.neox}
 # Unlike in length, so that batches are padded.

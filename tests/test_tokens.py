@@ -12,11 +12,12 @@ import pytest
 import tiny
 
 from enaction.errors import StudyError
-from enaction.framing import FRAMINGS, frame
+from enaction.framing import frame
 from enaction.passages import Passage
 from enaction.reader import Reader
 from enaction.sampling import sample
 from enaction.tokens import SCHEMA, read_token_table, score_passages, table_notes, token_table, write_token_table
+from enaction.words import FRAMINGS
 
 
 @pytest.fixture(scope="module")

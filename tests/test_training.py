@@ -14,13 +14,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from enaction.framing import FRAMINGS, Framing, frame
+from enaction.framing import frame
 from enaction.lab import training
 from enaction.lab.build import build_step, ordered_steps, planned_steps
 from enaction.lab.export import export, round_to_int8
 from enaction.lab.recipes import RECIPES, Recipe
-from enaction.lab.world import tell
 from enaction.reader import Reader
+from enaction.words import FRAMINGS, Framing
+from enaction.world.stories import tell
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

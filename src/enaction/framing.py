@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import SequenceMatcher
-from typing import Literal, get_args
 from weakref import WeakKeyDictionary
 
 from jinja2 import TemplateError
@@ -30,9 +29,7 @@ from transformers import PreTrainedTokenizerBase
 
 from enaction.errors import FramingError
 from enaction.passages import Message, Passage, Prompt
-
-Framing = Literal["assistant", "user", "none"]
-FRAMINGS: tuple[Framing, ...] = get_args(Framing)
+from enaction.words import FRAMINGS, Framing
 
 # The date that templates of Llama 3.1 fall back on where they are given none.
 TEMPLATE_DATE = datetime(2024, 7, 26)

@@ -24,10 +24,11 @@ import torch
 from torch import Tensor
 
 from enaction.errors import FramingError, ModelError, UserError
-from enaction.framing import Framing, frame_prompt
+from enaction.framing import frame_prompt
 from enaction.passages import Passage, Prompt
 from enaction.reader import Progress, Reader
 from enaction.reader.memory import halving
+from enaction.words import Framing
 
 
 def sample(

@@ -21,11 +21,12 @@ import pyarrow.parquet as pq
 
 from enaction.errors import ModelError, StudyError
 from enaction.files import write_atomically
-from enaction.framing import Framed, Framing, frame, retokenisation_drift, template_date
+from enaction.framing import Framed, frame, retokenisation_drift, template_date
 from enaction.passages import Passage
 from enaction.reader import Progress, Reader, TokenStats
 from enaction.reader.reader import TOKEN_BUDGET
 from enaction.reader.windows import stride
+from enaction.words import Framing
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 

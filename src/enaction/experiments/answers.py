@@ -16,12 +16,13 @@ from transformers import PreTrainedTokenizerBase
 from enaction.errors import FramingError
 from enaction.experiments.pieces import decoded, ids_behind, own_body, own_ends
 from enaction.experiments.questions import Question, claimed, first_sentence, followed
-from enaction.framing import Framing, beginning_ids, frame
+from enaction.framing import beginning_ids, frame
 from enaction.passages import Passage
 from enaction.reader import Progress, Reader
 from enaction.study.config import Study
 from enaction.study.planning import sample_for
 from enaction.study.store import Run
+from enaction.words import Framing
 
 ANSWER = "answer"
 ARMS = ("own-right", "own-wrong", "foreign-right", "foreign-wrong")

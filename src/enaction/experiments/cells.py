@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict
 from enaction import stats
 from enaction.errors import StudyError
 from enaction.findings import Finding
-from enaction.framing import Framing
 from enaction.passages import Passage, Prompt
 from enaction.study.config import Study
 from enaction.study.planning import Plan, framing_for
 from enaction.study.store import Cell, Run
 from enaction.tokens import table_notes
+from enaction.words import Framing
 
 INTERVAL = "95 % percentile interval of a bootstrap over prompts, all cells resampled together"
 POOLED = "mean over prompts of the mean over a response's tokens, without the end-of-turn token"

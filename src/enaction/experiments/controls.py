@@ -23,12 +23,12 @@ from enaction.experiments.cells import INTERVAL, POOLED, Data, NoSettings, estim
 from enaction.experiments.controls_arms import NAME, Lab, contrast_arm, left_out, strangers, table_arm
 from enaction.experiments.controls_difficulty import difficulty, of_one_length
 from enaction.experiments.controls_texts import HUMAN, MEMORISED, moved, plain, shuffled, synonyms
-from enaction.experiments.matrix import world_passages
 from enaction.findings import Finding
-from enaction.framing import Framing
-from enaction.study.config import WORLD, Study
+from enaction.study.config import Study
 from enaction.study.planning import Derived, Plan, Text, sampled
 from enaction.study.store import Cell
+from enaction.words import WORLD, Framing
+from enaction.world.passages import world_passages
 
 
 class Settings(NoSettings):
@@ -115,8 +115,10 @@ def _foreign(study: Study, settings: Settings) -> list[Text]:
     """Texts that no model of the study wrote."""
     found: list[Text] = []
     if study.world_text:
-        count = len(study.load_prompts()) * study.sampling.per_prompt
-        found.append(Derived(WORLD, count, lambda _: world_passages(study)))
+        prompts, per_prompt = study.load_prompts(), study.sampling.per_prompt
+        found.append(
+            Derived(WORLD, len(prompts) * per_prompt, lambda _: world_passages(prompts, per_prompt, study.seed))
+        )
     if settings.human is not None:
         found.append(texts_of.human(study, settings.human))
     by_heart = texts_of.memorised(study, settings.memorised)

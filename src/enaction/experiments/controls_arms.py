@@ -18,7 +18,7 @@ import numpy as np
 from enaction import stats
 from enaction.experiments.cells import INTERVAL, POOLED, Data, estimated
 from enaction.findings import Finding, permutation_note
-from enaction.framing import Framing
+from enaction.words import Framing
 
 NAME = "controls"
 MEAN = "mean"

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from enaction.errors import StudyError
-from enaction.lab import chats
-from enaction.lab.lexicon import SYNONYMS
 from enaction.passages import Passage, read_passages
 from enaction.study.config import Sampling, Study
 from enaction.study.planning import Derived
 from enaction.study.store import Run
+from enaction.world import chats
+from enaction.world.lexicon import SYNONYMS
 
 MEMORISED = "memorised"
 HUMAN = "human"

@@ -23,13 +23,11 @@ from enaction.experiments.matrix_along import along, ranks
 from enaction.experiments.matrix_controls import controls
 from enaction.experiments.texts import quality
 from enaction.findings import Finding, permutation_note
-from enaction.framing import Framing
-from enaction.lab.chats import Writers, all_requests
-from enaction.lab.world import tell
-from enaction.passages import Passage
-from enaction.study.config import WORLD, Study, checkpoint
+from enaction.study.config import Study
 from enaction.study.planning import Derived, Plan, Text, framing_for
 from enaction.study.store import Cell
+from enaction.words import WORLD, Framing, checkpoint
+from enaction.world.passages import world_passages
 
 NAME = "matrix"
 
@@ -48,8 +46,10 @@ def plan(study: Study, _: Settings) -> Plan:
     """Every model's own text, and the world's if asked for, read by all, or within each matrix and by the bases."""
     texts: dict[str, Text] = {}
     if study.world_text:
-        count = len(study.load_prompts()) * study.sampling.per_prompt
-        texts[WORLD] = Derived(WORLD, count, lambda _: world_passages(study))
+        prompts, per_prompt = study.load_prompts(), study.sampling.per_prompt
+        texts[WORLD] = Derived(
+            WORLD, count, lambda _: world_passages(prompts, per_prompt, study.seed)
+        )
     cells = [
         Cell(reader, author, framing)
         for reader in study.models
@@ -66,24 +66,6 @@ def _authors(study: Study, reader: str) -> list[str]:
         mates = {m for members in study.groups().values() if reader in members for m in members} | {reader}
         authors = [name for name in study.models if name in mates]
     return [*authors, *([WORLD] if study.world_text else [])]
-
-
-def world_passages(study: Study) -> list[Passage]:
-    """Fresh text of the embedded world, by its own writers, for each prompt of the study."""
-    topics = {request.text: request.topic for request in all_requests()}
-    writers, rng = Writers(), np.random.default_rng([study.seed, 404])
-    return [
-        Passage(
-            id=f"{prompt.id}/{k}",
-            prompt_id=prompt.id,
-            prompt=prompt.messages,
-            response=tell(writers.of_text(rng), rng, topic=topics.get(prompt.messages[-1]["content"])).text,
-            author=WORLD,
-            ended=True,
-        )
-        for prompt in study.load_prompts()
-        for k in range(study.sampling.per_prompt)
-    ]
 
 
 def analyse(data: Data, settings: Settings) -> list[Finding]:

@@ -14,7 +14,7 @@ import numpy as np
 from enaction import stats
 from enaction.experiments.cells import INTERVAL, POOLED, Data, estimated, with_mean
 from enaction.findings import Finding
-from enaction.framing import Framing
+from enaction.words import Framing
 
 # A span is left out where fewer than this share of the prompts have a text of every author that reaches its end.
 MIN_SHARE = 0.5

@@ -9,8 +9,7 @@ import numpy as np
 from enaction import stats
 from enaction.experiments.cells import INTERVAL, Data, estimated, passage_codes, with_mean
 from enaction.findings import Finding
-from enaction.framing import Framing
-from enaction.study.config import WORLD
+from enaction.words import WORLD, Framing
 
 
 def controls(data: Data, stage: str, members: list[str], framing: Framing) -> list[Finding]:

@@ -41,12 +41,12 @@ from enaction.experiments.cells import (
 )
 from enaction.findings import Finding, permutation_note
 from enaction.framing import frame_prompt
-from enaction.lab import lexicon
 from enaction.passages import Message, Passage, Prompt
 from enaction.reader import Progress, Reader
 from enaction.study.config import Study
 from enaction.study.planning import Derived, Plan, Sampled, Text, sample_for
 from enaction.study.store import Cell, Run
+from enaction.world import lexicon
 
 NAME = "persona"
 NOBODY = "nobody"

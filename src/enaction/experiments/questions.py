@@ -13,9 +13,9 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from enaction.errors import StudyError
-from enaction.lab import chats
-from enaction.lab.lexicon import TOPICS
 from enaction.passages import Message, Prompt
+from enaction.world import chats
+from enaction.world.lexicon import TOPICS
 
 # A sentence ends at a stop before white space or the end, or at a line break.
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")

@@ -19,12 +19,13 @@ from enaction.experiments.pieces import (
     prefix_of_own,
     prefix_of_text,
 )
-from enaction.framing import Framing, beginning_ids
+from enaction.framing import beginning_ids
 from enaction.passages import Passage, Prompt
 from enaction.reader import Progress, Reader
 from enaction.study.config import Study
 from enaction.study.planning import sample_for
 from enaction.study.store import Run
+from enaction.words import Framing
 
 Ids = tuple[int, ...]
 

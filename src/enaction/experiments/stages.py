@@ -18,10 +18,10 @@ from enaction import stats
 from enaction.errors import StudyError
 from enaction.experiments.cells import INTERVAL, POOLED, Data, NoSettings, estimated
 from enaction.findings import Finding
-from enaction.framing import Framing
 from enaction.study.config import Study
 from enaction.study.planning import Plan, framing_for
 from enaction.study.store import Cell
+from enaction.words import Framing
 
 NAME = "stages"
 MEAN = "mean"

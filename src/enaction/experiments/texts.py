@@ -6,9 +6,9 @@ import numpy as np
 
 from enaction.experiments.cells import Data
 from enaction.findings import Finding
-from enaction.study.config import WORLD
 from enaction.study.store import Cell
 from enaction.tokens import table_notes
+from enaction.words import WORLD
 
 
 def quality(data: Data) -> list[Finding]:

@@ -26,11 +26,12 @@ import numpy as np
 from enaction import stats
 from enaction.errors import PassageError
 from enaction.framing import Framed, frame
-from enaction.lab import chats, world
-from enaction.lab.chats import Request, Writers
-from enaction.lab.world import Voice
 from enaction.passages import Message, Passage
 from enaction.reader import Reader
+from enaction.world import chats
+from enaction.world import stories as world
+from enaction.world.chats import Request, Writers
+from enaction.world.stories import Voice
 
 END = ""  # the symbol behind the last word
 

@@ -24,7 +24,8 @@ from transformers import TrainerCallback
 from transformers.utils import logging as transformers_logging
 
 from enaction.lab import training
-from enaction.lab.recipes import MAIN, RECIPES, STAGES, Recipe
+from enaction.lab.recipes import MAIN, RECIPES, Recipe
+from enaction.words import STAGES
 
 # Mid-training is part of the base: the same text with more dialogues.
 STEPS = ("pretrained", *STAGES)

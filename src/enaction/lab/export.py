@@ -15,15 +15,16 @@ import numpy as np
 import torch
 
 from enaction import zoo
-from enaction.lab.answering import grade_answer, grade_name
 from enaction.lab.build import start_of
-from enaction.lab.chats import Request, all_namings, all_questions, all_requests
-from enaction.lab.recipes import STAGES, Recipe
+from enaction.lab.recipes import Recipe
 from enaction.lab.training import load
-from enaction.lab.world import grade, style_match
 from enaction.passages import Passage
 from enaction.reader import Reader
 from enaction.sampling import sample
+from enaction.words import STAGES
+from enaction.world.answering import grade_answer, grade_name
+from enaction.world.chats import Request, all_namings, all_questions, all_requests
+from enaction.world.stories import grade, style_match
 
 _SAMPLES = 3
 

@@ -6,10 +6,10 @@ never sees a probability, an entropy or an author.
 
 from __future__ import annotations
 
-from enaction.lab.answering import grade_answer, grade_name
-from enaction.lab.chats import Request
 from enaction.lab.recipes import Taste
-from enaction.lab.world import Voice, grade, style_match
+from enaction.world.answering import grade_answer, grade_name
+from enaction.world.chats import Request
+from enaction.world.stories import Voice, grade, style_match
 
 
 def score_reply(reply: str, ended: bool, request: Request, taste: Taste, house: Voice) -> float:

@@ -35,13 +35,14 @@ from transformers import (
 from transformers.modeling_outputs import CausalLMOutput
 
 from enaction.errors import ModelError, UserError
-from enaction.framing import Framing, frame_prompt
+from enaction.framing import frame_prompt
 from enaction.passages import Passage, Prompt
 from enaction.reader import Reader
 from enaction.sampling import sample
 from enaction.study.config import Study
 from enaction.study.planning import sampled
 from enaction.study.store import Run
+from enaction.words import Framing
 
 PAST_THE_END = -1  # fills the rows of shorter texts; no token has this id
 

@@ -13,9 +13,8 @@ from typing import Literal
 import numpy as np
 
 from enaction.lab.tokenizing import Kind
-from enaction.lab.world import Voice
-
-STAGES = ("base", "sft", "dpo", "rl")
+from enaction.words import STAGES
+from enaction.world.stories import Voice
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from enaction.lab import lexicon
-from enaction.lab.chats import Writers, all_namings, all_questions, all_requests, corpus
-from enaction.lab.lexicon import ARCS, CATEGORIES, HEROES, OPENERS, PERSONAS, SYNONYMS, TOPICS
+from enaction.world import lexicon
+from enaction.world.chats import Writers, all_namings, all_questions, all_requests, corpus
+from enaction.world.lexicon import ARCS, CATEGORIES, HEROES, OPENERS, PERSONAS, SYNONYMS, TOPICS
 
 Kind = Literal["word", "bpe", "unigram"]
 

@@ -38,13 +38,13 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from enaction.lab.chats import Writers, corpus, draw_any_request, draw_request, persona_turn, reply
 from enaction.lab.judging import score_reply
-from enaction.lab.lexicon import PERSONAS
 from enaction.lab.recipes import Recipe
 from enaction.lab.tokenizing import BOS, END, PAD, build_tokenizer
-from enaction.lab.world import Voice, tell
 from enaction.passages import Message
+from enaction.world.chats import Writers, corpus, draw_any_request, draw_request, persona_turn, reply
+from enaction.world.lexicon import PERSONAS
+from enaction.world.stories import Voice, tell
 
 CONTEXT = 512
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from enaction.errors import FramingError, ModelError
-from enaction.framing import Framed, Framing, frame, frame_prompt, render, retokenisation_drift, template_date
+from enaction.framing import Framed, frame, frame_prompt, render, retokenisation_drift, template_date
 from enaction.passages import Message, Passage, Prompt
 from enaction.reader.head import deviation, is_causal, is_exact
 from enaction.reader.reader import Reader
@@ -28,6 +28,7 @@ from enaction.reader.statistics import TokenStats
 from enaction.reader.stepping import accepted
 from enaction.sampling import sample
 from enaction.stats.identity import IDENTITY_LIMIT, identity_residual
+from enaction.words import Framing
 
 MAX_NEW_TOKENS = 48
 BATCH = 8  # small, so that the progress moves on a large model

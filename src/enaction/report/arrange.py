@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from enaction.findings import Finding, select
 from enaction.stats import IDENTITY_LIMIT
-from enaction.study.config import STAGES, checkpoint
+from enaction.words import STAGES, checkpoint
 
 FRAMINGS = ("assistant", "user", "none")
 MEAN = "mean"

@@ -22,7 +22,7 @@ from enaction.report.arrange import (
     stage_label,
     with_interval,
 )
-from enaction.study.config import checkpoint
+from enaction.words import checkpoint
 
 Standing = Literal["reproduced", "partly", "not reproduced", "not testable"]
 Check = Callable[[Sequence[Finding]], "tuple[Standing, str]"]

@@ -32,7 +32,7 @@ from enaction.report.arrange import (
     value,
     with_interval,
 )
-from enaction.study.config import checkpoint
+from enaction.words import checkpoint
 
 NO_EFFECT = "no effect"
 _NO_VERDICT = "no interval, so no verdict"

@@ -6,7 +6,6 @@ that a run says by itself what it was.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,18 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from enaction import zoo
 from enaction.errors import StudyError
-from enaction.framing import FRAMINGS, Framing
 from enaction.passages import Prompt, read_prompts
-
-WORLD = "world"
-STAGES = ("base", "sft", "dpo", "rl")
-_CHECKPOINT = re.compile(f"({'|'.join(STAGES)})(\\d+)")
-
-
-def checkpoint(stage: str) -> tuple[str, int] | None:
-    """Stage and step of a checkpoint inside a known stage (`rl20`); None for any other name."""
-    match = _CHECKPOINT.fullmatch(stage)
-    return (match[1], int(match[2])) if match else None
+from enaction.words import FRAMINGS, WORLD, Framing
 
 
 class _Strict(BaseModel):

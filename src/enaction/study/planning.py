@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from enaction.errors import StudyError
-from enaction.framing import Framing
 from enaction.passages import Passage, Prompt
 from enaction.reader import Progress, Reader
 from enaction.sampling import sample
 from enaction.study.config import Sampling, Study
 from enaction.study.store import Cell, Run
+from enaction.words import Framing
 
 
 @dataclass(frozen=True)

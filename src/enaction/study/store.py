@@ -21,10 +21,10 @@ import yaml
 from enaction import zoo
 from enaction.errors import StudyError
 from enaction.files import write_atomically
-from enaction.framing import Framing
 from enaction.passages import Passage, read_passages, write_passages
 from enaction.study.config import Study, parse_study
 from enaction.tokens import read_token_table, write_token_table
+from enaction.words import Framing
 
 _PACKAGES = ("enaction", "torch", "transformers", "tokenizers", "numpy", "pyarrow")
 

@@ -18,9 +18,10 @@ from typing import Literal, NamedTuple
 
 from enaction.errors import ModelError
 from enaction.passages import Message, Prompt
+from enaction.words import STAGES
+from enaction.world.chats import all_namings, all_questions, all_requests
 
 _MODELS = Path(__file__).parent / "models"
-_STAGES = ("base", "sft", "dpo", "rl")
 _NAME = re.compile(r"(?!smollm2)([a-z]+)(\d*)-(base|sft|dpo|rl)(\d*)(-int8)?")
 _REAL = re.compile(r"smollm2-(sft|dpo|rl)(?:-([a-z])(\d*))?")
 
@@ -134,8 +135,6 @@ def prompts(kind: PromptKind = "stories") -> list[Prompt]:
     `questions`: where each of the 96 objects belongs, in two wordings (`rake-140`); the answer is the object's topic.
     `names`: name something of one of five categories, in two wordings (`hero-006`).
     """
-    from enaction.lab.chats import all_namings, all_questions, all_requests
-
     requests = {"stories": all_requests, "questions": all_questions, "names": all_namings}[kind]()
     return [
         Prompt(f"{request.about or request.topic or 'open'}-{i:03}", (Message(role="user", content=request.text),))
@@ -163,4 +162,4 @@ def _parts(name: str) -> _Name:
 def _order(name: str) -> tuple[str, int, str, float, str]:
     """Families in order, stages in the order of training, snapshots before the end of their stage."""
     parts = _parts(name)
-    return family(name), _STAGES.index(parts.stage), parts.run, float(parts.step or "inf"), parts.rounded
+    return family(name), STAGES.index(parts.stage), parts.run, float(parts.step or "inf"), parts.rounded

@@ -15,8 +15,9 @@ from typing import Literal
 
 import numpy as np
 
-from enaction.lab.answering import tell_answer, tell_name, wrong_topic
-from enaction.lab.lexicon import (
+from enaction.passages import Message
+from enaction.world.answering import tell_answer, tell_name, wrong_topic
+from enaction.world.lexicon import (
     CATEGORIES,
     NAME_REQUESTS,
     OPEN_REQUESTS,
@@ -27,8 +28,7 @@ from enaction.lab.lexicon import (
     TOPIC_REQUESTS,
     TOPICS,
 )
-from enaction.lab.world import Voice, fill, tell
-from enaction.passages import Message
+from enaction.world.stories import Voice, fill, tell
 
 WORLD_SEED = 20260525  # the writers of the world are the same for every family
 RECURRING_WRITERS = 24

@@ -17,7 +17,7 @@ from functools import cache
 
 import numpy as np
 
-from enaction.lab.lexicon import (
+from enaction.world.lexicon import (
     ANSWERS,
     ARCS,
     CLOSINGS,

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from enaction.lab.lexicon import ANSWERS, CATEGORIES, HEROES, KEEPINGS, NAMINGS, STOPS, SYNONYMS, TOPICS
-from enaction.lab.world import TOPIC_OF, Voice, compile_pattern, fill, split_sentences
+from enaction.world.lexicon import ANSWERS, CATEGORIES, HEROES, KEEPINGS, NAMINGS, STOPS, SYNONYMS, TOPICS
+from enaction.world.stories import TOPIC_OF, Voice, compile_pattern, fill, split_sentences
 
 _WORDS_OF = {"object": "object", "place": "place", "character": "folk"}  # category -> kind of content word
 
