@@ -1,15 +1,23 @@
-"""Findings: every number that a run reports, with its place, interval, count and definition."""
+"""Findings: every number that a run reports, with its place, interval, null, count and definition.
+
+`Findings` is the sequence that all consumers share: it looks a number up by quantity and place, so that nobody searches
+a list or reads a sentence. findings.json is that sequence as a list of objects.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from enaction.errors import StudyError
 from enaction.files import write_atomically
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -19,12 +27,16 @@ class Finding:
     Attributes:
         experiment: which experiment computed it, e.g. `matrix`.
         quantity: what it is, e.g. `interaction`.
-        where: what it is about, e.g. reader, author, stage, framing; the authors behind a ratio are listed here.
-        estimate: the number; None where the data cannot give it (and `definition` or a note says why).
+        where: what it is about, e.g. reader, author, stage, framing; the authors of a ratio are listed here.
+        estimate: the number; None where the data cannot give it (`left_out` or a note says why).
         low, high: 95 % interval, in the unit of the estimate; None where none applies.
         n: how many independent units (prompts, unless the definition says otherwise).
         unit: `nats`, `log units`, `ratio`, `standard deviations`, ...
         definition: one sentence that says exactly what was computed, its pooling and its interval.
+        notes: what a reader of the number should know; the permutation test's p-value with what was shuffled.
+        null: the value that means no effect; None where no value does.
+        p: permutation p-value; None where nothing was permuted.
+        left_out: why the number is missing; None where it is not.
     """
 
     experiment: str
@@ -37,25 +49,118 @@ class Finding:
     unit: str
     definition: str
     notes: list[str] = field(default_factory=list)
+    null: float | None = None
+    p: float | None = None
+    left_out: str | None = None
 
 
-_PERMUTATION = "permutation p = "
+class Findings(Sequence[Finding]):
+    """The findings of a run, in the order in which they were computed, with look-ups by quantity and place."""
+
+    def __init__(self, findings: Iterable[Finding] = ()) -> None:
+        self._all = tuple(findings)
+
+    @overload
+    def __getitem__(self, index: int) -> Finding: ...
+    @overload
+    def __getitem__(self, index: slice) -> Findings: ...
+    def __getitem__(self, index: int | slice) -> Finding | Findings:
+        return self._all[index] if isinstance(index, int) else Findings(self._all[index])
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self._all)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # findings hold dictionaries
+
+    def __repr__(self) -> str:
+        return f"Findings({len(self)} numbers of {', '.join(self.experiments) or 'no experiment'})"
+
+    @cached_property
+    def experiments(self) -> list[str]:
+        """The experiments that have findings, in order of their first one."""
+        return list(dict.fromkeys(f.experiment for f in self._all))
+
+    def of(self, experiment: str) -> Findings:
+        """The findings of one experiment."""
+        return Findings(f for f in self._all if f.experiment == experiment)
+
+    def select(self, quantity: str, experiment: str | None = None, **where: Any) -> Findings:
+        """The findings of a quantity whose `where` has all the given values."""
+        return Findings(
+            f
+            for f in self._by_quantity.get(quantity, ())
+            if (experiment is None or f.experiment == experiment)
+            and all(f.where.get(key) == value for key, value in where.items())
+        )
+
+    def one(self, quantity: str, experiment: str | None = None, **where: Any) -> Finding | None:
+        """The first finding of a quantity at a place that has a number; None without one."""
+        return next((f for f in self.select(quantity, experiment, **where) if f.estimate is not None), None)
+
+    def values(self, key: str, *quantities: str) -> list[Any]:
+        """The different values of a key of `where`, in input order; of these quantities, or of all."""
+        found = [f for f in self._all if key in f.where and (not quantities or f.quantity in quantities)]
+        return list(dict.fromkeys(f.where[key] for f in found))
+
+    def pivot(
+        self, quantity: str | Sequence[str], rows: Sequence[str], columns: str | None = None, **where: Any
+    ) -> dict[tuple[Any, ...], dict[Any, Finding]]:
+        """A table of findings: row -> column -> finding.
+
+        Args:
+            quantity: one, or several, which then are the columns.
+            rows: keys of `where` whose values name a row.
+            columns: the key of `where` whose value names a column; the quantity by default.
+            where: values that all findings of the table have.
+        """
+        quantities = [quantity] if isinstance(quantity, str) else quantity
+        table: dict[tuple[Any, ...], dict[Any, Finding]] = {}
+        for name in quantities:
+            for f in self.select(name, **where):
+                row = table.setdefault(tuple(f.where.get(key) for key in rows), {})
+                row.setdefault(name if columns is None else f.where.get(columns), f)
+        return table
+
+    def to_arrow(self) -> pa.Table:
+        """One row a finding; each key of `where` is a column of text, notes are joined by newlines."""
+        import pyarrow as pa
+
+        keys = list(dict.fromkeys(key for f in self._all for key in f.where))
+        fixed = ("estimate", "low", "high", "n", "unit", "null", "p", "left_out", "definition")
+        columns = {name: [getattr(f, name) for f in self._all] for name in ("experiment", "quantity")}
+        columns |= {
+            f"where_{key}" if key in (*columns, *fixed, "notes") else key: [_text(f.where.get(key)) for f in self._all]
+            for key in keys
+        }
+        columns |= {name: [getattr(f, name) for f in self._all] for name in fixed}
+        columns["notes"] = ["\n".join(f.notes) for f in self._all]
+        return pa.table(columns)
+
+    def to_pandas(self) -> Any:
+        """As `to_arrow`, a pandas data frame.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        return self.to_arrow().to_pandas()
+
+    @cached_property
+    def _by_quantity(self) -> dict[str, list[Finding]]:
+        index: dict[str, list[Finding]] = {}
+        for f in self._all:
+            index.setdefault(f.quantity, []).append(f)
+        return index
 
 
 def permutation_note(pvalue: float, how: str) -> str:
-    """The note that carries a permutation p-value, with what was shuffled and which tail counts."""
-    return f"{_PERMUTATION}{pvalue:.4f} ({how})"
-
-
-def is_permutation_note(note: str) -> bool:
-    """Whether a note is one of `permutation_note`."""
-    return note.startswith(_PERMUTATION)
-
-
-def permutation_pvalue(finding: Finding) -> str:
-    """The permutation p-value in a finding's notes, as text; empty where there is none."""
-    found = next(filter(is_permutation_note, finding.notes), "")
-    return found.removeprefix(_PERMUTATION).partition(" ")[0]
+    """The note beside a permutation p-value: what was shuffled and which tail counts."""
+    return f"permutation p = {pvalue:.4f} ({how})"
 
 
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
@@ -64,20 +169,38 @@ def write_findings(path: Path, findings: Iterable[Finding]) -> None:
         temporary.write_text(json.dumps([asdict(f) for f in findings], indent=1, allow_nan=False) + "\n")
 
 
-def read_findings(path: Path) -> list[Finding]:
+def read_findings(path: Path) -> Findings:
     """Read findings.json.
 
     Raises:
         StudyError: the file is missing or not a list of findings.
     """
     try:
-        return [Finding(**item) for item in json.loads(path.read_text())]
+        return Findings(Finding(**item) for item in json.loads(path.read_text()))
     except FileNotFoundError:
-        raise StudyError(f"{path}: no findings there; `enaction run` writes them at the end of a run") from None
+        raise StudyError(f"{path}: no such file; `enaction run` writes the findings at the end of a run") from None
     except (TypeError, ValueError) as error:
         raise StudyError(f"{path}: not a findings file ({error})") from None
 
 
-def select(findings: Iterable[Finding], quantity: str, **where: Any) -> list[Finding]:
+def select(findings: Iterable[Finding], quantity: str, **where: Any) -> Findings:
     """The findings of one quantity whose `where` has all the given values."""
-    return [f for f in findings if f.quantity == quantity and all(f.where.get(k) == v for k, v in where.items())]
+    return (findings if isinstance(findings, Findings) else Findings(findings)).select(quantity, **where)
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+# The old report reads p-values out of notes; these two go with it.
+def is_permutation_note(note: str) -> bool:
+    """Whether a note is one of `permutation_note`."""
+    return note.startswith("permutation p = ")
+
+
+def permutation_pvalue(finding: Finding) -> str:
+    """The permutation p-value in a finding's notes, as text; empty where there is none."""
+    note = next(filter(is_permutation_note, finding.notes), "")
+    return note.removeprefix("permutation p = ").partition(" ")[0]

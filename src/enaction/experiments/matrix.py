@@ -48,7 +48,7 @@ def plan(study: Study, _: Settings) -> Plan:
     if study.world_text:
         prompts, per_prompt = study.load_prompts(), study.sampling.per_prompt
         texts[WORLD] = Derived(
-            WORLD, count, lambda _: world_passages(prompts, per_prompt, study.seed)
+            WORLD, len(prompts) * per_prompt, lambda _: world_passages(prompts, per_prompt, study.seed)
         )
     cells = [
         Cell(reader, author, framing)
