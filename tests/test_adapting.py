@@ -29,8 +29,8 @@ from enaction.lab.appraising import Rubric, word_pairs
 from enaction.lab.preferring import pairs, prefer
 from enaction.lab.training import Workplace
 from enaction.passages import Passage
-from enaction.reader import Reader, adapters
-from enaction.reader.adapters import ADAPTER, BaseFile, find_base
+from enaction.reader import Reader
+from enaction.reader.sources.adapter import ADAPTER, BaseFile, find_base, load_base
 from enaction.sampling import sample
 from enaction.study.config import load_study
 from enaction.study.store import Run
@@ -245,7 +245,7 @@ def test_a_plan_is_built_whole_shipped_small_and_read_as_it_ships(base: tuple[Ba
     folder = tmp_path / "models" / "smollm2-rl-a"
     reader = Reader.load(str(folder), base=file)
     assert reader.name == str(folder)
-    plain, _ = adapters.load_base(file)
+    plain, _ = load_base(file)
     unmerged = PeftModel.from_pretrained(plain, str(folder)).eval()
     ids = torch.arange(20)[None]
     with torch.inference_mode():

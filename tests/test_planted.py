@@ -32,9 +32,10 @@ from transformers import (
 from enaction.errors import ModelError, UserError
 from enaction.experiments import analyse
 from enaction.findings import Finding, select
-from enaction.lab import planted
+from enaction.lab.planted import write, write_easily, write_for
 from enaction.passages import Passage
 from enaction.reader import Reader
+from enaction.reader.planted import PAST_THE_END, Planted, recogniser, sharpened
 from enaction.study.config import Study
 from enaction.study.engine import run_study
 from enaction.study.store import Run
@@ -117,9 +118,9 @@ def _numbers(entropy_RA: Floats) -> dict[str, Floats]:
 
 # Random transformers: equal to float64 arithmetic on the same texts.
 
-ORGANISMS: dict[str, Callable[[PreTrainedModel, float], planted.Planted]] = {
-    "recogniser": planted.recogniser,
-    "sharpened": planted.sharpened,
+ORGANISMS: dict[str, Callable[[PreTrainedModel, float], Planted]] = {
+    "recogniser": recogniser,
+    "sharpened": sharpened,
 }
 
 
@@ -137,7 +138,7 @@ def _transformers(
     study = _study(folder, 12)
     organism = ORGANISMS[request.param](AutoModelForCausalLM.from_pretrained(folder / "origin"), FACTOR)
     if request.param == "recogniser":
-        planted.write_for(study, "a", Reader(organism, words, name="a"))
+        write_for(study, "a", Reader(organism, words, name="a"))
     _save(organism, folder / "a")
     run = run_study(study, folder / "run")
     return request.param, folder, study, run, analyse(study, run)
@@ -221,7 +222,7 @@ def test_a_planted_model_writes_what_it_reads_with(
     assert abs(_one(findings, "identity_residual", reader="a").estimate or 0) < 4
     if kind == "recogniser":
         memory_KT = AutoModelForCausalLM.from_pretrained(folder / "a").get_buffer("memory_KT")
-        remembered = [[i for i in row if i != planted.PAST_THE_END] for row in memory_KT.tolist()]
+        remembered = [[i for i in row if i != PAST_THE_END] for row in memory_KT.tolist()]
         for passage, row in zip(run.passages("a"), remembered, strict=True):
             assert row[-len(passage.token_ids or ()) :] == list(passage.token_ids or ())
 
@@ -360,9 +361,9 @@ def _run_tables(
 def test_planted_recognition_is_measured_as_large_as_it_is(tmp_path: Path) -> None:
     tables = _additive_tables()
 
-    def plant(study: Study, model: PreTrainedModel) -> planted.Planted:
-        organism = planted.recogniser(model, FACTOR)
-        planted.write_for(study, "a", Reader(organism, tiny.word_tokenizer(), name="a"))
+    def plant(study: Study, model: PreTrainedModel) -> Planted:
+        organism = recogniser(model, FACTOR)
+        write_for(study, "a", Reader(organism, tiny.word_tokenizer(), name="a"))
         return organism
 
     _, _, findings = _run_tables(tmp_path, tables, plant)
@@ -385,7 +386,7 @@ def test_without_a_plant_additive_readers_show_no_recognition(tmp_path: Path) ->
 
 def test_a_model_that_is_always_sharper_moves_its_reader_effect_and_nothing_else(tmp_path: Path) -> None:
     tables = _even_tables()
-    _, _, findings = _run_tables(tmp_path, tables, lambda _, model: planted.sharpened(model, FACTOR))
+    _, _, findings = _run_tables(tmp_path, tables, lambda _, model: sharpened(model, FACTOR))
     plain_R = np.array([t.entropy()[ROOT] for t in tables])
     sharp = tables[0].entropy(FACTOR)[ROOT]
     assert np.log(sharp / plain_R[0]) < -0.2
@@ -399,7 +400,7 @@ def test_an_author_of_easy_text_moves_ratios_and_ease_and_not_recognition(tmp_pa
 
     def plant(study: Study, model: PreTrainedModel) -> PreTrainedModel:
         reader = Reader(model, tiny.word_tokenizer(), name="a")
-        planted.write_easily(study, tmp_path / "run", "a", reader, 1 / FACTOR)
+        write_easily(study, tmp_path / "run", "a", reader, 1 / FACTOR)
         return model
 
     _, run, findings = _run_tables(tmp_path, tables, plant)
@@ -429,7 +430,7 @@ def test_an_author_of_easy_text_moves_ratios_and_ease_and_not_recognition(tmp_pa
 
 
 def test_a_context_is_own_from_the_end_of_the_prompt_to_where_the_text_leaves_the_memory() -> None:
-    organism = planted.recogniser(tiny.llama(44), 2.0)
+    organism = recogniser(tiny.llama(44), 2.0)
     organism.remember([[5, 6], [5, 6], [5, 7, 8]], [[10, 11, 12], [10, 13], [20]])
     ids_BT = torch.tensor(
         [[5, 6, 10, 11, 12, 30], [5, 6, 10, 13, 12, 30], [5, 6, 11, 11, 12, 12], [5, 7, 8, 20, 1, 1], [9] * 6]
@@ -442,7 +443,7 @@ def test_a_context_is_own_from_the_end_of_the_prompt_to_where_the_text_leaves_th
 
 
 def test_a_planted_model_refuses_what_would_hide_its_context() -> None:
-    organism = planted.sharpened(tiny.llama(44), 2.0)
+    organism = sharpened(tiny.llama(44), 2.0)
     ids = torch.tensor([[1, 2, 3]])
     with pytest.raises(ValueError, match="keeps no cache"):
         organism(ids, use_cache=True)
@@ -456,11 +457,11 @@ def test_a_planted_model_refuses_what_would_hide_its_context() -> None:
 def test_the_origin_is_left_as_it_was_and_bad_input_is_named() -> None:
     model = tiny.llama(44)
     before = model.lm_head.weight.clone()
-    organism = planted.sharpened(model, 2.0)
+    organism = sharpened(model, 2.0)
     for weight in organism.parameters():
         weight.data.zero_()
     assert torch.equal(model.lm_head.weight, before)
     with pytest.raises(UserError, match="above 0"):
-        planted.recogniser(model, 0.0)
+        recogniser(model, 0.0)
     with pytest.raises(ModelError, match="plant it first"):
-        planted.write(Reader(model, tiny.word_tokenizer()), [tiny.prompt()])
+        write(Reader(model, tiny.word_tokenizer()), [tiny.prompt()])

@@ -22,7 +22,7 @@ from enaction.lab.preferring import pairs, prefer, read_replies, sample_replies
 from enaction.lab.reinforcing import reinforce
 from enaction.lab.training import Workplace
 from enaction.reader import Reader
-from enaction.reader.adapters import find_base, load_base
+from enaction.reader.sources.adapter import find_base, load_base
 
 
 def planned_steps(plan: Plan) -> dict[str, int]:

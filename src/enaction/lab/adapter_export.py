@@ -21,7 +21,7 @@ from enaction.lab.adapting import Plan
 from enaction.lab.appraising import Triple, on_topic, repetition, share_elsewhere, style, whole_sentences, word_triples
 from enaction.passages import Passage
 from enaction.reader import Reader
-from enaction.reader.adapters import ADAPTER
+from enaction.reader.sources.adapter import ADAPTER
 from enaction.sampling import sample
 
 _STRIDE, _SHOWN, _SEED = 8, 4, 11  # every which request a card samples, how many it shows, and the seed

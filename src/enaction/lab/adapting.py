@@ -18,7 +18,7 @@ from peft import LoraConfig
 
 from enaction.lab.appraising import Rubric
 from enaction.passages import Prompt, read_prompts
-from enaction.reader.adapters import BaseFile
+from enaction.reader.sources.adapter import BaseFile
 
 FAMILY = "smollm2"
 _WARM_UP = 3  # steps

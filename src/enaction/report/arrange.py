@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from enaction.findings import Finding, select
+from enaction.reader.sources import short_name
 from enaction.stats import IDENTITY_LIMIT
 from enaction.words import STAGES, checkpoint
 
@@ -302,7 +303,7 @@ def with_interval(finding: Finding, digits: int = 3) -> str:
 
 def short_names(names: Sequence[str], limit: int = 18) -> dict[str, str]:
     """Names for places where room is scarce: without hub owner or `zoo:`, the middle left out; never two alike."""
-    cut = {name: name.removeprefix("zoo:").rstrip("/").rsplit("/", 1)[-1] for name in names}
+    cut = {name: short_name(name) for name in names}
     if len(set(cut.values())) < len(cut):
         cut = {name: name for name in names}
     short = {name: _middle_out(text, limit) for name, text in cut.items()}

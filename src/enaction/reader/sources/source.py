@@ -1,0 +1,109 @@
+"""What every kind of source has in common."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from enaction.errors import ModelError
+from enaction.passages import Prompt
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(ABC):
+    """Where a model comes from.
+
+    Attributes:
+        kind: of source, one word.
+        remedy: what to check if the libraries fail to load it.
+        name: as the user gave it.
+        location: what `from_pretrained` is given: a folder, or the id on the hub.
+        files: that fix the weights; none for a model on the hub, or if they do not exist.
+        revision: on the hub; None for the latest, and for local files.
+    """
+
+    kind: ClassVar[str]
+    remedy: ClassVar[str]
+
+    name: str
+    location: str
+    files: tuple[Path, ...] = ()
+    revision: str | None = None
+
+    @classmethod
+    @abstractmethod
+    def recognise(cls, name: str, revision: str | None) -> Source | None:
+        """The source of this kind that a name means; None if it means another kind."""
+
+    @classmethod
+    def is_path(cls, name: str) -> bool:
+        """Whether a name is, by its form, a path of this kind, which a study file may give relative to itself."""
+        return False
+
+    def require(self, base: str | Path | None = None) -> None:
+        """Fail at once if the model cannot be loaded here, before heavy packages or gigabytes are.
+
+        Args:
+            base: the base file given by the user, for a model that ships as an adapter.
+
+        Raises:
+            ModelError: no such model, missing files or packages, or a base given for a model that has none.
+        """
+        if base is not None:
+            raise ModelError(f"{self.name} does not ship as an adapter and has no base: leave out base {base}")
+
+    def load(
+        self, dtype: torch.dtype, *, trust_remote_code: bool, use_safetensors: bool, base: str | Path | None
+    ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """Model and tokenizer, on the CPU; for a source that `require` accepts.
+
+        Args:
+            dtype: of the weights.
+            trust_remote_code: run code that comes with the model.
+            use_safetensors: refuse other files of weights.
+            base: as in `require`.
+
+        Raises:
+            Exception: whatever the libraries raise for a model that they cannot load.
+        """
+        options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+        if self.revision is not None:
+            options["revision"] = self.revision
+        return from_pretrained(self.location, options, dtype=dtype, use_safetensors=use_safetensors)
+
+    def identity(self) -> dict[str, str]:
+        """What fixes the weights: the hash of their files as `sha256`, or the `revision` on the hub."""
+        if not self.files:
+            return {"revision": self.revision or "latest"}
+        digest = hashlib.sha256()
+        for path in self.files:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return {"sha256": digest.hexdigest()}
+
+    def own_prompts(self) -> list[Prompt] | None:
+        """The only prompts that the model understands; None for a model of ordinary language."""
+        return None
+
+
+def from_pretrained(
+    location: str, options: dict[str, Any], **weights: Any
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer by transformers; `options` are for both, `weights` for the model alone."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(location, **options)
+    return AutoModelForCausalLM.from_pretrained(location, **weights, **options), tokenizer
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error that may fill a page, without its full stop."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,67 @@
+"""A model that ships with this package: `zoo:NAME`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from enaction import zoo
+from enaction.passages import Prompt
+from enaction.reader.sources.adapter import Adapter
+from enaction.reader.sources.folder import Folder
+from enaction.reader.sources.source import Source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PREFIX = "zoo:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Zoo(Source):
+    """An embedded model.
+
+    Attributes:
+        weights: the folder or the adapter that it ships as.
+    """
+
+    kind = "zoo"
+    remedy = Folder.remedy
+
+    weights: Source
+
+    @classmethod
+    def recognise(cls, name: str, revision: str | None) -> Zoo | None:
+        """The model of this name.
+
+        Raises:
+            ModelError: the zoo has no such model.
+        """
+        if not name.startswith(PREFIX):
+            return None
+        folder = str(zoo.path(embedded_name(name)))
+        weights = Adapter.recognise(folder, None) or Folder.recognise(folder, None)
+        assert weights is not None  # the path is absolute
+        return cls(name=name, location=weights.location, files=weights.files, weights=replace(weights, name=name))
+
+    def require(self, base: str | Path | None = None) -> None:
+        """As its weights."""
+        self.weights.require(base)
+
+    def load(
+        self, dtype: torch.dtype, *, trust_remote_code: bool, use_safetensors: bool, base: str | Path | None
+    ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """As its weights."""
+        return self.weights.load(dtype, trust_remote_code=trust_remote_code, use_safetensors=use_safetensors, base=base)
+
+    def own_prompts(self) -> list[Prompt] | None:
+        """The requests of the embedded world, except for the stages of a real model."""
+        return None if zoo.kind(embedded_name(self.name)) == "real" else zoo.prompts()
+
+
+def embedded_name(name: str) -> str:
+    """An embedded model's name in the zoo, given with or without the prefix."""
+    return name.removeprefix(PREFIX)
