@@ -1,0 +1,152 @@
+"""What an experiment shows, as plain data: statements, tables and charts on a page.
+
+An experiment makes a `Page` from its findings; the renderers of `report` (terminal, HTML, figures) turn any page into
+what a person sees. Nothing here prints or draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from enaction.chart import Chart
+
+Verdict = Literal["", "effect", "no effect", "alarm", "left out"]
+Look = Literal["", "name", "mean", "own", "strong", "bad"]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One sentence about findings; others select it by quantity and place, never by its wording.
+
+    Attributes:
+        text: the sentence, without its subject.
+        about: the quantities that it reports.
+        where: their place, as in `Finding.where`, e.g. stage and framing.
+        verdict: what it concludes; "" where it only describes.
+        subject: whom or what it is about, printed before the text: `RL models, assistant turn`.
+        headline: whether it belongs to the summary of the whole run.
+    """
+
+    text: str
+    about: tuple[str, ...] = ()
+    where: Mapping[str, Any] = field(default_factory=dict)
+    verdict: Verdict = ""
+    subject: str = ""
+    headline: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """Subject and text."""
+        return f"{self.subject}: {self.text}" if self.subject else self.text
+
+    def speaks_of(self, *quantities: str, **where: Any) -> bool:
+        """Whether it reports one of these quantities (any, without one) at a place that has all these values."""
+        return (not quantities or not set(quantities).isdisjoint(self.about)) and all(
+            self.where.get(key) == value for key, value in where.items()
+        )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table: its text, and the role that says how it looks."""
+
+    text: str
+    look: Look = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table.
+
+    Attributes:
+        title: what it shows, with units.
+        header: a name for each column.
+        rows: cells; plain text is a cell without a look, in the first column a name.
+        about: quantities whose definitions belong to it.
+        brief: whether it is printed in the terminal too.
+    """
+
+    title: str
+    header: Sequence[Cell | str]
+    rows: Sequence[Sequence[Cell | str]]
+    about: Sequence[str] = ()
+    brief: bool = False
+
+    @property
+    def cells(self) -> list[list[Cell]]:
+        """The rows, every cell with its look."""
+        return [[_cell(cell, "" if column else "name") for column, cell in enumerate(row)] for row in self.rows]
+
+    @property
+    def header_cells(self) -> list[Cell]:
+        """The header, every cell with its look."""
+        return [_cell(cell, "") for cell in self.header]
+
+
+def _cell(given: Cell | str, look: Look) -> Cell:
+    return given if isinstance(given, Cell) else Cell(given, look)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page.
+
+    Attributes:
+        title: what it asks or shows; "" where the page has one part only.
+        text: how to read it.
+        notice: a conclusion that is shown in a box, e.g. an alarm.
+        charts: names of charts of the page.
+        grids: tables.
+        folded: whether it is closed until somebody opens it.
+        authors: those of whose passages the report shows a few, and whether they are open at once.
+    """
+
+    title: str = ""
+    text: str = ""
+    notice: Statement | None = None
+    charts: Sequence[str] = ()
+    grids: Sequence[Grid] = ()
+    folded: bool = False
+    authors: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Page:
+    """An experiment in the report.
+
+    Attributes:
+        title: a few words.
+        question: what it asks, one sentence.
+        statements: what came out, the number with interval and null in each, plain words, null results as such.
+        sections: tables and charts, in order.
+        charts: by a file name without ending; those that no section names are saved, but not shown.
+        main: the place that stands for the run where one is shown, e.g. the last stage and the main framing.
+    """
+
+    title: str
+    question: str
+    statements: Sequence[Statement] = ()
+    sections: Sequence[Section] = ()
+    charts: Mapping[str, Chart] = field(default_factory=dict)
+    main: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = [name for section in self.sections for name in section.charts if name not in self.charts]
+        if unknown:
+            raise ValueError(f"page {self.title!r}: its sections name charts that it has not: {', '.join(unknown)}")
+
+    @property
+    def sentences(self) -> list[str]:
+        """The statements as sentences."""
+        return [statement.sentence for statement in self.statements]
+
+    @property
+    def grids(self) -> list[Grid]:
+        """The tables of all sections."""
+        return [grid for section in self.sections for grid in section.grids]
+
+    def select(self, *quantities: str, **where: Any) -> list[Statement]:
+        """The statements about one of these quantities at a place."""
+        return [statement for statement in self.statements if statement.speaks_of(*quantities, **where)]

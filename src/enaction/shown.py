@@ -1,0 +1,161 @@
+"""How numbers, verdicts and names are printed, so that sentences, tables and charts agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from enaction.findings import Finding
+from enaction.page import Cell, Verdict
+from enaction.words import WORLD
+
+NO_EFFECT = "no effect"
+NO_VERDICT = "no interval, so no verdict"
+NONE = "–"
+# Some sums are zero by construction and are computed as 1e-17.
+_ROUNDING = 1e-9
+
+
+def value(finding: Finding) -> float:
+    """The estimate as a number: NaN where there is none."""
+    return math.nan if finding.estimate is None else finding.estimate
+
+
+def mean_value(findings: Sequence[Finding]) -> float | None:
+    """The mean of estimates, for display only: no interval belongs to it; None without findings."""
+    return sum(map(value, findings)) / len(findings) if findings else None
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number as text; a dash for none, and never a negative zero."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if abs(value) >= 1000:
+        digits = 0
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def with_interval(finding: Finding | None, digits: int = 3) -> str:
+    """Estimate and 95 % interval: `0.012 [-0.003, 0.027]`; the estimate alone without one, a dash without an estimate.
+
+    Digits are added where rounding would make a bound that excludes the null look as if it touched it.
+    """
+    if finding is None or finding.low is None or finding.high is None:
+        return number(finding.estimate if finding else None, digits)
+    null = null_of(finding)
+    while null is not None and digits < 6 and any(_rounds_onto(b, null, digits) for b in (finding.low, finding.high)):
+        digits += 1
+    return f"{number(finding.estimate, digits)} [{number(finding.low, digits)}, {number(finding.high, digits)}]"
+
+
+def with_pvalue(finding: Finding | None, digits: int = 3) -> str:
+    """Estimate, interval and the permutation p-value, if there is one; `not measured` for no finding."""
+    if finding is None:
+        return "not measured"
+    p = pvalue(finding)
+    return with_interval(finding, digits) + (f", p = {p}" if p else "")
+
+
+def pvalue(finding: Finding | None) -> str:
+    """The permutation p-value as text; empty where nothing was permuted."""
+    p = pvalue_of(finding) if finding else None
+    return "" if p is None else f"{p:.4f}"
+
+
+def judged(finding: Finding | None) -> Cell:
+    """A table's cell of a finding, strong where the interval excludes the null."""
+    return Cell(with_interval(finding), "strong" if finding and verdict_of(finding) == "effect" else "")
+
+
+def contains(finding: Finding, null: float) -> bool | None:
+    """Whether the interval contains the null, up to rounding errors; None if the finding has no interval."""
+    if finding.low is None or finding.high is None:
+        return None
+    return finding.low - _ROUNDING <= null <= finding.high + _ROUNDING
+
+
+def verdict_of(finding: Finding) -> Verdict:
+    """Whether the interval excludes the null; "" for a finding without an interval or a null."""
+    null = null_of(finding)
+    inside = None if null is None else contains(finding, null)
+    return "" if inside is None else "no effect" if inside else "effect"
+
+
+def verdict_words(finding: Finding, *, below: str, above: str, none: str = NO_EFFECT) -> str:
+    """The words for an interval below or above the null, and those for one that contains it."""
+    null = null_of(finding) or 0.0
+    match contains(finding, null):
+        case None:
+            return NO_VERDICT
+        case True:
+            return none
+        case False:
+            return below if (finding.high or 0.0) < null else above
+
+
+def short_names(names: Sequence[str], limit: int = 18) -> dict[str, str]:
+    """Names for places where room is scarce: without hub owner or `zoo:`, the middle left out; never two alike."""
+    cut = {name: name.removeprefix("zoo:").rstrip("/").rsplit("/", 1)[-1] for name in names}
+    if len(set(cut.values())) < len(cut):
+        cut = {name: name for name in names}
+    short = {name: _middle_out(text, limit) for name, text in cut.items()}
+    if len(set(short.values())) < len(short):
+        short = {name: _middle_out(f"{i}·{text}", limit) for i, (name, text) in enumerate(cut.items(), start=1)}
+    return short
+
+
+def names_within(names: Sequence[str], stage: str, limit: int = 18) -> dict[str, str]:
+    """Short names under a heading that has the stage already: `ash-rl` is `ash` where all end in the stage."""
+    ending = f"-{stage}"
+    models = [name for name in names if name != WORLD]
+    if not stage or not all(name.endswith(ending) and name != ending for name in models):
+        return short_names(names, limit)
+    short = short_names([name.removesuffix(ending) for name in models], limit)
+    return {name: name if name == WORLD else short[name.removesuffix(ending)] for name in names}
+
+
+def _middle_out(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    head = (limit - 1) // 2
+    return f"{text[:head]}…{text[-(limit - 1 - head) :]}"
+
+
+def _rounds_onto(value: float, null: float, digits: int) -> bool:
+    return abs(value - null) > _ROUNDING and round(value, digits) == null
+
+
+# Only while experiments still write findings without `null` and `p`: then both functions return the fields.
+_NULL_UNTIL_FINDINGS_HAVE_THEIRS = {
+    "other_self_ratio": 1.0,
+    "other_self_ratio_token_weighted": 1.0,
+    "other_self_ratio_per_byte": 1.0,
+    "base_reader_ratio": 1.0,
+    "world_self_ratio": 1.0,
+    "interaction": 0.0,
+    "interaction_clipped": 0.0,
+    "interaction_change": 0.0,
+    "interaction_change_over_stage": 0.0,
+    "interaction_first_tokens": 0.0,
+    "interaction_at_positions": 0.0,
+    "log_ratio": 0.0,
+    "recognition": 0.0,
+    "ease": 0.0,
+    "matched_gap": 0.0,
+    "identity_residual": 0.0,
+    "identity_gap": 0.0,
+}
+
+
+def null_of(finding: Finding) -> float | None:
+    """The value that means no effect; None where no value does."""
+    return _NULL_UNTIL_FINDINGS_HAVE_THEIRS.get(finding.quantity) if finding.null is None else finding.null
+
+
+def pvalue_of(finding: Finding) -> float | None:
+    """The permutation p-value; None where nothing was permuted."""
+    if finding.p is None:
+        note = next((note for note in finding.notes if note.startswith("permutation p = ")), "")
+        return float(note.removeprefix("permutation p = ").partition(" ")[0]) if note else None
+    return finding.p
