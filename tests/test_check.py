@@ -15,12 +15,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from enaction.check import CheckReport, Verdict, check, everyday_prompts
 from enaction.cli import main
 from enaction.cli.check import _as_json
 from enaction.errors import FramingError, ModelError
 from enaction.reader import Reader
-from enaction.reader import check as check_module
-from enaction.reader.check import CheckReport, Verdict, check, everyday_prompts
 
 PARITY = "head against the model's own logits"
 FLOAT64 = "statistics against float64"
@@ -253,7 +252,7 @@ def test_each_wrong_thing_alone_exits_with_1_and_everything_named_is_printed(
     names = ("model", "body", "blocks", "head", "transform", "path", "vocabulary", "context", "chat template")
     facts = {fact: f"what was found of the {fact}" for fact in names}
     tests = tuple(Verdict(n, n != name, f"{i} shown", 0.5) for i, n in enumerate((PARITY, IDENTITY, name)))
-    monkeypatch.setattr("enaction.reader.check.check", lambda *_, **__: CheckReport("m", "none", facts, tests, ()))
+    monkeypatch.setattr("enaction.check.check", lambda *_, **__: CheckReport("m", "none", facts, tests, ()))
     code, out, _ = _run(capsys, monkeypatch, folder)
     assert code == 1
     shown = " ".join(out.split())
@@ -293,4 +292,4 @@ def test_embedded_models_pass(name: str, capsys: pytest.CaptureFixture[str], mon
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check_module, "BATCH", 16)
+    monkeypatch.setattr("enaction.check.BATCH", 16)

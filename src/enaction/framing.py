@@ -1,17 +1,17 @@
 """Framing: how a passage is put before a reader, as token ids with the measured span marked.
 
-The one idea: the place of a response is found by rendering the chat template with a sentinel in it, never by searching
-for the response's words. What stands before the sentinel is the context, what follows it is the end of the turn, and
-a response has to come out of the template between exactly these two, whole or with its outer white space stripped.
+The one idea: a response is located by rendering the chat template with a sentinel in it, never by searching for the
+response's words. What precedes the sentinel is the context, what follows it is the end of the turn, and a response
+has to come out of the template between exactly these two, whole or with its outer white space stripped.
 
 Two paths lead to ids. A model's own text has token ids, and these are the truth: they follow the ids of the generation
-prompt and are never tokenised again. Any other text is tokenised in one go with what stands before it, and the
-measured tokens are found by character offsets. A token that straddles the boundary is measured if it contains at least
+prompt and are never tokenised again. Any other text is tokenised together with what precedes it, and the measured
+tokens are located by character offsets. A token that straddles the boundary is measured if it contains at least
 one character of the response; its context is then everything before it. Sampling and reading share this path, so that
 a model reads its own text after the very ids it wrote it after.
 
-Nothing here changes the tokenizer. A template that asks for today's date gets `TEMPLATE_DATE`, whatever the day: else
-the same text would be read in another context tomorrow, and own text in another one than it was written in.
+Nothing here changes the tokenizer. A template that asks for today's date gets `TEMPLATE_DATE`, whatever the day:
+otherwise the same text would be read in another context tomorrow, and own text in another one than it was written in.
 """
 
 from __future__ import annotations
@@ -22,16 +22,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase
 
 from enaction.errors import FramingError
 from enaction.passages import Message, Passage, Prompt
 from enaction.words import FRAMINGS, Framing
 
-# The date that templates of Llama 3.1 fall back on where they are given none.
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# The date that templates of Llama 3.1 fall back on if they are given none.
 TEMPLATE_DATE = datetime(2024, 7, 26)
 
 # Closes a reasoning model's thoughts (DeepSeek R1, Qwen 3 and what follows them).
@@ -47,11 +50,11 @@ class Framed:
 
     Attributes:
         ids: token ids from the start of the context to the last measured token.
-        start: index of the first measured token; at least 1 wherever something is measured, for a token without a
+        start: index of the first measured token; at least 1 if anything is measured, since a token without a
             predecessor has no prediction.
-        stop: index behind the last measured token; `ids[start:stop]` are the measured tokens.
+        stop: index after the last measured token; `ids[start:stop]` are the measured tokens.
         has_end: the last measured token is the end-of-turn token.
-        skipped: response tokens left out in front because nothing predicts them: 1 where the context is empty (no
+        skipped: response tokens left out in front because nothing predicts them: 1 if the context is empty (no
             template, no prompt, no BOS), else 0. The first measured token is number `skipped` of the response.
         is_own: the ids are the author's own, not a tokenisation of the text.
         passage_id: for error messages.
@@ -68,7 +71,7 @@ class Framed:
 
 @dataclass(frozen=True)
 class FramedPrompt:
-    """A prompt up to the place where a response is due.
+    """A prompt up to the point where a response is due.
 
     Attributes:
         ids: token ids of the context.
@@ -83,7 +86,7 @@ def frame(tokenizer: PreTrainedTokenizerBase, passage: Passage, framing: Framing
     """Put a passage before a reader and mark the tokens to measure.
 
     `assistant`: the response is the assistant's turn after the prompt; the end-of-turn token is measured too if the
-    passage ended by itself. `user`: the response stands in the user's turn, after the question and `separator`.
+    passage ended by itself. `user`: the response is part of the user's turn, after the question and `separator`.
     `none`: prompt contents joined by newlines, `separator`, response, with the special tokens that the tokenizer adds
     by itself in front; the end token is measured only if the passage was sampled in this framing and ended by itself.
 
@@ -118,7 +121,7 @@ def frame(tokenizer: PreTrainedTokenizerBase, passage: Passage, framing: Framing
 def frame_prompt(
     tokenizer: PreTrainedTokenizerBase, prompt: Prompt, framing: Framing, *, separator: str = "\n"
 ) -> FramedPrompt:
-    """The ids that a response to this prompt is sampled after, by the same path that `frame` takes.
+    """The ids after which a response to this prompt is sampled, by the same path that `frame` takes.
 
     Raises:
         FramingError: as `frame`; also `user`, where no response of the model is due, and an empty context.
@@ -159,8 +162,8 @@ def retokenisation_drift(
     """How far a re-tokenised transcript would be from what the author wrote, in tokens; 0 means not at all.
 
     Aligns the author's own ids with the tokenisation of the response text in this framing and counts the tokens
-    outside the matching blocks, on the side that has more of them. None if the own ids are not there or belong to
-    another tokenizer.
+    outside the matching blocks, on the side that has more of them. None if there are no own ids or they
+    belong to another tokenizer.
 
     Raises:
         FramingError: as `frame`.
@@ -198,14 +201,14 @@ _SPECIAL_IDS: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[int, frozenset[in
 
 @dataclass(frozen=True)
 class _Slot:
-    """The place for a response in one prompt and framing.
+    """Where a response goes in one prompt and framing.
 
     Attributes:
         prompt: text after which a model writes here: the generation prompt.
         head: text before a response that is given as text. It differs from `prompt` at most by white space that the
             template puts between the generation prompt and the content (Llama 2 puts a blank).
         before, after: what the template renders around the content of a finished turn.
-        special: whether the tokenizer adds its own special tokens; never where a template has put them already.
+        special: whether the tokenizer adds its own special tokens; never if a template has put them already.
         end_id: the token that ends a turn here.
     """
 
@@ -233,18 +236,18 @@ def _slot(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], framing
         text = "\n".join(m["content"] for m in messages) + separator if messages else ""
         return _Slot(framing, messages, separator, text, text, text, "", True, _eos(tokenizer))
     probe = _render_with(tokenizer, messages, framing, separator, _SENTINEL)
-    before, found, after = probe.partition(_SENTINEL)
-    if not found or _SENTINEL in after:
+    before, sentinel, after = probe.partition(_SENTINEL)
+    if not sentinel or _SENTINEL in after:
         raise FramingError(
             f"the chat template does not show the {framing}'s words exactly once, so they cannot be located: "
             "use --framing none or --chat-template FILE"
         )
     if framing == "user":
         return _Slot(framing, messages, separator, before, before, before, after, False, None)
-    # An empty conversation cannot be rendered (transformers refuses it): a turn behind nothing follows what it follows.
+    # An empty conversation cannot be rendered (transformers refuses it): a turn after nothing follows what it follows.
     generation = render(tokenizer, messages, add_generation_prompt=True) if messages else before
     gap = before.removeprefix(generation)
-    # Where the template renders a finished turn otherwise than it asks for one (an empty block of thoughts in
+    # If the template renders a finished turn differently from how it asks for one (an empty block of thoughts in
     # between, say), the generation prompt is the context: own and foreign text must follow the same one.
     head = before if before.startswith(generation) and not gap.strip() else generation
     end_id = _turn_end(tokenizer, after)
@@ -260,14 +263,14 @@ def _own_body(tokenizer: PreTrainedTokenizerBase, passage: Passage, slot: _Slot)
 
 
 def _ended(passage: Passage, slot: _Slot) -> bool:
-    """Whether the author ended the response; where nobody recorded it, own ids that close with the end token say so."""
+    """Whether the author ended the response; if that was not recorded, whether its own ids close with the end token."""
     if passage.ended is None:
         return bool(passage.token_ids) and slot.end_id is not None and passage.token_ids[-1] == slot.end_id
     return passage.ended
 
 
 def _end_token(tokenizer: PreTrainedTokenizerBase, passage: Passage, slot: _Slot) -> int | None:
-    """The end token to measure, if one is: the author's own where it was sampled in this framing, else the reader's."""
+    """The end token to measure, if one is: the author's own if it was sampled in this framing, else the reader's."""
     sampled_in = passage.sampling.get("framing", "assistant")
     is_own = passage.token_ids is not None and passage.tokenizer == tokenizer_fingerprint(tokenizer)
     if slot.framing == "user" or (slot.framing == "none" and sampled_in != "none"):
@@ -282,8 +285,8 @@ def _end_token(tokenizer: PreTrainedTokenizerBase, passage: Passage, slot: _Slot
 def _tokenise(tokenizer: PreTrainedTokenizerBase, slot: _Slot, passage: Passage) -> tuple[list[int], list[int]]:
     """Ids before the response and ids of the response, by offsets in one tokenisation of both.
 
-    Where no token lies across the boundary, the ids before it are those that a model writes after. One tokenisation may
-    cut them otherwise (GPT-2's cuts a blank line in two as soon as a word follows it), and own and foreign text must
+    If no token straddles the boundary, the ids before it are those that a model writes after. One tokenisation may cut
+    them differently (GPT-2's cuts a blank line in two as soon as a word follows it), and own and foreign text must
     follow the same ones.
     """
     response = _rendered_response(tokenizer, slot, passage)
@@ -305,8 +308,8 @@ def _rendered_response(tokenizer: PreTrainedTokenizerBase, slot: _Slot, passage:
     if whole and shown in response and shown.strip() == response.strip():
         return shown
     if slot.framing == "assistant" and THOUGHTS_END in response:
-        # Templates take the thoughts out of a finished turn. This one is being written: its words stand as they are,
-        # as the author's own ids would.
+        # Templates take the thoughts out of a finished turn. This one is being written: its words are kept, as the
+        # author's own ids would be.
         return response
     raise FramingError(
         f"passage '{passage.id}': the chat template does not show the response as it is (it drops or rewrites a "
@@ -317,7 +320,7 @@ def _rendered_response(tokenizer: PreTrainedTokenizerBase, slot: _Slot, passage:
 def _render_with(
     tokenizer: PreTrainedTokenizerBase, messages: tuple[Message, ...], framing: Framing, separator: str, response: str
 ) -> str:
-    """The whole conversation with a response in its place."""
+    """The whole conversation with a response in it."""
     if framing == "assistant":
         return render(tokenizer, (*messages, Message(role="assistant", content=response)))
     if messages and messages[-1]["role"] != "user":
@@ -332,7 +335,7 @@ def _render_with(
 def render(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, add_generation_prompt: bool = False
 ) -> str:
-    """A conversation through the chat template, dated `TEMPLATE_DATE` where the template asks for today.
+    """A conversation through the chat template, dated `TEMPLATE_DATE` if the template asks for today.
 
     Raises:
         FramingError: no chat template, or one that refuses these turns.
@@ -357,13 +360,23 @@ def render(
     return text
 
 
+def opening(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What the chat template puts before the words of a first user turn, with its own system prompt if it has one.
+
+    Raises:
+        FramingError: as `render`.
+    """
+    text = render(tokenizer, [Message(role="user", content=_SENTINEL)], add_generation_prompt=True)
+    return text.partition(_SENTINEL)[0]
+
+
 def template_date(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """The date in this tokenizer's chat template, None if it asks for none."""
     return TEMPLATE_DATE.date().isoformat() if "strftime_now" in str(tokenizer.chat_template) else None
 
 
 def _dated(template: str) -> str:
-    """The template with a macro that hides transformers' `strftime_now`, which tells today."""
+    """The template with a macro that hides transformers' `strftime_now`, which gives today."""
     if "strftime_now" not in template:
         return template
     shown = {f"%{part}": TEMPLATE_DATE.strftime(f"%{part}") for part in "YymdbBaAjHIMSp"}
@@ -373,7 +386,7 @@ def _dated(template: str) -> str:
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str, special: bool) -> tuple[list[int], list[int]]:
-    """Ids of a text and the offset of the character behind each, without what the tokenizer puts after a text."""
+    """Ids of a text and the offset of the character after each, without what the tokenizer adds after a text."""
     if not text and not special:
         return [], []
     encoding = tokenizer(
@@ -388,7 +401,7 @@ def _encode(tokenizer: PreTrainedTokenizerBase, text: str, special: bool) -> tup
     added: list[int] = encoding["special_tokens_mask"]
     ends = [end for _, end in encoding["offset_mapping"]]
     # A tokenizer that closes every text with EOS would put it between a prompt and its response. The mask also marks
-    # special tokens that stand in the text itself; those cover characters, the added ones do not.
+    # special tokens that are part of the text itself; those cover characters, the added ones do not.
     in_text = [i for i, (end, mark) in enumerate(zip(ends, added, strict=True)) if end > 0 or not mark]
     begins = 1 if ids and ids[0] == tokenizer.bos_token_id else 0
     keep = in_text[-1] + 1 if in_text else begins
@@ -396,7 +409,7 @@ def _encode(tokenizer: PreTrainedTokenizerBase, text: str, special: bool) -> tup
 
 
 def _turn_end(tokenizer: PreTrainedTokenizerBase, after: str) -> int | None:
-    """What ends an assistant's turn: the first special token behind the response, else the tokenizer's EOS."""
+    """What ends an assistant's turn: the first special token after the response, else the tokenizer's EOS."""
     special, unknown = _special_ids(tokenizer), tokenizer.unk_token_id
     ends = (i for i in _encode(tokenizer, after, False)[0] if i in special and i != unknown)
     return next(ends, _eos(tokenizer))

@@ -14,7 +14,7 @@ from enaction.cli.options import Base, ChatTemplate, Device, DType, TrustRemoteC
 from enaction.cli.showing import counting
 
 if TYPE_CHECKING:
-    from enaction.reader.check import CheckReport
+    from enaction.check import CheckReport
 
 MARKS = {True: "[green]pass[/]", False: "[bold red]FAIL[/]", None: "[dim]note[/]"}
 
@@ -32,21 +32,21 @@ def command(
     base: Base = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print facts and tests as JSON.")] = False,
 ) -> None:
-    """Show what is found of a model and put it to the test on text that it writes; exit 1 if anything is wrong.
+    """Show facts about a model and test it on text that it writes; exit 1 if anything is wrong.
 
     Sixteen samples of 48 tokens are written and read back. Tested: the head against the model's own logits, statistics
     against float64, batches, causality, the identity of surprisal and entropy on own text, the cache, the template.
     Example: `enaction check zoo:ash-rl`
     """
-    from enaction import zoo
-    from enaction.reader.check import check, everyday_prompts
+    from enaction.reader.sources import find
 
     reader = load_reader(model, chat_template, dtype, device, trust_remote_code, base)
+    from enaction.check import check, everyday_prompts  # imported late: a wrong name is reported without torch
+
     prompts = everyday_prompts()
-    if model.startswith("zoo:") and zoo.kind(model.removeprefix("zoo:")) != "real":
-        # A small world knows its own requests only.
-        asked = zoo.prompts()
-        prompts = asked[:: max(1, len(asked) // len(prompts))][: len(prompts)]
+    own_prompts = find(model).own_prompts()
+    if own_prompts is not None:
+        prompts = own_prompts[:: max(1, len(own_prompts) // len(prompts))][: len(prompts)]
     with counting(f"checking {reader.name}", len(prompts)) as bar:
         report = check(
             reader,
@@ -64,18 +64,18 @@ def command(
 
 def _show(report: CheckReport) -> None:
     console = Console()
-    found = Table(title=f"{report.model}: what was found", title_justify="left", show_header=False)
-    found.add_column(style="dim", no_wrap=True)
-    found.add_column(overflow="fold")
+    facts = Table(title=f"{report.model}: what was found", title_justify="left", show_header=False)
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
     for name, value in report.facts.items():
-        found.add_row(name, _plain(value))
+        facts.add_row(name, _plain(value))
     tests = Table(title="what was tested", title_justify="left", show_header=False)
     for _ in range(2):
         tests.add_column(no_wrap=True)
     tests.add_column(overflow="fold")
     for test in report.tests:
         tests.add_row(MARKS[test.passed], test.name, _plain(test.shown))
-    console.print(found, tests)
+    console.print(facts, tests)
     failed = [test.name for test in report.tests if test.passed is False]
     if failed:
         console.print(f"{report.model} is not read exactly as it is: {'; '.join(failed)}", markup=False)
@@ -102,5 +102,5 @@ def _as_json(report: CheckReport) -> dict[str, object]:
 
 
 def _number(value: float | None) -> float | None:
-    """JSON has no infinity and no NaN; `shown` says what was found."""
+    """JSON has no infinity and no NaN; `shown` says which."""
     return value if value is not None and math.isfinite(value) else None

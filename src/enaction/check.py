@@ -1,16 +1,15 @@
-"""Can this model be read exactly? What was found of it, and tests that it has to pass.
+"""Can this model be read exactly? Facts about it, and tests that it has to pass.
 
-The model is put to what it will be used for: it writes a few passages, and these are read back. What it reads on its
-own text has to agree with the model's own forward, must not depend on what shares a batch, and has to be as surprising
-as it expected to be (`enaction.stats.identity`). A wrong template, a tokenizer of another model, a bent temperature or
-a broken cache shows in one of these; which one tells where to look.
+The model is tested on what it will be used for: it writes a few passages and reads them back. What it reads in its own
+text has to agree with the model's own forward, must not depend on what shares a batch, and has to be as surprising
+as it expected to be (`enaction.stats.identity`). A wrong template, a tokenizer of another model, a wrong temperature or
+a broken cache makes one of these tests fail; which one it is shows where to look.
 
 Nothing here raises for a model that fails: a failure is a result.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -20,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from enaction.errors import FramingError, ModelError
-from enaction.framing import Framed, frame, frame_prompt, render, retokenisation_drift, template_date
+from enaction.framing import Framed, frame, frame_prompt, opening, retokenisation_drift, template_date
 from enaction.passages import Message, Passage, Prompt
+from enaction.reader.blocks import Blocks, blocks
 from enaction.reader.head import deviation, is_causal, is_exact
 from enaction.reader.reader import Reader
 from enaction.reader.statistics import TokenStats
@@ -71,8 +71,8 @@ class Verdict:
     Attributes:
         name: what is tested.
         passed: None if it could not be or need not be tested; `shown` says why.
-        shown: what was found, for a person.
-        value: the number behind it, if there is one.
+        shown: the outcome, for a person.
+        value: the number that decides, if there is one.
         limit: what it must not exceed, if there is such a limit.
     """
 
@@ -85,13 +85,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What was found of a model, and how it did.
+    """Facts about a model, and how it did in the tests.
 
     Attributes:
         model: the reader's name.
         framing: in which it wrote.
-        facts: name to what was found.
-        tests: in the order in which a failure is best looked at.
+        facts: name to fact, both in words.
+        tests: in the order in which to look at failures.
         samples: what it wrote.
     """
 
@@ -125,7 +125,7 @@ def check(
 
     Args:
         reader: the model in question.
-        prompts: `everyday_prompts` by default; some 16, for the identity to see a bent distribution.
+        prompts: `everyday_prompts` by default; some 16, for the identity to detect a wrong distribution.
         framing: `assistant` where there is a chat template, else `none`.
         max_new_tokens: of each sample.
         seed: of sampling.
@@ -179,16 +179,16 @@ def check(
 
 
 def facts(reader: Reader, framing: Framing) -> dict[str, str]:
-    """What was found of the model and its tokenizer, in words."""
+    """Facts about the model and its tokenizer, in words."""
     model, tokenizer, head = reader.model, reader.tokenizer, reader.head
     matrix = head.matrix if head else model.get_output_embeddings()
     weight, embedded = (getattr(m, "weight", None) for m in (matrix, model.get_input_embeddings()))
     tied = weight is not None and weight is embedded
     parameters = sum(p.numel() for p in model.parameters())
-    found = {
+    shown = {
         "model": f"{type(model).__name__}, {parameters / 1e6:,.1f}M parameters, {reader.dtype} on {reader.device}",
         "body": type(head.body).__name__ if head else "not run apart",
-        "blocks": _blocks(head.body if head else model),
+        "blocks": _blocks(blocks(head.body if head else model)),
         "head": _head(matrix, tied),
         "transform": _transform(head.scale, head.softcap) if head else "the model's own",
         "path": reader.head_path,
@@ -199,21 +199,18 @@ def facts(reader: Reader, framing: Framing) -> dict[str, str]:
         "special tokens": _special(reader, framing),
     }
     if framing == "assistant":
-        found["template opens with"] = _opening(reader)
+        shown["template opens with"] = repr(opening(reader.tokenizer))
         date = template_date(reader.tokenizer)
         if date is not None:
-            found["date in the template"] = f"{date}, whatever the day, so that a text is read alike tomorrow"
-    return found
+            shown["date in the template"] = f"{date}, whatever the day, so that a text is read alike tomorrow"
+    return shown
 
 
-def _blocks(body: nn.Module) -> str:
-    """The longest list of modules is the stack of blocks; structure, not names."""
-    lists = [(name, module) for name, module in body.named_modules() if isinstance(module, nn.ModuleList)]
-    if not lists:
+def _blocks(stack: Blocks | None) -> str:
+    if stack is None:
         return "no list of blocks"
-    name, stack = max(lists, key=lambda item: len(item[1]))
-    kinds = Counter(type(block).__name__ for block in stack)
-    return f"{len(stack)} at {name}: " + ", ".join(kinds)
+    kinds = dict.fromkeys(type(block).__name__ for block in stack.modules)
+    return f"{len(stack.modules)} at {stack.path}: " + ", ".join(kinds)
 
 
 def _head(matrix: object, tied: bool) -> str:
@@ -240,13 +237,6 @@ def _special(reader: Reader, framing: Framing) -> str:
     return ", ".join(f"{name} {token or 'none'}" for name, token in named.items())
 
 
-def _opening(reader: Reader) -> str:
-    """What the template puts before the user's words: a system prompt of its own stands here."""
-    user = "Enaction7f3a9c51Sentinel"
-    text = render(reader.tokenizer, [Message(role="user", content=user)], add_generation_prompt=True)
-    return repr(text.partition(user)[0])
-
-
 def _parity(reader: Reader) -> Verdict:
     name = "head against the model's own logits"
     if reader.head_path == "own logits":
@@ -265,9 +255,9 @@ def _agreement(reader: Reader, framed: list[Framed], together: list[TokenStats])
     longest = max(framed, key=lambda f: f.stop)
     (alone,) = reader.score([longest])
     expected = _exact(_own_logits(reader, longest.ids), longest)
-    found = np.stack([alone.surprisal, alone.entropy])
+    measured = np.stack([alone.surprisal, alone.entropy])
     limit = HALF_AGREEMENT if _is_half(reader) else AGREEMENT
-    error = _largest([found - expected])
+    error = _largest([measured - expected])
     finite = all(np.isfinite(getattr(s, c)).all() for s in together for c in STATISTICS)
     shown = f"entropy and surprisal off by {error:.1e} nats at most"
     if not finite:
@@ -291,7 +281,7 @@ def _causality(reader: Reader, framed: list[Framed]) -> Verdict:
 
 
 def _company(reader: Reader, framed: list[Framed]) -> Verdict:
-    """Samples cut to very unlike lengths, alone and padded together."""
+    """Samples cut to very different lengths, alone and padded together."""
     few = framed[:: max(1, len(framed) // 5)]
     cut = [_cut(f, max(1, (i + 1) * (f.stop - f.start) // len(few))) for i, f in enumerate(few)]
     together = reader.score(cut, token_budget=len(cut) * max(f.stop for f in cut))
@@ -325,7 +315,7 @@ def _identity(scores: list[TokenStats]) -> Verdict:
 
 
 def _reread(reader: Reader, samples: list[Passage], scores: list[TokenStats]) -> Verdict:
-    """Log-probabilities recorded in sampling against those found in reading: where they part, a cache is wrong."""
+    """Log-probabilities recorded in sampling against those of reading: if they differ, a cache is wrong."""
     differences = np.concatenate(
         [np.abs(s.surprisal + np.array(p.logprobs)) for p, s in zip(samples, scores, strict=True)]
     )
@@ -348,7 +338,7 @@ def _vocabulary(reader: Reader) -> Verdict:
 
 
 def _bos(reader: Reader, prompts: list[Prompt], framing: Framing) -> Verdict:
-    """How often a context begins with BOS: twice is a template and a tokenizer that both put it."""
+    """How often a context begins with BOS: twice if both the template and the tokenizer add it."""
     name, tokenizer = "one BOS at most", reader.tokenizer
     bos = tokenizer.bos_token_id
     if bos is None:
@@ -366,7 +356,7 @@ def _bos(reader: Reader, prompts: list[Prompt], framing: Framing) -> Verdict:
 
 
 def _round_trip(reader: Reader, samples: list[Passage], framing: Framing) -> Verdict:
-    """Own text, as text only, put into the template and cut out again."""
+    """Own text, without its ids, put into the template and cut out again."""
     name, tokenizer = "own text comes out of the template whole", reader.tokenizer
     lost, tried = [], 0
     for passage in samples:
@@ -380,7 +370,7 @@ def _round_trip(reader: Reader, samples: list[Passage], framing: Framing) -> Ver
             return Verdict(name, False, str(error))
         body = framed.ids[framed.start - framed.skipped : framed.stop - framed.has_end]
         shown = str(tokenizer.decode(list(body), skip_special_tokens=False, clean_up_tokenization_spaces=False))
-        # A character cut in half has no text that it comes back to; that it is shown at all is tried above.
+        # A character cut in half has no text that it could come back to; that it is shown at all is tried above.
         if "\ufffd" not in passage.response and "".join(shown.split()) != "".join(passage.response.split()):
             lost.append(passage.id)
     if not tried:
@@ -390,12 +380,12 @@ def _round_trip(reader: Reader, samples: list[Passage], framing: Framing) -> Ver
 
 
 def _drift(reader: Reader, samples: list[Passage], framing: Framing) -> Verdict:
-    """Not a fault: how much a transcript would differ from what was written, were the ids thrown away."""
+    """Not a fault: how much a transcript would differ from what was written if the ids were dropped."""
     name = "re-tokenising would change"
     try:
         drifts = [retokenisation_drift(reader.tokenizer, passage, framing) or 0 for passage in samples]
     except FramingError:
-        return Verdict(name, None, "cannot be told, for the template does not show the text as it is")
+        return Verdict(name, None, "unknown, because the template does not show the text as it is")
     tokens = sum(len(p.token_ids or ()) for p in samples)
     share = sum(drifts) / max(1, tokens)
     shown = f"{sum(d > 0 for d in drifts)} of {len(samples)} samples, {share:.1%} of the tokens"
@@ -419,7 +409,7 @@ def _exact(logits_TV: Tensor, framed: Framed) -> np.ndarray:
 
 
 def _largest(differences: Sequence[np.ndarray]) -> float:
-    """NaN if one is NaN, which fails every comparison with a limit, and so the test."""
+    """NaN if one is NaN, which fails every comparison with a limit, and therefore the test."""
     return float(np.max([np.abs(part).max(initial=0.0) for part in differences]))
 
 

@@ -1,0 +1,25 @@
+"""Locate the stack of blocks of a model: by structure, not by names."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import nn
+
+
+class Blocks(NamedTuple):
+    """The blocks of a model, first to last.
+
+    Attributes:
+        path: of the list among the model's modules, `model.layers` or so.
+        modules: the list itself.
+    """
+
+    path: str
+    modules: nn.ModuleList
+
+
+def blocks(model: nn.Module) -> Blocks | None:
+    """The longest list of modules, the first of equals; None if a model has no list."""
+    lists = [(path, module) for path, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    return Blocks(*max(lists, key=lambda item: len(item[1]))) if lists else None
