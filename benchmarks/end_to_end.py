@@ -22,8 +22,7 @@ from enaction import zoo
 from enaction.framing import Framed, frame, frame_prompt
 from enaction.passages import Message, Passage, Prompt
 from enaction.reader import Reader
-from enaction.reader.batching import batches
-from enaction.reader.reader import TOKEN_BUDGET
+from enaction.reader.batching import TOKEN_BUDGET, batches
 from enaction.reader.statistics import TokenStats
 from enaction.sampling import sample
 

@@ -1,6 +1,6 @@
-"""Errors that a user can mend.
+"""Errors that a user can fix.
 
-Each is raised where the bad input is met, says what was given, why it cannot work and what to do, and is caught once,
+Each is raised when the bad input is met, says what was given, why it cannot work and what to do, and is caught once,
 at the edge of the command line, which prints it on one line and exits with code 2. Anything else is a bug of ours and
 shows its traceback.
 """

@@ -1,11 +1,11 @@
-"""The token table: one row a prediction, the contract between readers and statistics.
+"""The token table: one row per prediction, the contract between readers and statistics.
 
 A row describes ONE prediction: surprisal, entropy, varentropy and rank all belong to the distribution that predicted
 the token of the row. One table holds one cell (a reader, an author, a framing) or several.
 
-The table's schema metadata tells how it was read (`table_notes`): which path the logits took, in which dtype, how many
-passages were read by their own ids, how far their re-tokenised text would have drifted from these, and how many were
-longer than the window that was asked for.
+The table's schema metadata records how it was read (`table_notes`): which path the logits took, in which dtype, how
+many passages were read by their own ids, how far their re-tokenised text would have drifted from these, and how many
+were longer than the requested window.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,10 +23,12 @@ from enaction.errors import ModelError, StudyError
 from enaction.files import write_atomically
 from enaction.framing import Framed, frame, retokenisation_drift, template_date
 from enaction.passages import Passage
-from enaction.reader import Progress, Reader, TokenStats
-from enaction.reader.reader import TOKEN_BUDGET
+from enaction.reader.batching import TOKEN_BUDGET
 from enaction.reader.windows import stride
 from enaction.words import Framing
+
+if TYPE_CHECKING:
+    from enaction.reader import Progress, Reader, TokenStats
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 
@@ -66,15 +68,15 @@ def score_passages(
     Args:
         reader: who reads.
         passages: what is read, of one author or several.
-        framing: how it is put.
+        framing: how it is framed.
         separator: between question and response in `user` and `none`.
-        window: read what is longer in windows of so many tokens (`Reader.score`); the notes say for how many passages.
+        window: read longer passages in windows of this many tokens (`Reader.score`); the notes say how many.
         token_budget: tokens in a batch.
         progress: called after each batch with the number of passages done and their total.
 
     Raises:
-        FramingError: a passage cannot be put before this reader so, or is longer than its context.
-        ModelError: the reader's logits are NaN or infinite, or memory has no room for a passage.
+        FramingError: this reader cannot read a passage in this framing, or it is longer than the context.
+        ModelError: the reader's logits are NaN or infinite, or a passage does not fit into memory.
         UserError: a window that is too long or too short.
     """
     framed = [frame(reader.tokenizer, passage, framing, separator=separator) for passage in passages]
@@ -108,7 +110,7 @@ def score_passages(
 
 
 def _refuse_nan(reader: Reader, passages: Sequence[Passage], scores: Sequence[TokenStats]) -> None:
-    """One NaN would spread to every mean, and leaving it out would choose the passages that the model can stand."""
+    """One NaN would spread to every mean, and leaving it out would select the passages that the model can read."""
     broken = [p.id for p, s in zip(passages, scores, strict=True) if np.isnan(s.surprisal + s.entropy).any()]
     if broken:
         raise ModelError(
@@ -119,7 +121,7 @@ def _refuse_nan(reader: Reader, passages: Sequence[Passage], scores: Sequence[To
 
 
 def token_table(reader: str, framing: Framing, read: Iterable[tuple[Passage, Framed, TokenStats]]) -> pa.Table:
-    """Build the table from passages, how each was put, and what the reader found.
+    """Build the table from passages, how each was framed, and the reader's statistics.
 
     Args:
         reader: name of the reader.

@@ -20,7 +20,7 @@ DType = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="Where torch puts the model: cpu, cuda, cuda:1, mps.")]
 Base = Annotated[
-    Path | None, typer.Option(help="Base file of an embedded adapter (zoo:smollm2-...), where it is not installed.")
+    Path | None, typer.Option(help="Base file of an embedded adapter (zoo:smollm2-...), if it is not installed.")
 ]
 TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
 
@@ -28,17 +28,20 @@ TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run 
 def load_reader(
     model: str, chat_template: Path | None, dtype: DType, device: Device, trust_remote_code: bool, base: Path | None
 ) -> Reader:
-    """Load the reader that the options name.
+    """Load the reader that the options name. What is wrong with a name or a file is reported without importing torch.
 
     Raises:
         ModelError: no such model, base, template file or device.
     """
-    from enaction.reader import Reader
+    from enaction.reader.sources import find
 
     try:
         template = chat_template.read_text() if chat_template else None
     except OSError as error:
         raise ModelError(f"--chat-template {chat_template}: cannot be read ({error.strerror})") from None
+    find(model).require(base)
+    from enaction.reader import Reader
+
     return Reader.load(
         model, dtype=dtype, device=device, chat_template=template, trust_remote_code=trust_remote_code, base=base
     )

@@ -38,14 +38,15 @@ def command(
     """
     from enaction import zoo
     from enaction.passages import read_prompts, write_passages
-    from enaction.sampling import sample
 
-    asked = zoo.prompts() if prompts == "zoo" else read_prompts(prompts)
+    chosen = zoo.prompts() if prompts == "zoo" else read_prompts(prompts)
     reader = load_reader(model, chat_template, dtype, device, trust_remote_code, base)
-    with counting(f"sampling {reader.name}", len(asked) * n) as bar:
+    from enaction.sampling import sample  # imported late: a wrong name is reported without torch
+
+    with counting(f"sampling {reader.name}", len(chosen) * n) as bar:
         passages = sample(
             reader,
-            asked,
+            chosen,
             n=n,
             temperature=temperature,
             top_p=top_p,

@@ -22,7 +22,7 @@ def command(
     ] = "assistant",
     window: Annotated[
         int | None,
-        typer.Option(min=2, help="Read what is longer in sliding windows of so many tokens, half a window apart."),
+        typer.Option(min=2, help="Read longer passages in sliding windows of N tokens, half a window apart."),
     ] = None,
     chat_template: ChatTemplate = None,
     dtype: DType = "float32",

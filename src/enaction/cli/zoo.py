@@ -41,30 +41,32 @@ def list_models(as_json: AsJson = False) -> None:
 def path(name: Annotated[str, typer.Argument(help="Name, e.g. ash-rl.")]) -> None:
     """Print the folder of an embedded model. Example: `enaction zoo path ash-rl`"""
     from enaction import zoo
+    from enaction.reader.sources import embedded_name
 
-    typer.echo(zoo.path(name.removeprefix("zoo:")))
+    typer.echo(zoo.path(embedded_name(name)))
 
 
 @app.command("card")
 def card(name: Annotated[str, typer.Argument(help="Name, e.g. ash-rl.")]) -> None:
     """Print the card of an embedded model. Example: `enaction zoo card ash-rl`"""
     from enaction import zoo
+    from enaction.reader.sources import embedded_name
 
-    typer.echo(zoo.card(name.removeprefix("zoo:")))
+    typer.echo(zoo.card(embedded_name(name)))
 
 
 @app.command("build")
 def build(
-    out: Annotated[Path, typer.Option(help="Where to build; a build cut short goes on from there.")] = Path("runs/zoo"),
+    out: Annotated[Path, typer.Option(help="Where to build; an interrupted build resumes.")] = Path("runs/zoo"),
     family: Annotated[
         list[str] | None, typer.Option(help="Only these families or kin; all but smollm2 by default.")
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Steps trained side by side, one core each.")] = 2,
     base: Base = None,
 ) -> None:
-    """Retrain the embedded models from nothing, with fixed seeds; needs `pip install 'enaction[lab]'`.
+    """Retrain the embedded models from scratch, with fixed seeds; needs `pip install 'enaction[lab]'`.
 
-    An hour for everything on two cores. The finished models, as they would ship, lie in OUT/models. A near-clone
+    An hour for everything on two cores. The finished models, as they would ship, are in OUT/models. A near-clone
     (ash2) needs its family's base, which is trained with it. `--family smollm2` trains the adapters of the real model,
     two hours of one core, most of them in two processes. Example: `enaction zoo build --out runs/zoo --family ash`
     """

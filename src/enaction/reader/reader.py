@@ -5,7 +5,7 @@ Logits at index t-1 predict `ids[t]`: the hidden states gathered for a span `[st
 time.
 
 Batches are sorted by length, longest first, and padded on the right: under a causal mask no measured position can see
-what stands behind it, so a score does not depend on what shared its batch. The attention mask is passed all the same.
+what follows it, so a score does not depend on what shared its batch. The attention mask is passed nevertheless.
 
 Axes: `B` batch, `T` time, `N` measured positions, `D` hidden, `V` vocabulary. Statistics are float32, in nats.
 """
@@ -27,7 +27,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from enaction.errors import FramingError, ModelError
 from enaction.framing import Framed, tokenizer_fingerprint
-from enaction.reader.batching import batches, shared_contexts
+from enaction.reader.batching import TOKEN_BUDGET, batches, shared_contexts
 from enaction.reader.head import Head, is_causal, is_exact, locate_head, look_ahead, probe_ids
 from enaction.reader.lean import LeanSteps, lean_steps
 from enaction.reader.load import load_model
@@ -36,10 +36,6 @@ from enaction.reader.memory import halving
 from enaction.reader.statistics import TokenStats, Wanted
 from enaction.reader.stepping import CACHES, ROUTES, Replay, Route, accepted, deviation, prove_route
 from enaction.reader.windows import check_window, joined, windows
-
-# Tokens in a batch: a larger one is slower on a CPU (0.9M parameters: 8 % at 2048, half as long again at 4096), because
-# its activations leave the cache.
-TOKEN_BUDGET = 1024
 
 Progress = Callable[[int, int], None]
 
@@ -55,12 +51,12 @@ class Reader:
         tokenizer: its tokenizer, fast.
         name: what the `reader` and `author` columns call it.
         dtype: dtype of the weights, `float32` or `bfloat16` and so on; statistics are float32 whatever it is.
-        head_path: `streamed` (body and head run apart, a bounded slice of logits) or `own logits` (the model's own
-            forward, because the probe did not agree or there is no such pair).
+        head_path: `streamed` (body and head run separately, a bounded slice of logits) or `own logits` (the model's
+            own forward, because the probe did not agree or there is no such pair).
         parity_error: largest difference of the streamed logits from the model's own on a probe, relative to their
-            magnitude; inf where they could not be computed.
+            magnitude; inf if they could not be computed.
         context_length: longest sequence that the model takes, None if it names no limit.
-        vocabulary_size: rows of the output head, padding rows included: they have probability like all others.
+        vocabulary_size: rows of the output head, padding rows included: they have probability like any other.
     """
 
     def __init__(
@@ -142,7 +138,7 @@ class Reader:
             trust_remote_code: run code that comes with the model.
             use_safetensors: refuse weights in pickle files, which can run code.
             name: what tables call the reader; defaults to `name_or_path`.
-            base: the base file of a model that ships as an adapter; by default it is looked for in its package.
+            base: the base file of a model that ships as an adapter; by default the one inside its package.
 
         Raises:
             ModelError: the model cannot be found or loaded, or there is no such dtype, in one line with the remedy.
@@ -175,7 +171,7 @@ class Reader:
 
     @property
     def head(self) -> Head | None:
-        """Body, output matrix and transform where they are run apart; None where the model's own logits are used."""
+        """Body, output matrix and transform if they are run separately; None if the model's own logits are used."""
         return self._head
 
     @property
@@ -198,20 +194,20 @@ class Reader:
     ) -> list[TokenStats]:
         """Statistics of the measured tokens of each passage, in the order given; NaN where logits are NaN or +inf.
 
-        A batch that memory has no room for is read in halves.
+        A batch that does not fit into memory is read in halves.
 
         Args:
-            framed: passages as `enaction.framing.frame` puts them.
+            framed: passages as `enaction.framing.frame` returns them.
             wanted: statistics beyond surprisal, entropy, varentropy and rank.
-            window: read passages that are longer than this in windows of so many tokens; `enaction.reader.windows`
-                says what context each token then has. By default all that stands before it.
+            window: read passages that are longer than this in windows of this many tokens; `enaction.reader.windows`
+                says what context each token then has. By default all that precedes it.
             token_budget: tokens in a batch, padding included; a longer passage has a batch of its own.
             progress: called after each batch with the number of passages done (by their share of windows) and their
                 total.
 
         Raises:
             FramingError: a passage is longer than the model's context, or holds ids that the model does not have.
-            ModelError: memory has no room for a passage by itself.
+            ModelError: a passage by itself does not fit into memory.
             UserError: a window that is too long or too short.
         """
         if window is None:
@@ -219,8 +215,8 @@ class Reader:
         check_window(window, self.context_length, self.name)
         parts = [list(windows(passage, window)) for passage in framed]
         total = sum(map(len, parts))
-        told = progress and (lambda done, _: progress(done * len(framed) // total, len(framed)))
-        scores = iter(self._score([part for passage in parts for part in passage], wanted, token_budget, told))
+        reported = progress and (lambda done, _: progress(done * len(framed) // total, len(framed)))
+        scores = iter(self._score([part for passage in parts for part in passage], wanted, token_budget, reported))
         return [joined([next(scores) for _ in passage]) for passage in parts]
 
     def _score(
@@ -289,7 +285,7 @@ class Reader:
         return cut(columns, [f.stop - f.start for f in batch])
 
     def _continued(self, context_1P: Tensor, ids_BT: Tensor, mask_BT: Tensor | None) -> Any:
-        """What `_run` gives for the ids behind a context that is run once."""
+        """What `_run` gives for ids that follow a context, which is run once."""
         rows, length, past = *ids_BT.shape, context_1P.shape[1]
         cache = self._run(input_ids=context_1P, use_cache=True).past_key_values
         cache.batch_repeat_interleave(rows)
@@ -306,7 +302,7 @@ class Reader:
 
     @cached_property
     def _can_share(self) -> bool:
-        """Whether a probe, two texts of unlike length behind one context, says that a context can be shared."""
+        """Whether a probe, two texts of different length after one context, shows that a context can be shared."""
         ids_1T = probe_ids(self.model)
         length, past = ids_1T.shape[1], ids_1T.shape[1] // 2
         own_TV = self._logits(self._run(input_ids=ids_1T, use_cache=False), slice(None))[0, past:]
@@ -315,7 +311,7 @@ class Reader:
         try:
             output = self._continued(ids_1T[:, :past], ids_1T[:, past:].repeat(2, 1), mask_BT)
             full_TV, cut_TV = self._logits(output, slice(None))
-        except Exception:  # whatever a model sets off whose cache cannot be repeated or gone on from in this way
+        except Exception:  # whatever is raised by a model whose cache cannot be repeated or continued in this way
             return False
         error = max(deviation(full_TV, own_TV), deviation(cut_TV[:-3], own_TV[:-3]))
         return is_exact(error, next(self.model.parameters()).dtype)
@@ -323,12 +319,12 @@ class Reader:
     def next_logits(
         self, ids_BT: Tensor, mask_BT: Tensor | None, positions_BT: Tensor | None, cache: Any
     ) -> tuple[Tensor, Any]:
-        """Float32 logits [B, V] behind the last token of each row, and the cache, for a sampling loop.
+        """Float32 logits [B, V] of what follows the last token of each row, and the cache, for a sampling loop.
 
         Args:
             ids_BT: the new tokens, int64; right-aligned, so that the last column is the newest token of every row.
-            mask_BT: attention mask over cache and new tokens, or None where nothing is padded.
-            positions_BT: position ids, or None where nothing is padded.
+            mask_BT: attention mask over cache and new tokens, or None if nothing is padded.
+            positions_BT: position ids, or None if nothing is padded.
             cache: what the previous call returned, None at first.
         """
         step = self._cached_step if self.route.is_cached else self._replayed_step
@@ -336,7 +332,7 @@ class Reader:
 
     @cached_property
     def route(self) -> Route:
-        """How this model can be sampled from: the fastest way that a probe proved right, found at the first use."""
+        """How this model can be sampled from: the fastest way that a probe proved right, determined at first use."""
         with self.reading():
             route = self._proved_route()
             if self._can_be_lean and route != ROUTES[0]:
@@ -355,7 +351,7 @@ class Reader:
 
     @property
     def takes_left_padding(self) -> bool:
-        """Whether prompts of unlike length can share a sampling batch."""
+        """Whether prompts of different length can share a sampling batch."""
         return self.route.is_padded
 
     def _cached_step(
@@ -379,7 +375,7 @@ class Reader:
         return self._logits(self._run(input_ids=replay.ids, use_cache=False), -1), replay
 
     def _run(self, **given: Any) -> Any:
-        """The body's output, or the model's own where body and head are not run apart."""
+        """The body's output, or the model's own if body and head are not run separately."""
         source = self.model if self._head is None else self._head.body
         return source(**accepted(source, given))
 
@@ -404,13 +400,13 @@ class Reader:
 
     @contextmanager
     def _forward_in_question(self) -> Iterator[None]:
-        """Tell in one line what the model's own forward trips over, such as two dtypes in half precision (xLSTM)."""
+        """Report in one line why the model's own forward fails, such as two dtypes in half precision (xLSTM)."""
         try:
             yield
         except RuntimeError as error:
             raise ModelError(
                 f"the forward of {self.name} ({type(self.model).__name__}) fails on a short text in {self.dtype} "
-                f"({str(error).strip().splitlines()[0]}): load it as float32, or mend the model"
+                f"({str(error).strip().splitlines()[0]}): load it as float32, or fix the model"
             ) from error
 
     def _check(self, framed: Framed) -> None:

@@ -2,12 +2,12 @@
 
 The weights are trained by `enaction.lab`, stored in float16 and read as float32, so what is measured is what ships.
 Each model is an ordinary transformers folder: `AutoModelForCausalLM.from_pretrained(enaction.zoo.path("ash-rl"))`.
-Three families of four stages are the zoo proper; beside them stand donors for controls: snapshots taken during RL, and
+Three families of four stages are the zoo proper; the rest are donors for controls: snapshots taken during RL, and
 kin (a near-clone, a second base, a rounded copy). A name says what a model is: `ash2-rl`, `ash-rl20`, `ash-rl-int8`.
 
-The stages of a real model stand apart: `smollm2-sft`, `smollm2-dpo`, runs of RL (`smollm2-rl-a`, `smollm2-rl-b`) and
-snapshots of one (`smollm2-rl-a30`). They are adapters on a public file (`reader.adapters`), which `Reader.load` puts
-together.
+The stages of a real model are apart: `smollm2-sft`, `smollm2-dpo`, runs of RL (`smollm2-rl-a`, `smollm2-rl-b`) and
+snapshots of one (`smollm2-rl-a30`). They are adapters on a public file (`reader.sources.adapter`), which `Reader.load`
+puts together.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def names(*, everything: bool = False) -> list[str]:
         everything: snapshots, kin and the stages of the real model too, not only the three families' four stages.
     """
     marks = ("config.json", "base.json")
-    found = [folder.name for folder in _MODELS.glob("*/") if any((folder / mark).exists() for mark in marks)]
-    return sorted((name for name in found if everything or kind(name) == "main"), key=_order)
+    embedded = [folder.name for folder in _MODELS.glob("*/") if any((folder / mark).exists() for mark in marks)]
+    return sorted((name for name in embedded if everything or kind(name) == "main"), key=_order)
 
 
 def family(name: str) -> str:
@@ -113,9 +113,9 @@ def path(name: str) -> Path:
     Raises:
         ModelError: there is no such model.
     """
-    there = names(everything=True)
-    if name not in there:
-        raise ModelError(f"the zoo has no model '{name}'; it has {', '.join(there)}")
+    embedded = names(everything=True)
+    if name not in embedded:
+        raise ModelError(f"the zoo has no model '{name}'; it has {', '.join(embedded)}")
     return _MODELS / name
 
 
