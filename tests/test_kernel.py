@@ -95,6 +95,8 @@ def compile_for(
     from triton.compiler import ASTSource, compile
 
     from enaction.reader import kernel
+    from enaction.reader.kernel_triton import partials_kernel
+    from enaction.reader.streaming import LOG2E
 
     tiling = kernel.TILINGS[tilings][0]
     constants: dict[str, Any] = {
@@ -104,7 +106,7 @@ def compile_for(
         "IS_INTERPRETED": False,
         "DTYPE": kernel.DTYPES[dtype],
         "DEPTH": tiling.depth,
-        "UNIT": kernel.LOG2E / 4,
+        "UNIT": LOG2E / 4,
         "IS_TEMPERED": is_tempered,
         "BETAS": betas,
         "QUARTERS": tuple(round(4 * beta) for beta in betas),
@@ -123,7 +125,7 @@ def compile_for(
         types["hidden_ND"] = f"tensordesc<{kind}[{tiling.rows},{tiling.depth}]>"
         types["weight_VD"] = f"tensordesc<{kind}[{tiling.columns},{tiling.depth}]>"
     types |= dict.fromkeys(constants, "constexpr")
-    function: Any = kernel._partials_kernel
+    function: Any = partials_kernel
     names = function.arg_names
     aligned = [name for name in names if types[name][0] == "*"]
     aligned += ["hidden", "weight_stride"] if is_even else []

@@ -1,26 +1,22 @@
-"""The output head on CUDA as one Triton kernel: from hidden states to sums over the vocabulary, no logits in memory.
+"""The output head on CUDA by one Triton kernel: from hidden states to sums over the vocabulary, no logits in memory.
 
-What is computed, in which order it is kept and how parts are merged is `streaming`'s, and the torch path of that module
-is the oracle. A program of the kernel takes a block of rows through a range of the vocabulary: a tile of logits is
-multiplied out in registers, its maximum and its sums are taken there, and only these are written, once for each row and
-range. Products are accumulated in float32 and then rounded to the dtype of the weights as the matrix product of the
-model's own forward rounds them, so that a bfloat16 model has one set of logits whichever path reads it.
+What is computed, its order and how parts are merged is defined in `streaming`, and the torch path of that module is the
+oracle. `kernel_triton` holds the code that Triton compiles; this file decides whether it is used, cuts the work and
+launches it.
 
-Tested in Triton's interpreter, and compiled for compute capabilities 8.0 to 10.0 with an eye on registers; NOT YET RUN
-OR TIMED on a GPU. So before its first use on a device it has to agree with the torch path there, on a small random head
-(`is_proved`); where it does not, a warning says so and the torch path is taken. Tiles are fixed and not tuned while a
+Tested in Triton's interpreter, and compiled for compute capabilities 8.0 to 10.0 with a check of its registers; NOT YET
+RUN OR TIMED on a GPU. So before its first use on a device it has to agree with the torch path there, on a small random
+head (`is_proved`); if it does not, a warning says so and the torch path is used. Tiles are fixed and not tuned while a
 program runs: which one won could change the last bits of a score from run to run. `python -m benchmarks.kernel --tune`
 times all of `TILINGS`.
 
-A tile of 128 x 256 x 64 shared by two groups of four warps is what hand-written Hopper kernels settle on, among them
-Liger's for SM90 (linkedin/Liger-Kernel, pull request 1334). Matrices are read by tensor descriptors (TMA) there, which
-leaves the registers to the tile.
+A tile of 128 x 256 x 64 shared by two groups of four warps is what hand-written Hopper kernels use, among them Liger's
+for SM90 (linkedin/Liger-Kernel, pull request 1334). Matrices are read by tensor descriptors (TMA) there, which leaves
+the registers to the tile.
 
-Axes: `N` predictions, `M` rows of a block, `V` vocabulary or a tile of it, `D` hidden, `T` ranges of the vocabulary,
-`K` sums. In nats.
+Axes: `N` predictions, `V` vocabulary, `D` hidden, `T` ranges of the vocabulary, `K` sums. In nats.
 """
 
-# ruff: noqa: RUF005, SIM108  # Triton compiles a part of Python, and none of what these rules ask for
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
@@ -36,22 +32,17 @@ from torch import Tensor, nn
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from enaction.reader.head import Head, HeadLogits
+from enaction.reader.kernel_triton import partials_kernel, target_kernel
 from enaction.reader.statistics import Wanted
-from enaction.reader.streaming import LOG2E, LOWEST, Met, Plan, merge_tiles, stream, to_columns
+from enaction.reader.streaming import Met, Plan, merge_tiles, stream, to_columns
 
 DTYPES = {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16, torch.float32: tl.float32}
 # Rows whose observed tokens' logits are taken together; the smallest that Hopper's own matrix instruction works on.
 DIAGONAL_ROWS = 64
-# How far a proof may be off, in nats: two paths add in another order, so some half-precision logits round otherwise.
+# How far a proof may be off, in nats: two paths add in different order, so some half-precision logits round
+# differently.
 PROOF_TOLERANCE = {torch.float32: 1e-4}
 HALF_PROOF_TOLERANCE = 2e-2
-
-_LOWEST = tl.constexpr(LOWEST)
-_LOG2E = tl.constexpr(LOG2E)
-# So many powers of two below a maximum nothing is left in float32; what that nothing is multiplied with stays finite.
-_NOTHING = tl.constexpr(-200.0)
-# As in `streaming`: a fall by 1e15 leaves nothing; from a larger one could come infinities, and NaN.
-_DEEPEST = tl.constexpr(-1e15)
 
 
 class Tiling(NamedTuple):
@@ -71,8 +62,8 @@ class Tiling(NamedTuple):
     resident: int
 
 
-# By dtype and generation, the default first, then what the benchmark tries beside it. A soft cap, or the sums of a
-# tempered distribution, would spill registers beside the largest tile.
+# By dtype and generation, the default first, then what else the benchmark tries. With the largest tile, a soft cap or
+# the sums of a tempered distribution would spill registers.
 TILINGS: dict[str, tuple[Tiling, ...]] = {
     "half, Hopper": (
         Tiling(128, 256, 64, 8, 3, 1),
@@ -89,12 +80,12 @@ TILINGS: dict[str, tuple[Tiling, ...]] = {
 
 
 def why_not(head: Head, hidden: Tensor, wanted: Wanted | None) -> str | None:
-    """Why the kernel cannot take a case, None if it can. Hidden states and weights may lie anywhere.
+    """Why the kernel cannot take a case, None if it can. Hidden states and weights may be on any device.
 
     Args:
         head: the output head, of any kind.
         hidden: [..., D].
-        wanted: what is asked for beyond the four statistics.
+        wanted: statistics beyond the four.
     """
     if not head.is_tiled:
         return "the output matrix is not a plain linear layer"
@@ -106,7 +97,7 @@ def why_not(head: Head, hidden: Tensor, wanted: Wanted | None) -> str | None:
     if weight_VD.dtype not in DTYPES:
         return f"weights are {weight_VD.dtype}"
     if hidden.device != weight_VD.device or not weight_VD.is_contiguous() or weight_VD.data_ptr() % 16:
-        return "hidden states and weights lie apart, or the weights not row by row"
+        return "hidden states and weights are on different devices, or the weights are not stored row by row"
     if hidden.device.type == "cuda":
         if torch.version.cuda is None or torch.cuda.get_device_capability(hidden.device) < (8, 0):
             return "it is written for NVIDIA devices of compute capability 8.0 and up"
@@ -120,7 +111,7 @@ def takes(head: Head, hidden: Tensor, wanted: Wanted | None) -> bool:
     if why_not(head, hidden, wanted) is not None:
         return False
     linear, width, wanted = _linear(head), hidden.shape[-1], wanted or Wanted()
-    # A width of each kind: whole steps of the product, rows that descriptors can read, and any other.
+    # A width of each kind: a multiple of the step of the product, rows that descriptors can read, and any other.
     alike = 128 if width % 64 == 0 else 72 if width % 8 == 0 else 50
     dtype, has_bias, has_softcap = linear.weight.dtype, linear.bias is not None, head.softcap is not None
     betas, is_tempered = tuple(wanted.betas), wanted.temperature != 1
@@ -139,7 +130,7 @@ def is_proved(
 ) -> bool:
     """Whether the kernel compiles, runs and agrees with the torch path on a small random head; warns once if not."""
     generator = torch.Generator().manual_seed(0)
-    # Neither is a multiple of a tile.
+    # Neither is a multiple of a tile's size.
     rows, vocabulary = 150, 600
     wanted = Wanted(betas=betas, temperature=0.7 if is_tempered else 1.0)
 
@@ -159,12 +150,12 @@ def is_proved(
         own = stream(lambda block: HeadLogits(head, hidden_ND[block]), targets_N, vocabulary, wanted, rows=rows)
         off = {name: float((got[name].double() - own[name].double()).abs().mean()) for name in own}
     except torch.OutOfMemoryError:
-        raise  # says nothing of the kernel; the caller tries again with less
+        raise  # says nothing about the kernel; the caller tries again with less
     except Exception as e:  # whatever a compiler, a driver or a device may set off
-        # Where a device has failed for good, the torch path will say so better than we can.
+        # If the device itself has failed, the torch path will say so better than we can.
         warnings.warn(f"statistics are computed by torch, because the kernel failed on {device}: {e!r}", stacklevel=2)
         return False
-    # Where a half-precision logit rounds otherwise, so do its ties.
+    # If a half-precision logit rounds differently, so do its ties.
     rank_off, nats_off = off.pop("rank"), max(off.values())
     if not (nats_off <= PROOF_TOLERANCE.get(dtype, HALF_PROOF_TOLERANCE) and rank_off <= 1):
         warnings.warn(
@@ -178,7 +169,7 @@ def is_proved(
 
 def is_interpreted() -> bool:
     """Whether Triton interprets its kernels on the CPU (TRITON_INTERPRET=1 as they were defined), for tests."""
-    return not isinstance(_partials_kernel, triton.JITFunction)
+    return not isinstance(partials_kernel, triton.JITFunction)
 
 
 def statistics_of(
@@ -193,13 +184,13 @@ def statistics_of(
     """What `streaming.stream` gives, by the kernel; NaN or +inf among the logits of a row makes its statistics NaN.
 
     Args:
-        head: a head that `why_not` has nothing against.
-        hidden_ND: hidden states, a row or more, on the device of the weights; multiplied in the weights' dtype.
+        head: a head that `why_not` has no objection to.
+        hidden_ND: hidden states, one row or more, on the device of the weights; multiplied in the weights' dtype.
         targets_N: int64 [N], the tokens that came.
-        vocabulary: rows of the matrix that count, from the first.
+        vocabulary: number of rows of the matrix that count, from the first.
         wanted: what is computed beyond the four.
         tiling: how the work is cut, by default the first of `tilings_for` it; results depend on it by rounding only.
-        programs: how many are to run at a time, by default what the device holds; the same holds for it.
+        programs: how many run at a time, by default as many as the device holds; this too changes rounding only.
     """
     plan = Plan(wanted or Wanted(), hidden_ND.device)
     hidden_ND = hidden_ND.to(_linear(head).weight.dtype).contiguous()
@@ -250,7 +241,7 @@ def _partials(
     target_N = hidden_ND.new_empty(rows, dtype=torch.float32)
     maxima_TN = hidden_ND.new_empty((ranges, rows), dtype=torch.float32)
     sums_TKN = hidden_ND.new_empty((ranges, len(plan.exponent_K), rows), dtype=torch.float32)
-    # The bias of a head without one is never read.
+    # A head without a bias passes its weights, which are not read as one.
     given = (weight_VD if matrix.bias is None else matrix.bias.contiguous(), targets_N.contiguous(), target_N)
     sizes: tuple[Any, ...] = (rows, hidden, weight_VD.stride(0), head.scale, head.softcap or 0.0)
     options: dict[str, Any] = {
@@ -262,8 +253,8 @@ def _partials(
         "DEPTH": tiling.depth,
         "num_stages": tiling.stages,
     }
-    target_kernel: Any = _target_kernel
-    target_kernel[(math.ceil(rows / DIAGONAL_ROWS),)](
+    launch: Any = target_kernel
+    launch[(math.ceil(rows / DIAGONAL_ROWS),)](
         hidden_ND, weight_VD, *given, *sizes, ROWS=DIAGONAL_ROWS, num_warps=4, **options
     )
     has_descriptors = _has_descriptors(weight_VD)
@@ -273,8 +264,8 @@ def _partials(
     else:
         hidden_given, weight_given = hidden_ND, weight_VD
     # Programs that run together take all rows through the same range, so that its weights are read from memory once.
-    partials_kernel: Any = _partials_kernel
-    partials_kernel[(row_blocks, ranges)](
+    launch = partials_kernel
+    launch[(row_blocks, ranges)](
         hidden_given,
         weight_given,
         *given,
@@ -306,7 +297,7 @@ def _linear(head: Head) -> nn.Linear:
 def _has_descriptors(weight_VD: Tensor) -> bool:
     """Whether matrices of such rows are read by tensor descriptors: from Hopper on, rows of whole 16 bytes."""
     if weight_VD.dtype == torch.float32 or weight_VD.shape[1] % 8:
-        return False  # float32 products do not run on tensor cores, which are what descriptors are there to feed
+        return False  # float32 products do not run on tensor cores, which descriptors are made to feed
     return is_interpreted() or torch.cuda.get_device_capability(weight_VD.device) >= (9, 0)
 
 
@@ -314,236 +305,3 @@ def _multiprocessors(device: torch.device) -> int:
     if device.type != "cuda":
         return 1  # the interpreter
     return torch.cuda.get_device_properties(device).multi_processor_count
-
-
-@triton.jit
-def _target_kernel(
-    hidden_ND,
-    weight_VD,
-    bias_V,
-    targets_N,
-    target_N,
-    rows,
-    hidden,
-    weight_stride,
-    scale,
-    softcap,
-    HAS_BIAS: tl.constexpr,
-    HAS_SOFTCAP: tl.constexpr,
-    IS_EVEN: tl.constexpr,
-    IS_INTERPRETED: tl.constexpr,
-    DTYPE: tl.constexpr,
-    DEPTH: tl.constexpr,
-    ROWS: tl.constexpr,
-):
-    """Logits of the observed tokens: the diagonal of a tile, multiplied out as the tiles of `_partials_kernel` are.
-
-    Not a sum of products, so that a token whose weights equal the observed one's has the same logit to the last bit.
-    """
-    row_M = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    target_M = tl.load(targets_N + row_M, mask=row_M < rows, other=0)
-    read_M = tl.minimum(row_M, rows - 1).to(tl.int64)
-    tile_MM = tl.zeros([ROWS, ROWS], tl.float32)
-    for k in range(0, hidden, DEPTH):
-        hidden_MD = _read(hidden_ND, read_M, hidden, k, hidden, IS_EVEN, DEPTH)
-        weight_MD = _read(weight_VD, target_M.to(tl.int64), weight_stride, k, hidden, IS_EVEN, DEPTH)
-        tile_MM = _product(hidden_MD, weight_MD, tile_MM, IS_INTERPRETED)
-    tile_MM = _logits(tile_MM, bias_V, target_M, scale, softcap, HAS_BIAS, HAS_SOFTCAP, IS_INTERPRETED, DTYPE)
-    is_own_MM = tl.arange(0, ROWS)[:, None] == tl.arange(0, ROWS)[None, :]
-    tl.store(target_N + row_M, tl.sum(tl.where(is_own_MM, tile_MM, 0.0), 1), mask=row_M < rows)
-
-
-@triton.jit
-def _partials_kernel(
-    hidden_ND,
-    weight_VD,
-    bias_V,
-    targets_N,
-    target_N,
-    maxima_TN,
-    sums_TKN,
-    rows,
-    hidden,
-    weight_stride,
-    scale,
-    softcap,
-    vocabulary,
-    each,
-    tempered_unit,
-    HAS_BIAS: tl.constexpr,
-    HAS_SOFTCAP: tl.constexpr,
-    IS_EVEN: tl.constexpr,
-    IS_INTERPRETED: tl.constexpr,
-    DTYPE: tl.constexpr,
-    DEPTH: tl.constexpr,
-    UNIT: tl.constexpr,
-    IS_TEMPERED: tl.constexpr,
-    BETAS: tl.constexpr,
-    QUARTERS: tl.constexpr,
-    HAS_QUARTERS: tl.constexpr,
-    HAS_DESCRIPTORS: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
-    """Maximum and sums of a block of rows over `each` tiles of the vocabulary, in the order and units of `Plan`.
-
-    Matrices come as tensor descriptors or as pointers. `QUARTERS` are four times the betas, 0 for one that takes an
-    exponential of its own.
-    """
-    row_M = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    is_row_M = row_M < rows
-    read_M = tl.minimum(row_M, rows - 1).to(tl.int64)
-    target_M = tl.load(targets_N + row_M, mask=is_row_M, other=0)
-    target_logit_M = tl.load(target_N + row_M, mask=is_row_M, other=0.0)
-
-    maximum_M = tl.full([ROWS], _LOWEST, tl.float32)
-    rank_M = tl.zeros([ROWS], tl.float32)
-    moments = (rank_M, rank_M, rank_M)
-    tempered = (rank_M, rank_M, rank_M)
-    powers = ()
-    for _ in tl.static_range(len(BETAS)):
-        powers = powers + (rank_M,)
-
-    first = tl.program_id(1) * each
-    for tile in range(first, tl.minimum(first + each, tl.cdiv(vocabulary, COLUMNS))):
-        column_V = tile * COLUMNS + tl.arange(0, COLUMNS)
-        read_V = tl.minimum(column_V, vocabulary - 1)
-        logits_MV = tl.zeros([ROWS, COLUMNS], tl.float32)
-        for k in range(0, hidden, DEPTH):
-            if HAS_DESCRIPTORS:
-                hidden_MD = hidden_ND.load([tl.program_id(0) * ROWS, k])
-                weight_tile_VD = weight_VD.load([tile * COLUMNS, k])
-            else:
-                hidden_MD = _read(hidden_ND, read_M, hidden, k, hidden, IS_EVEN, DEPTH)
-                weight_tile_VD = _read(weight_VD, read_V.to(tl.int64), weight_stride, k, hidden, IS_EVEN, DEPTH)
-            logits_MV = _product(hidden_MD, weight_tile_VD, logits_MV, IS_INTERPRETED)
-        logits_MV = _logits(logits_MV, bias_V, read_V, scale, softcap, HAS_BIAS, HAS_SOFTCAP, IS_INTERPRETED, DTYPE)
-        # The value that ranks are counted against has to be the one in the tile, or the target might outrank itself.
-        logits_MV = tl.where(column_V[None, :] == target_M[:, None], target_logit_M[:, None], logits_MV)
-        logits_MV = tl.where(column_V[None, :] < vocabulary, logits_MV, -float("inf"))
-
-        rank_M += tl.sum((logits_MV > target_logit_M[:, None]).to(tl.float32), 1)
-        larger_M = tl.maximum(maximum_M, tl.max(logits_MV, 1))
-        fall_M = tl.maximum(maximum_M - larger_M, _DEEPEST)
-        maximum_M = larger_M
-        # A comparison with NaN is false: NaN and what comes of +inf stay NaN, in every sum.
-        z_MV = logits_MV - maximum_M[:, None]
-        root_MV = tl.exp2(z_MV * UNIT)
-        if HAS_QUARTERS:
-            e_MV = _power(root_MV, 4)
-        else:
-            e_MV = root_MV
-        moments = _moments(moments, e_MV, z_MV * UNIT, fall_M * UNIT, tl.exp2(fall_M * _LOG2E))
-        if IS_TEMPERED:
-            scaled_MV = z_MV * tempered_unit
-            shift_M = fall_M * tempered_unit
-            tempered = _moments(tempered, tl.exp2(scaled_MV), scaled_MV, shift_M, tl.exp2(shift_M))
-        met = ()
-        for i in tl.static_range(len(BETAS)):
-            if QUARTERS[i] > 0:
-                power_MV = _power(root_MV, QUARTERS[i])
-            else:
-                power_MV = tl.exp2(z_MV * (BETAS[i] * _LOG2E))
-            met = met + (powers[i] * tl.exp2(fall_M * (BETAS[i] * _LOG2E)) + tl.sum(power_MV, 1),)
-        powers = met
-
-    tl.store(maxima_TN + tl.program_id(1) * rows + row_M, maximum_M, mask=is_row_M)
-    sums = (rank_M,) + moments
-    if IS_TEMPERED:
-        sums = sums + tempered
-    sums = sums + powers
-    for i in tl.static_range(len(sums)):
-        tl.store(sums_TKN + (tl.program_id(1) * len(sums) + i) * rows + row_M, sums[i], mask=is_row_M)
-
-
-@triton.jit
-def _read(matrix, row_R, stride, k, hidden, IS_EVEN: tl.constexpr, DEPTH: tl.constexpr):
-    """Columns `k` to `k + DEPTH` of some rows of a matrix, 0 behind its end."""
-    column_D = k + tl.arange(0, DEPTH)
-    at_RD = matrix + row_R[:, None] * stride + column_D[None, :]
-    if IS_EVEN:
-        return tl.load(at_RD)
-    else:
-        return tl.load(at_RD, mask=column_D[None, :] < hidden, other=0.0)
-
-
-@triton.jit
-def _product(hidden_MD, weight_VD, sum_MV, IS_INTERPRETED: tl.constexpr):
-    """Add a product of two tiles, in float32; the interpreter cannot multiply bfloat16 (triton-lang/triton #11584)."""
-    if IS_INTERPRETED:
-        hidden_MD = hidden_MD.to(tl.float32)
-        weight_VD = weight_VD.to(tl.float32)
-    return tl.dot(hidden_MD, weight_VD.T, sum_MV, input_precision="ieee")
-
-
-@triton.jit
-def _logits(
-    product_MV,
-    bias_V,
-    column_V,
-    scale,
-    softcap,
-    HAS_BIAS: tl.constexpr,
-    HAS_SOFTCAP: tl.constexpr,
-    IS_INTERPRETED: tl.constexpr,
-    DTYPE: tl.constexpr,
-):
-    """From products accumulated in float32 to logits, as `Head` goes: bias, rounding, scale, soft cap."""
-    if HAS_BIAS:
-        product_MV += tl.load(bias_V + column_V).to(tl.float32)[None, :]
-    logits_MV = _rounded(product_MV, IS_INTERPRETED, DTYPE) * scale
-    if HAS_SOFTCAP:
-        # tanh(x) = sign(x) (1 - u) / (1 + u) where u = exp(-2 |x|), which cannot overflow.
-        scaled_MV = logits_MV / softcap
-        u_MV = tl.exp2(tl.abs(scaled_MV) * (-2 * _LOG2E))
-        tanh_MV = (1 - u_MV) / (1 + u_MV)
-        logits_MV = tl.where(scaled_MV < 0, -tanh_MV, tanh_MV) * softcap
-    return logits_MV
-
-
-@triton.jit
-def _rounded(x, IS_INTERPRETED: tl.constexpr, DTYPE: tl.constexpr):
-    """float32 rounded to nearest, ties to even, as `DTYPE` has it; the interpreter cuts bfloat16 off instead."""
-    if IS_INTERPRETED and tl.bfloat16 == DTYPE:
-        bits = x.to(tl.int32, bitcast=True)
-        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -0x10000
-        return tl.where(x == x, bits.to(tl.float32, bitcast=True), x)
-    else:
-        return x.to(DTYPE).to(tl.float32)
-
-
-@triton.jit
-def _power(root_MV, N: tl.constexpr):
-    """The N-th power, 1 to 8, in products that the compiler shares between powers."""
-    square_MV = root_MV * root_MV
-    fourth_MV = square_MV * square_MV
-    if N == 8:
-        return fourth_MV * fourth_MV
-    elif N == 7:
-        return fourth_MV * (square_MV * root_MV)
-    elif N == 6:
-        return fourth_MV * square_MV
-    elif N == 5:
-        return fourth_MV * root_MV
-    elif N == 4:
-        return fourth_MV
-    elif N == 3:
-        return square_MV * root_MV
-    else:
-        tl.static_assert(N == 2)
-        return square_MV
-
-
-@triton.jit
-def _moments(sums, e_MV, z_MV, shift_M, decay_M):
-    """Sums of e, e z and e z^2, to which those of a tile come; the maximum rises by `-shift_M`, in units of z."""
-    sum_M, first_M, second_M = sums
-    z_MV = tl.where(z_MV < _NOTHING, _NOTHING, z_MV)
-    second_M = (second_M + shift_M * (2 * first_M + shift_M * sum_M)) * decay_M
-    first_M = (first_M + shift_M * sum_M) * decay_M
-    weighed_MV = e_MV * z_MV
-    return (
-        sum_M * decay_M + tl.sum(e_MV, 1),
-        first_M + tl.sum(weighed_MV, 1),
-        second_M + tl.sum(weighed_MV * z_MV, 1),
-    )
