@@ -59,7 +59,7 @@ _MARKERS = {
     "bar": "|",
 }  # fmt: skip
 _LINES: dict[str, Any] = {"none": "none", "solid": "-", "dashed": (0, (4, 3)), "dotted": ":"}
-_FAINT = {"alpha": 0.4, "markersize": 3.4, "markeredgewidth": 0}
+_FAINT = {"alpha": 0.4, "markersize": 3.4}
 _BAR_WIDTH = 1.3
 _COLOUR_MAP = "Blues_r"
 
@@ -171,11 +171,11 @@ def _points(ax: Axes, points: Points) -> None:
     if points.areas:
         ax.scatter(x, y, s=points.areas, alpha=0.75, linewidths=0, zorder=4, **look)
     elif points.marker != "none":
-        size: Any = _FAINT if points.faint else {"markersize": points.size, "markeredgewidth": _BAR_WIDTH}
-        if points.faint and points.marker in ("cross", "bar"):
-            size = _FAINT | {"markeredgewidth": _BAR_WIDTH}
+        is_stroke = points.marker in ("cross", "bar")
+        edge = 1.0 if is_stroke else 0.0 if points.faint else _BAR_WIDTH
+        size: Any = _FAINT if points.faint else {"markersize": points.size}
         ax.plot(
-            x, y, _MARKERS[points.marker], linestyle="none", markerfacecolor=_face(points),
+            x, y, _MARKERS[points.marker], linestyle="none", markerfacecolor=_face(points), markeredgewidth=edge,
             zorder=2 if points.faint else 4, **look, **size,
         )  # fmt: skip
 
