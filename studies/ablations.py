@@ -20,8 +20,8 @@ from enaction.experiments import analyse
 from enaction.findings import Finding, select, write_findings
 from enaction.lab.build import build_step
 from enaction.lab.recipes import MAIN, RECIPES
+from enaction.running import run_study
 from enaction.study.config import Study
-from enaction.study.engine import run_study
 
 VARIANTS: dict[str, dict[str, dict[str, float]]] = {
     "sft": {

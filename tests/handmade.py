@@ -11,7 +11,7 @@ import pyarrow as pa
 from enaction.experiments import plan
 from enaction.passages import Passage
 from enaction.study.config import Study
-from enaction.study.planning import Derived
+from enaction.study.desk import Desk
 from enaction.study.store import Cell, Run
 from enaction.tokens import SCHEMA
 
@@ -50,11 +50,11 @@ def run(study: Study, folder: Path, reading: Reading, *, words: Callable[[str, s
     made, run = plan(study), Run(folder)
     run.open(study)
     for name, wanted in made.texts.items():
-        if not isinstance(wanted, Derived):
+        if wanted.model is not None:
             run.write_passages(name, text(study, name, wanted.model, words))
     for name, wanted in made.texts.items():
-        if isinstance(wanted, Derived):
-            run.write_passages(name, wanted.write(run))
+        if wanted.model is None:
+            run.write_passages(name, wanted.write(Desk(study, made.prompts, run)))
     for reader in study.models:
         for cell in made.read_by(study, run, reader):
             run.write_tokens(cell, _table(cell, run.passages(cell.author), reading))

@@ -13,7 +13,7 @@ from enaction.framing import Framed
 from enaction.passages import Passage
 from enaction.reader import TokenStats
 from enaction.study.config import Study
-from enaction.study.planning import Derived
+from enaction.study.desk import Desk
 from enaction.study.store import Run
 from enaction.tokens import token_table
 
@@ -34,8 +34,8 @@ def planted_run(study: Study, folder: Path, entropy: Entropy, length: Callable[[
     run.open(study)
     number = {prompt.id: i for i, prompt in enumerate(study.load_prompts())}
     for name, text in sorted(asked.texts.items(), key=lambda item: len(item[1].needs)):
-        if isinstance(text, Derived):
-            run.write_passages(name, text.write(run))
+        if text.model is None:
+            run.write_passages(name, text.write(Desk(study, asked.prompts, run)))
             continue
         passages = [
             Passage(

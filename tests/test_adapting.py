@@ -31,8 +31,8 @@ from enaction.lab.training import Workplace
 from enaction.passages import Passage
 from enaction.reader import Reader
 from enaction.reader.sources.adapter import ADAPTER, BaseFile, find_base, load_base
+from enaction.running import load_study
 from enaction.sampling import sample
-from enaction.study.config import load_study
 from enaction.study.store import Run
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -21,12 +21,12 @@ from enaction.experiments.answers import write_decisions
 from enaction.experiments.pieces import decoded
 from enaction.experiments.questions import Question, claimed, first_sentence, followed, read_questions, thinned
 from enaction.findings import Finding, select
-from enaction.passages import Passage
+from enaction.passages import Passage, Sampling
 from enaction.reader import Reader
 from enaction.report.pages import make_pages
+from enaction.running import run_study
 from enaction.stats.calibration import calibrated_errors, reliability
-from enaction.study.config import ModelSpec, Sampling, Study
-from enaction.study.engine import run_study
+from enaction.study.config import ModelSpec, Study
 from enaction.study.store import Run
 
 N_QUESTIONS = 24

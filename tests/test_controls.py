@@ -17,8 +17,8 @@ from enaction.experiments import analyse, plan
 from enaction.experiments.controls_texts import settings_of
 from enaction.findings import Finding, select
 from enaction.report.pages.controls import page, verdict
-from enaction.study.config import Study, load_study
-from enaction.study.engine import run_study
+from enaction.running import load_study, run_study
+from enaction.study.config import Study
 
 FAMILIES = ("a", "b", "c")
 PLANTED = 0.8

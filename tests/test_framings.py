@@ -18,8 +18,8 @@ from enaction.findings import Finding, select
 from enaction.framing import frame
 from enaction.passages import Passage
 from enaction.report.pages.framings import page
+from enaction.running import run_study
 from enaction.study.config import Study
-from enaction.study.engine import run_study
 from enaction.study.store import Cell, Run
 from enaction.tokens import table_notes
 

@@ -24,8 +24,8 @@ from enaction import stats
 from enaction.experiments import analyse, plan
 from enaction.experiments.cells import Data, with_mean
 from enaction.findings import Finding, select
+from enaction.running import run_study
 from enaction.study.config import Study
-from enaction.study.engine import run_study
 from enaction.study.store import Run
 
 SEEDS = range(20)

@@ -17,8 +17,8 @@ from enaction.findings import Finding, select
 from enaction.framing import frame
 from enaction.passages import Message, Passage
 from enaction.report.pages.persona import page
+from enaction.running import run_study
 from enaction.study.config import Study
-from enaction.study.engine import run_study
 from enaction.study.store import Cell, Run
 
 SPOKEN = {"poet": "you are a poet", "pirate": "you are a pirate", "lawyer": "you are a lawyer"}

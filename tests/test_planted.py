@@ -36,8 +36,8 @@ from enaction.lab.planted import write, write_easily, write_for
 from enaction.passages import Passage
 from enaction.reader import Reader
 from enaction.reader.planted import PAST_THE_END, Planted, recogniser, sharpened
+from enaction.running import run_study
 from enaction.study.config import Study
-from enaction.study.engine import run_study
 from enaction.study.store import Run
 
 FACTOR = 1.7

@@ -15,8 +15,8 @@ from enaction.experiments import analyse
 from enaction.findings import Finding, select
 from enaction.passages import Passage
 from enaction.report.pages.prior import page
+from enaction.running import run_study
 from enaction.study.config import Study
-from enaction.study.engine import run_study
 from enaction.study.store import Cell, Run
 
 # Log units: a doubling of the position; an own earlier turn; one by the measured text's author; both own.

@@ -8,8 +8,7 @@ import pytest
 
 from enaction.experiments import analyse
 from enaction.findings import Finding, select
-from enaction.study.config import load_study
-from enaction.study.engine import run_study
+from enaction.running import load_study, run_study
 from enaction.study.store import Cell, Run
 from enaction.words import FRAMINGS
 

@@ -17,8 +17,8 @@ from enaction.experiments import analyse
 from enaction.findings import select
 from enaction.framing import frame, frame_prompt
 from enaction.passages import read_prompts
-from enaction.study.config import Study, load_study
-from enaction.study.engine import run_study
+from enaction.running import load_study, run_study
+from enaction.study.config import Study
 
 STUDIES = Path(__file__).parents[1] / "studies"
 FILES = sorted((STUDIES / "families").glob("*.yaml"))

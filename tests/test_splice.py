@@ -18,11 +18,11 @@ from enaction import stats
 from enaction.experiments import analyse, splice
 from enaction.experiments.pieces import decoded, ids_behind, own_body, prefix_of_own, prefix_of_text
 from enaction.findings import Finding, select
-from enaction.passages import Passage
+from enaction.passages import Passage, Sampling
 from enaction.reader import Reader
 from enaction.report.pages import make_pages
-from enaction.study.config import ModelSpec, Sampling, Study
-from enaction.study.engine import run_study
+from enaction.running import run_study
+from enaction.study.config import ModelSpec, Study
 from enaction.study.store import Run
 
 RECOVERY = 3

@@ -6,7 +6,10 @@ import dataclasses
 import itertools
 import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,17 +19,18 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from enaction import stats
+from enaction.analysis.data import Data
+from enaction.analysis.ledger import Ledger
 from enaction.errors import StudyError
-from enaction.experiments import EXPERIMENTS, Experiment, analyse, plan
-from enaction.experiments.cells import Data, NoSettings
+from enaction.experiments import EXPERIMENTS, analyse, plan
+from enaction.experiments.base import Experiment
 from enaction.findings import Finding, read_findings, select, write_findings
 from enaction.framing import beginning_ids
-from enaction.passages import Passage
-from enaction.reader import Progress, Reader
-from enaction.sampling import sample
-from enaction.study.config import Study, load_study
-from enaction.study.engine import run_study
-from enaction.study.planning import Derived, Plan, Sampled, Text, own_framing
+from enaction.passages import Passage, Prompt, Sampling
+from enaction.running import load_study, run_study
+from enaction.study.config import Study
+from enaction.study.desk import Desk
+from enaction.study.planning import Plan, Text, own_framing
 from enaction.study.store import Cell, Run
 
 PROMPTS = [
@@ -260,45 +264,58 @@ def test_a_run_folder_of_an_older_version_is_gone_on_with_and_a_damaged_one_is_t
             again()
 
 
-class Reversed(NoSettings):
-    """Settings of the experiment of this file."""
+@dataclass(frozen=True, kw_only=True)
+class Backwards(Text):
+    """A text with its words in reverse order."""
 
-    words: int = 3
-
-
-def _plan_reversed(study: Study, settings: Reversed) -> Plan:
-    """a-base's text backwards, and what a-rl says after its first words."""
-
-    def backwards(run: Run) -> list[Passage]:
+    def write(self, desk: Desk) -> list[Passage]:
         return [
             dataclasses.replace(
-                p, response=" ".join(reversed(p.response.split())) or "why", token_ids=None, author=name
+                p, response=" ".join(reversed(p.response.split())) or "why", token_ids=None, author=self.name
             )
-            for p in run.passages("a-base")
+            for p in desk.passages("a-base")
         ]
 
-    def after(run: Run, reader: Reader, progress: Progress) -> list[Passage]:
-        first = {p.prompt_id: " ".join(p.response.split()[: settings.words]) for p in run.passages(name)}
-        prompts = study.load_prompts()
-        begun = {p.id: beginning_ids(reader.tokenizer, p, first[p.id], "assistant") for p in prompts}
-        return sample(reader, prompts, max_new_tokens=5, beginnings=begun, author="a-rl.after", progress=progress)
 
-    name = f"a-base.reversed{settings.words}"
-    texts: dict[str, Text] = {
-        "a-rl.after": Sampled("a-rl.after", "a-rl", len(PROMPTS), after, needs=(name,)),
-        name: Derived(name, 2 * len(PROMPTS), backwards, needs=("a-base",)),
-    }
-    return Plan(texts, [Cell("a-rl", author, "assistant") for author in texts])
+@dataclass(frozen=True, kw_only=True)
+class Afterwards(Text):
+    """What a model says after the first words of another text."""
+
+    of: str
+    words: int
+
+    def write(self, desk: Desk) -> list[Passage]:
+        first = {p.prompt_id: " ".join(p.response.split()[: self.words]) for p in desk.passages(self.of)}
+        begun = {p.id: beginning_ids(desk.reader.tokenizer, p, first[p.id], "assistant") for p in desk.prompts}
+        short = Sampling(per_prompt=1, max_new_tokens=5)
+        return desk.sample(desk.prompts, self.name, framing=None, sampling=short, beginnings=begun)
+
+
+class Reversed(Experiment):
+    """The experiment of this file: a-base's text backwards, and what a-rl says after its first words."""
+
+    name: ClassVar[str] = "reversed"
+    words: int = 3
+
+    def plan(self, study: Study, prompts: Sequence[Prompt]) -> Plan:
+        name, n = f"a-base.reversed{self.words}", len(PROMPTS)
+        texts: dict[str, Text] = {
+            "a-rl.after": Afterwards(
+                name="a-rl.after", model="a-rl", count=n, needs=(name,), of=name, words=self.words
+            ),
+            name: Backwards(name=name, model=None, count=2 * n, needs=("a-base",)),
+        }
+        return Plan(texts, [Cell("a-rl", author, "assistant") for author in texts])
+
+    def analyse(self, data: Data, ledger: Ledger) -> None:
+        rate = data.cell("a-rl", f"a-base.reversed{self.words}", "assistant").entropy
+        ledger.fact("rate", "nats", "a test", float(np.mean(rate)), len(rate))
 
 
 def test_an_experiment_adds_texts_and_cells_to_a_run_that_is_there(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def analyse_reversed(data: Data, settings: Reversed) -> list[Finding]:
-        rate = data.cell("a-rl", f"a-base.reversed{settings.words}", "assistant").entropy
-        return [Finding("reversed", "rate", {}, float(np.mean(rate)), None, None, len(rate), "nats", "a test")]
-
-    monkeypatch.setitem(EXPERIMENTS, "reversed", Experiment(Reversed, _plan_reversed, analyse_reversed))
+    monkeypatch.setitem(EXPERIMENTS, "reversed", Reversed)
     folder = tmp_path / "run"
     shutil.copytree(run.folder, folder)
     study = run.study().model_copy(update={"experiments": {"matrix": {}, "reversed": {"words": 2}}})

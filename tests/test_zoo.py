@@ -13,11 +13,11 @@ from enaction import stats, zoo
 from enaction.errors import ModelError
 from enaction.experiments import analyse
 from enaction.findings import select
-from enaction.passages import Prompt
+from enaction.passages import Prompt, Sampling
 from enaction.reader import Reader
+from enaction.running import load_study, run_study
 from enaction.sampling import sample
-from enaction.study.config import ModelSpec, Sampling, Study, load_study
-from enaction.study.engine import run_study
+from enaction.study.config import ModelSpec, Study
 from enaction.tokens import score_passages
 
 FAMILIES, STAGES = ("ash", "birch", "cedar"), ("base", "sft", "dpo", "rl")

@@ -16,10 +16,11 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Annotated, Any, TypedDict, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field
 
 from enaction.errors import PassageError
 from enaction.files import write_atomically
@@ -43,6 +44,29 @@ class Prompt:
     messages: tuple[Message, ...]
 
 
+class Sampling(BaseModel):
+    """How passages are sampled; temperature 1 with full support is what the identity residual needs, 0 is greedy.
+
+    Attributes:
+        per_prompt: responses to each prompt.
+        temperature: 1 is the model's own distribution; 0 takes the most probable token.
+        top_p: the smallest set of tokens with this probability is kept; 1 keeps all.
+        max_new_tokens: a response is cut off here, the end token included.
+        batch_size: responses that are sampled together; changes no response.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    per_prompt: Annotated[int, Field(ge=1)] = 2
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_new_tokens: Annotated[int, Field(ge=1)] = 110
+    batch_size: Annotated[int, Field(ge=1)] = 64
+
+
+# What `Passage.sampling` holds for a passage that was sampled here.
+SAMPLING_KEYS = ("temperature", "top_p", "seed", "max_new_tokens", "framing", "begun_with")
+
+
 @dataclass(frozen=True)
 class Passage:
     """One response to one prompt.
@@ -58,6 +82,7 @@ class Passage:
         logprobs: the author's log-probability of each of `token_ids`, nats, at the settings it was sampled with.
         tokenizer: fingerprint of the tokenizer that `token_ids` belong to.
         ended: True if the author ended the response itself, False if it was cut off; None if that is not known.
+        marks: what an experiment notes about the passage for its own analysis (where a splice lies, say).
     """
 
     id: str
@@ -70,6 +95,13 @@ class Passage:
     logprobs: tuple[float, ...] | None = None
     tokenizer: str | None = None
     ended: bool | None = None
+    marks: dict[str, Any] = field(default_factory=dict)
+
+
+def thinned(items: Sequence[T], n: int | None) -> list[T]:
+    """`n` of the items (prompts, questions), spread evenly over them; all of them if there are no more, or for None."""
+    n = min(n or len(items), len(items))
+    return [items[i * len(items) // n] for i in range(n)]
 
 
 def prompt_hash(messages: Sequence[Message]) -> str:
@@ -82,9 +114,9 @@ def read_passages(path: str | Path) -> list[Passage]:
     """Read passages from JSON lines, or from Parquet where the name ends in `.parquet`; `-` is JSON lines on stdin.
 
     A line is `{"id", "prompt": [{"role", "content"}], "response", "author"}` and may carry `prompt_id`, `sampling`,
-    `token_ids`, `logprobs`, `tokenizer` and `ended`. A prompt that is a plain string is one user message; a missing
-    `prompt_id` is a hash of the prompt. Empty lines are skipped. The response may be empty only where `token_ids` are
-    given (a model that ended at once wrote one token, the end-of-turn token).
+    `token_ids`, `logprobs`, `tokenizer`, `ended` and `marks`. A prompt that is a plain string is one user message; a
+    missing `prompt_id` is a hash of the prompt. Empty lines are skipped. The response may be empty only where
+    `token_ids` are given (a model that ended at once wrote one token, the end-of-turn token).
 
     Raises:
         PassageError: the file is missing, empty or not UTF-8; or a line is not such an object (with its number).
@@ -151,7 +183,8 @@ def write_passages(passages: Iterable[Passage], path: str | Path) -> None:
                 handle.writelines(_line(passage) for passage in passages)
 
 
-# `sampling` is free-form, so Parquet keeps it as a JSON string; log-probabilities stay float64 to come back equal.
+# `sampling` and `marks` are free-form, so Parquet keeps them as JSON strings; float64 brings log-probabilities back
+# equal.
 _SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -164,12 +197,18 @@ _SCHEMA = pa.schema(
         ("logprobs", pa.list_(pa.float64())),
         ("tokenizer", pa.string()),
         ("ended", pa.bool_()),
+        ("marks", pa.string()),
     ]
 )
+# Files of version 0.1 have no such column; they hold marks among `sampling`.
+_LATER = ("marks",)
 
 
 def _table(passages: list[Passage]) -> pa.Table:
-    rows = [asdict(p) | {"prompt": list(p.prompt), "sampling": json.dumps(p.sampling)} for p in passages]
+    rows = [
+        asdict(p) | {"prompt": list(p.prompt), "sampling": json.dumps(p.sampling), "marks": json.dumps(p.marks)}
+        for p in passages
+    ]
     return pa.Table.from_pylist(rows, schema=_SCHEMA)
 
 
@@ -180,7 +219,7 @@ def _read_parquet(path: Path) -> list[Passage]:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as err:
         raise PassageError(f"{path} is not a readable Parquet file ({_first_line(err)}); write it again") from err
-    missing = [name for name in _SCHEMA.names if name not in table.column_names]
+    missing = [name for name in _SCHEMA.names if name not in (*table.column_names, *_LATER)]
     if missing:
         raise PassageError(f"{path} is not a passage table: it lacks the columns {', '.join(missing)}")
     return [
@@ -190,18 +229,35 @@ def _read_parquet(path: Path) -> list[Passage]:
             prompt=tuple(Message(role=m["role"], content=m["content"]) for m in row["prompt"]),
             response=row["response"],
             author=row["author"],
-            sampling=json.loads(row["sampling"]),
+            sampling=row["sampling"],
             token_ids=None if row["token_ids"] is None else tuple(row["token_ids"]),
             logprobs=None if row["logprobs"] is None else tuple(row["logprobs"]),
             tokenizer=row["tokenizer"],
             ended=row["ended"],
+            marks=row["marks"],
         )
-        for row in table.select(_SCHEMA.names).to_pylist()
+        for row in map(_with_marks, table.to_pylist())
     ]
 
 
+def _with_marks(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with `sampling` and `marks` read; marks of version 0.1 are taken out of `sampling`."""
+    sampling = json.loads(row["sampling"])
+    if "marks" in row:
+        return row | {"sampling": sampling, "marks": json.loads(row["marks"])}
+    marks = {key: value for key, value in sampling.items() if key not in SAMPLING_KEYS}
+    return row | {"sampling": {k: v for k, v in sampling.items() if k in SAMPLING_KEYS}, "marks": marks}
+
+
+def first_sampling(path: Path) -> dict[str, Any]:
+    """`sampling` of the first passage of a Parquet file of passages, without reading the rest; empty if it has none."""
+    column = pq.ParquetFile(path).read(columns=["sampling"], use_threads=False)["sampling"]
+    return json.loads(column[0].as_py()) if len(column) else {}
+
+
 def _line(passage: Passage) -> str:
-    return json.dumps({k: v for k, v in asdict(passage).items() if v is not None}, ensure_ascii=False) + "\n"
+    record = {k: v for k, v in asdict(passage).items() if v is not None and (k != "marks" or v)}
+    return json.dumps(record, ensure_ascii=False) + "\n"
 
 
 def _records(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -265,6 +321,7 @@ def _passage(record: dict[str, Any], number: int) -> Passage:
         logprobs=logprobs,
         tokenizer=_typed(record, "tokenizer", number, str, "a string"),
         ended=_typed(record, "ended", number, bool, "true, false or null"),
+        marks=_typed(record, "marks", number, dict, "an object") or {},
     )
 
 

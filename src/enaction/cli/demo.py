@@ -6,7 +6,8 @@ import os
 from importlib import resources
 from pathlib import Path
 
-from enaction.cli.run import AsJson, Out, carry_out, show
+from enaction.cli.run import AsJson, Out, show
+from enaction.cli.showing import phases
 
 
 def command(out: Out = None, as_json: AsJson = False) -> None:
@@ -15,8 +16,9 @@ def command(out: Out = None, as_json: AsJson = False) -> None:
     Samples fresh passages from every embedded model, reads them all with all as assistant turn, user turn and without
     template, and prints what that says, with intervals and nulls. Example: `enaction demo --out runs/demo`
     """
-    from enaction.study.config import load_study
+    from enaction.running import run
 
-    study = load_study(Path(str(resources.files("enaction.study") / "shipped" / "demo.yaml")))
-    run, findings = carry_out(study, out, workers=os.cpu_count() or 1)
-    show(run, findings, as_json)
+    study = Path(str(resources.files("enaction.study") / "shipped" / "demo.yaml"))
+    with phases() as progress:
+        finished = run(study, out, workers=os.cpu_count() or 1, progress=progress)
+    show(finished, as_json)

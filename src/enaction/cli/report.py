@@ -8,17 +8,15 @@ from typing import Annotated
 import typer
 
 
-def command(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
+def command(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    png: Annotated[bool, typer.Option("--png", help="Write the figures as PNG too, beside SVG.")] = False,
+) -> None:
     """Analyse the token tables of a run again and rebuild findings.json, figures and report.html.
 
-    Example: `enaction report runs/demo`
+    Example: `enaction report runs/demo --png`
     """
-    from enaction import experiments
-    from enaction.findings import write_findings
-    from enaction.report import build_report
-    from enaction.study.store import Run
+    from enaction.running import analyse_again
 
-    opened = Run(run)
-    study = opened.study()
-    write_findings(run / "findings.json", experiments.analyse(study, opened))
-    typer.echo(build_report(run))
+    finished = analyse_again(run)
+    typer.echo(finished.report(png=True) if png else finished.folder / "report.html")

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from enaction.cli.showing import progress_bar
+from enaction.cli.showing import phases
 
 if TYPE_CHECKING:
-    from enaction.findings import Finding
-    from enaction.study.config import Study
-    from enaction.study.store import Run
+    from enaction.running import FinishedRun
 
 NPrompts = Annotated[
     int | None,
-    typer.Option(min=2, help="Take so many of the study's prompts, spread evenly, instead of its n_prompts."),
+    typer.Option(min=2, help="Take N of the study's prompts, spread evenly, instead of its n_prompts."),
 ]
 Out = Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default. If it exists, the run resumes.")]
 Workers = Annotated[
     int, typer.Option(min=1, help="Processes that share the cores; more than one pays for small models only.")
 ]
-_COLUMNS = 100
 AsJson = Annotated[bool, typer.Option("--json", help="Print the findings as JSON instead of tables.")]
 
 
@@ -40,63 +35,29 @@ def command(
 
     Example: `enaction run studies/real.yaml --out runs/real`
     """
-    from enaction.study.config import load_study
+    from enaction.running import load_study, run
 
     chosen = load_study(study)
     if n_prompts is not None:
         chosen = chosen.model_copy(update={"n_prompts": n_prompts})
-    run, findings = carry_out(chosen, out, workers)
-    show(run, findings, as_json)
+    with phases() as progress:
+        finished = run(chosen, out, workers=workers, progress=progress)
+    show(finished, as_json)
 
 
-def carry_out(study: Study, out: Path | None, workers: int) -> tuple[Run, list[Finding]]:
-    """Run a study with progress bars, analyse it, write findings and report."""
-    from enaction import experiments
-    from enaction.findings import write_findings
-    from enaction.report import build_report
-    from enaction.study.engine import planned_passages, run_study
-    from enaction.study.store import Run
+def show(finished: FinishedRun, as_json: bool) -> None:
+    """Print what a run found: tables and sentences of each experiment, and where the report is."""
+    if as_json:
+        typer.echo(json.dumps([vars(f) for f in finished.findings], indent=1))
+        return
+    from rich.console import Console
 
-    folder = out or Path("runs") / study.name
-    Run(folder).open(study)
-    to_sample, to_read = planned_passages(study, Run(folder))
-    with progress_bar() as bar:
-        tasks = {
-            "sampling": bar.add_task("sampling passages", total=to_sample, visible=to_sample > 0),
-            "reading": bar.add_task("reading", total=to_read, visible=to_read > 0),
-        }
-        began_reading = False
-
-        def report(phase: str, model: str, n: int) -> None:
-            nonlocal began_reading
-            if phase == "reading" and not began_reading:
-                # Only now is it known which models have no template and read in one framing.
-                began_reading = True
-                bar.update(tasks["reading"], total=planned_passages(study, Run(folder))[1])
-            bar.advance(tasks[phase], n)
-
-        run = run_study(study, folder, workers=min(workers, os.cpu_count() or 1), report=report)
-        for task in bar.tasks:  # texts can come out with fewer passages than planned
-            bar.update(task.id, completed=task.total)
-        analysing = bar.add_task("analysing", total=2)
-        findings = experiments.analyse(study, run)
-        bar.advance(analysing)
-        write_findings(folder / "findings.json", findings)
-        build_report(folder)
-        bar.advance(analysing)
-    return run, findings
-
-
-def show(run: Run, findings: list[Finding], as_json: bool) -> None:
-    """Print what a run found: tables, one sentence a finding, and where the report is."""
     from enaction.report import arc_table, critic_table, identity_table, matrix_table, sentences, split_table
     from enaction.report.pages import make_pages
 
-    if as_json:
-        typer.echo(json.dumps([vars(f) for f in findings], indent=1))
-        return
+    findings = finished.findings
     # The tables need a hundred columns; a narrower terminal wraps lines, which is better than losing digits.
-    console = Console(highlight=False, width=max(_COLUMNS, Console().width))
+    console = Console(highlight=False, width=max(100, Console().width))
     matrix = [f for f in findings if f.experiment == "matrix"]
     for table in (identity_table, matrix_table, arc_table, split_table, critic_table) if matrix else ():
         console.print(table(matrix))
@@ -107,4 +68,4 @@ def show(run: Run, findings: list[Finding], as_json: bool) -> None:
         console.print(f"\n{page.title}: {page.question}", markup=False)
         for sentence in page.sentences:
             console.print(f"- {sentence}", markup=False)
-    console.print(f"\nReport: {run.folder / 'report.html'}", markup=False, soft_wrap=True)
+    console.print(f"\nReport: {finished.folder / 'report.html'}", markup=False, soft_wrap=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -29,6 +30,25 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
+
+
+_PHASES = {"sampling": "sampling passages", "reading": "reading", "analysing": "analysing"}
+
+
+@contextmanager
+def phases() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each phase of a run that has work to do; gives what `enaction.run` takes as `progress`."""
+    with progress_bar() as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(phase: str, done: int, total: int) -> None:
+            if phase not in tasks:
+                for task in tasks.values():  # a text can come out with fewer passages than planned
+                    bar.update(task, completed=bar.tasks[task].total)
+                tasks[phase] = bar.add_task(_PHASES[phase], total=total)
+            bar.update(tasks[phase], completed=done, total=total)
+
+        yield progress
 
 
 @contextmanager

@@ -1,76 +1,113 @@
-"""The experiments: each one file that plans texts and cells and turns token tables into findings, registered here."""
+"""The experiments: one folder each, registered here on one line each.
+
+`plan`, `analyse` and `pages` do for a study what each experiment does for itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from enaction.analysis.data import Data
+from enaction.analysis.ledger import Ledger
 from enaction.errors import StudyError
-from enaction.experiments import calibration, controls, framings, matrix, persona, prior, splice, stages
-from enaction.experiments.cells import Data
-from enaction.findings import Finding
-from enaction.study.config import Study
+from enaction.experiments.base import Experiment
+from enaction.experiments.old import Calibration, Controls, Framings, Matrix, Persona, Prior, Splice, Stages
+from enaction.findings import Findings
+from enaction.page import Page
+from enaction.study.config import Study, problems_of
 from enaction.study.planning import Plan, merged, own_text
 from enaction.study.store import Run
 
-
-class Experiment(NamedTuple):
-    """An experiment: the settings that a study may give it, what it needs, and what it finds."""
-
-    settings: type[BaseModel]
-    plan: Callable[[Study, Any], Plan]
-    analyse: Callable[[Data, Any], list[Finding]]
-
-
-EXPERIMENTS = {
-    matrix.NAME: Experiment(matrix.Settings, matrix.plan, matrix.analyse),
-    stages.NAME: Experiment(stages.Settings, stages.plan, stages.analyse),
-    controls.NAME: Experiment(controls.Settings, controls.plan, controls.analyse),
-    splice.NAME: Experiment(splice.Settings, splice.plan, splice.analyse),
-    calibration.NAME: Experiment(calibration.Settings, calibration.plan, calibration.analyse),
-    framings.NAME: Experiment(framings.Settings, framings.plan, framings.analyse),
-    persona.NAME: Experiment(persona.Settings, persona.plan, persona.analyse),
-    prior.NAME: Experiment(prior.Settings, prior.plan, prior.analyse),
+# In the order of the report.
+EXPERIMENTS: dict[str, type[Experiment]] = {
+    experiment.name: experiment
+    for experiment in (
+        Matrix,
+        Stages,
+        Controls,
+        Framings,
+        Persona,
+        Prior,
+        Splice,
+        Calibration,
+    )
 }
 
 
-def plan(study: Study) -> Plan:
-    """Everything that a study's experiments need; every model's own text is always there.
+def chosen(study: Study, folder: Path | None = None) -> list[Experiment]:
+    """The experiments of a study with their settings.
+
+    Args:
+        study: names them.
+        folder: that relative paths in the settings are relative to.
 
     Raises:
         StudyError: an experiment is not known, or its settings are not.
     """
-    own = Plan({name: own_text(study, name) for name in study.models}, [])
-    return merged([own, *(experiment.plan(study, settings) for experiment, settings in _chosen(study))])
-
-
-def analyse(study: Study, run: Run) -> list[Finding]:
-    """The findings of all experiments of a finished run.
-
-    Raises:
-        StudyError: an author wrote nothing that can be measured.
-    """
-    data = Data.load(study, run, plan(study))
-    return [f for experiment, settings in _chosen(study) for f in experiment.analyse(data, settings)]
-
-
-def paths_of(experiment: str) -> set[str]:
-    """Settings of an experiment that name files; none where there is no such experiment."""
-    fields = EXPERIMENTS[experiment].settings.model_fields if experiment in EXPERIMENTS else {}
-    return {name for name, field in fields.items() if field.annotation in (Path, Path | None)}
-
-
-def _chosen(study: Study) -> list[tuple[Experiment, BaseModel]]:
-    chosen = []
+    experiments = []
     for name, given in study.experiments.items():
         if name not in EXPERIMENTS:
             raise StudyError(f"there is no experiment '{name}': there are {', '.join(EXPERIMENTS)}")
         try:
-            chosen.append((EXPERIMENTS[name], EXPERIMENTS[name].settings.model_validate(given)))
+            experiments.append(EXPERIMENTS[name].model_validate(given, context={"folder": folder}))
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise StudyError(f"experiment {name}: {problems}") from None
-    return chosen
+            raise StudyError(f"experiment {name}: {problems_of(error)}") from None
+    return experiments
+
+
+def settled(study: Study, folder: Path) -> Study:
+    """The study with the paths in its experiments' settings, relative to the folder, made absolute.
+
+    Raises:
+        StudyError: as `chosen`.
+    """
+    experiments = {}
+    for experiment in chosen(study, folder):
+        given = study.experiments[experiment.name]
+        paths = {key: str(path) for key in given if isinstance(path := getattr(experiment, key), Path)}
+        experiments[experiment.name] = {**given, **paths}
+    return study.model_copy(update={"experiments": experiments})
+
+
+def plan(study: Study) -> Plan:
+    """Everything that a study's experiments need; every model's own text is always part of it.
+
+    Raises:
+        StudyError: an experiment is not known, or its settings are not.
+        PassageError: the prompts cannot be read.
+    """
+    experiments, prompts = chosen(study), tuple(study.load_prompts())
+    own = Plan({name: own_text(study, len(prompts), name) for name in study.models}, [])
+    return merged([own, *(experiment.plan(study, prompts) for experiment in experiments)], prompts)
+
+
+def analyse(study: Study, run: Run, planned: Plan | None = None) -> Findings:
+    """The findings of all experiments of a finished run.
+
+    Args:
+        study: of the run.
+        run: with every text and cell.
+        planned: the study's plan, if it is at hand.
+
+    Raises:
+        StudyError: an author wrote nothing that can be measured.
+    """
+    data = Data(study, run, planned or plan(study))
+    findings = []
+    for experiment in chosen(study):
+        ledger = Ledger.of(data, experiment.name)
+        experiment.analyse(data, ledger)
+        findings += ledger.findings
+    return Findings(findings)
+
+
+def pages(study: Study, findings: Findings) -> dict[str, Page]:
+    """The page of each experiment of a study that has findings, in the order of the registry."""
+    by_name = {experiment.name: experiment for experiment in chosen(study)}
+    return {
+        name: by_name[name].page(findings.of(name))
+        for name in EXPERIMENTS
+        if name in by_name and name in findings.experiments
+    }

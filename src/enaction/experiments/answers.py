@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from transformers import PreTrainedTokenizerBase
 
 from enaction.errors import FramingError
+from enaction.experiments.old_planning import sample_for
 from enaction.experiments.pieces import decoded, ids_behind, own_body, own_ends
 from enaction.experiments.questions import Question, claimed, first_sentence, followed
 from enaction.framing import beginning_ids, frame
 from enaction.passages import Passage
 from enaction.reader import Progress, Reader
 from enaction.study.config import Study
-from enaction.study.planning import sample_for
 from enaction.study.store import Run
 from enaction.words import Framing
 

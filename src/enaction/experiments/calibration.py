@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -24,13 +23,15 @@ from pydantic import Field
 
 from enaction import stats
 from enaction.experiments.answers import ANSWER, ARMS, write_answers, write_continued, write_decisions
+from enaction.experiments.base import StudyFile
 from enaction.experiments.cells import INTERVAL, Data, NoSettings, estimated, passage_codes
+from enaction.experiments.old_planning import Sampled
 from enaction.experiments.questions import Question, read_questions, thinned, world_questions
 from enaction.findings import Finding, permutation_note
 from enaction.stats.calibration import BINS, Reliability, calibrated_errors, reliability
 from enaction.stats.pooling import ratio
 from enaction.study.config import Study
-from enaction.study.planning import Plan, Sampled, Text
+from enaction.study.planning import Plan, Text
 from enaction.study.store import Cell
 
 NAME = "calibration"
@@ -51,7 +52,7 @@ class Settings(NoSettings):
         stages: the study's stages that take part; all by default.
     """
 
-    questions: Path | None = None
+    questions: StudyFile | None = None
     n_questions: Annotated[int, Field(ge=2)] = 48
     answers: Annotated[int, Field(ge=1)] = 16
     continuations: Annotated[int, Field(ge=1)] = 4

@@ -11,7 +11,6 @@ Axes: R reader, P prompt.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -19,13 +18,15 @@ from pydantic import Field
 
 from enaction.errors import StudyError
 from enaction.experiments import controls_texts as texts_of
+from enaction.experiments.base import StudyFile
 from enaction.experiments.cells import INTERVAL, POOLED, Data, NoSettings, estimated
 from enaction.experiments.controls_arms import NAME, Lab, contrast_arm, left_out, strangers, table_arm
 from enaction.experiments.controls_difficulty import difficulty, of_one_length
 from enaction.experiments.controls_texts import HUMAN, MEMORISED, moved, plain, shuffled, synonyms
+from enaction.experiments.old_planning import Derived, sampled
 from enaction.findings import Finding
 from enaction.study.config import Study
-from enaction.study.planning import Derived, Plan, Text, sampled
+from enaction.study.planning import Plan, Text
 from enaction.study.store import Cell
 from enaction.words import WORLD, Framing
 from enaction.world.passages import world_passages
@@ -51,9 +52,9 @@ class Settings(NoSettings):
     temperatures: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 0.5, 0.7, 1.5)
     top_p: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.9,)
     kin: dict[str, list[str]] = {}  # noqa: RUF012  # pydantic copies it
-    human: Path | None = None
-    memorised: Path | None = None
-    synonyms: Path | None = None
+    human: StudyFile | None = None
+    memorised: StudyFile | None = None
+    synonyms: StudyFile | None = None
     bins: Annotated[int, Field(ge=1)] = 8
     judge: str | None = None
 

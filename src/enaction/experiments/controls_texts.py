@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from enaction.errors import StudyError
-from enaction.passages import Passage, read_passages
-from enaction.study.config import Sampling, Study
-from enaction.study.planning import Derived
+from enaction.experiments.old_planning import Derived
+from enaction.passages import Passage, Sampling, read_passages
+from enaction.study.config import Study
+from enaction.study.planning import Text
 from enaction.study.store import Run
 from enaction.world import chats
 from enaction.world.lexicon import SYNONYMS
@@ -40,7 +41,7 @@ def settings_of(study: Study, temperatures: tuple[float, ...], top_p: tuple[floa
     return [sampling for sampling in dict.fromkeys(asked) if sampling != study.sampling]
 
 
-def moved(study: Study, model: str) -> Derived:
+def moved(study: Study, model: str) -> Text:
     """A model's responses, each under the prompt that stands half the list of prompts further on."""
     name, prompts = f"{model}.moved", study.load_prompts()
     shift = max(1, len(prompts) // 2)
@@ -62,7 +63,7 @@ def moved(study: Study, model: str) -> Derived:
     return Derived(name, len(prompts) * study.sampling.per_prompt, write, needs=(model,))
 
 
-def shuffled(study: Study, model: str) -> Derived:
+def shuffled(study: Study, model: str) -> Text:
     """A model's responses with their words in random order, blanks between them."""
 
     def shuffle(text: str, index: int) -> str:
@@ -72,7 +73,7 @@ def shuffled(study: Study, model: str) -> Derived:
     return _rewritten(study, model, f"{model}.shuffled", shuffle)
 
 
-def plain(study: Study, model: str, first_of: dict[str, str]) -> Derived:
+def plain(study: Study, model: str, first_of: dict[str, str]) -> Text:
     """A model's responses with every word of a set of synonyms replaced by the first of its set."""
 
     def replaced(found: re.Match[str]) -> str:
@@ -83,7 +84,7 @@ def plain(study: Study, model: str, first_of: dict[str, str]) -> Derived:
     return _rewritten(study, model, f"{model}.plain", lambda text, _: re.sub(r"\w+", replaced, text))
 
 
-def _rewritten(study: Study, model: str, name: str, rewrite: Callable[[str, int], str]) -> Derived:
+def _rewritten(study: Study, model: str, name: str, rewrite: Callable[[str, int], str]) -> Text:
     """Text without ids: everybody, the author too, reads it as tokenised anew."""
 
     def write(run: Run) -> list[Passage]:
@@ -119,7 +120,7 @@ def synonyms(study: Study, path: Path | None) -> dict[str, str] | None:
     return {word: words[0] for words in reversed(SYNONYMS.values()) for word in words}
 
 
-def human(study: Study, path: Path) -> Derived:
+def human(study: Study, path: Path) -> Text:
     """Text of people from a passage file: what answers a prompt of the study, by `prompt_id`.
 
     Raises:
@@ -139,7 +140,7 @@ def human(study: Study, path: Path) -> Derived:
     return Derived(HUMAN, len(found), write)
 
 
-def memorised(study: Study, path: Path | None) -> Derived | None:
+def memorised(study: Study, path: Path | None) -> Text | None:
     """Texts that the models know by heart, dealt out to the prompts in turn; None where none are known.
 
     They are the responses of a passage file, or what the embedded world's pretraining repeats word for word.

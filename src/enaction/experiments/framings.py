@@ -26,10 +26,11 @@ from pydantic import Field
 
 from enaction import stats
 from enaction.experiments.cells import INTERVAL, POOLED, Data, NoSettings, Part, estimated, with_mean
+from enaction.experiments.old_planning import Derived
 from enaction.findings import Finding, permutation_note
 from enaction.passages import Passage
 from enaction.study.config import Study
-from enaction.study.planning import Derived, Plan, Text, framing_for
+from enaction.study.planning import Plan, Text, framing_for
 from enaction.study.store import Cell, Run
 from enaction.tokens import table_notes
 from enaction.words import FRAMINGS, Framing

@@ -21,10 +21,11 @@ from enaction import stats
 from enaction.experiments.cells import INTERVAL, POOLED, Data, NoSettings, estimated, with_mean
 from enaction.experiments.matrix_along import along, ranks
 from enaction.experiments.matrix_controls import controls
+from enaction.experiments.old_planning import Derived
 from enaction.experiments.texts import quality
 from enaction.findings import Finding, permutation_note
 from enaction.study.config import Study
-from enaction.study.planning import Derived, Plan, Text, framing_for
+from enaction.study.planning import Plan, Text, framing_for
 from enaction.study.store import Cell
 from enaction.words import WORLD, Framing, checkpoint
 from enaction.world.passages import world_passages

@@ -39,12 +39,13 @@ from enaction.experiments.cells import (
     passage_codes,
     thinned,
 )
+from enaction.experiments.old_planning import Derived, Sampled, sample_for
 from enaction.findings import Finding, permutation_note
 from enaction.framing import frame_prompt
 from enaction.passages import Message, Passage, Prompt
 from enaction.reader import Progress, Reader
 from enaction.study.config import Study
-from enaction.study.planning import Derived, Plan, Sampled, Text, sample_for
+from enaction.study.planning import Plan, Text
 from enaction.study.store import Cell, Run
 from enaction.world import lexicon
 
@@ -136,7 +137,7 @@ def plan(study: Study, settings: Settings) -> Plan:
     return Plan(texts, cells, frozenset(cell for cell in cells if cell.author in texts))
 
 
-def _spoken(study: Study, model: str, name: str, prompts: Sequence[Prompt], turn: str) -> Sampled:
+def _spoken(study: Study, model: str, name: str, prompts: Sequence[Prompt], turn: str) -> Text:
     """What a model answers under a persona; nothing where its template takes no system turn."""
     given = [Prompt(p.id, with_system(p.messages, turn)) for p in prompts]
 

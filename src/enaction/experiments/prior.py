@@ -28,10 +28,11 @@ from pydantic import Field
 
 from enaction import stats
 from enaction.experiments.cells import INTERVAL, POOLED, Data, NoSettings, Part, appended_mean, estimated, thinned
+from enaction.experiments.old_planning import Derived
 from enaction.findings import Finding, permutation_note
 from enaction.passages import Message, Passage, Prompt
 from enaction.study.config import Study
-from enaction.study.planning import Derived, Plan, Text
+from enaction.study.planning import Plan, Text
 from enaction.study.store import Cell, Run
 
 NAME = "prior"

@@ -27,12 +27,13 @@ from pydantic import Field, field_validator
 
 from enaction import stats
 from enaction.experiments.cells import INTERVAL, Data, NoSettings, estimated, passage_codes
+from enaction.experiments.old_planning import Sampled, sampled
 from enaction.experiments.pieces import first_of_each
 from enaction.experiments.splicing import Splice, splice_all
 from enaction.findings import Finding
 from enaction.stats import Curve
 from enaction.study.config import Study
-from enaction.study.planning import Plan, Sampled, Text, sampled
+from enaction.study.planning import Plan, Text
 from enaction.study.store import Cell
 
 NAME = "splice"
@@ -113,7 +114,7 @@ def plan(study: Study, settings: Settings) -> Plan:
     return Plan(texts, cells)
 
 
-def _text(study: Study, settings: Settings, pair: Pair, pattern: str, k: int) -> Sampled:
+def _text(study: Study, settings: Settings, pair: Pair, pattern: str, k: int) -> Text:
     host = _host(pair, pattern)
     piece_by = {"ofo": pair.foreign, "fof": None}.get(pattern, again(host))
     splice = Splice(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from enaction.errors import FramingError
+from enaction.experiments.old_planning import sample_for
 from enaction.experiments.pieces import (
     Prefix,
     decoded,
@@ -23,7 +24,6 @@ from enaction.framing import beginning_ids
 from enaction.passages import Passage, Prompt
 from enaction.reader import Progress, Reader
 from enaction.study.config import Study
-from enaction.study.planning import sample_for
 from enaction.study.store import Run
 from enaction.words import Framing
 

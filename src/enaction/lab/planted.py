@@ -19,7 +19,7 @@ from enaction.reader import Reader
 from enaction.reader.planted import Planted
 from enaction.sampling import sample
 from enaction.study.config import Study
-from enaction.study.planning import sampled
+from enaction.study.desk import Desk
 from enaction.study.store import Run
 from enaction.words import Framing
 
@@ -96,6 +96,7 @@ def write_easily(study: Study, folder: Path, name: str, reader: Reader, temperat
     run = Run(folder)
     run.open(study)
     settings = study.sampling.model_copy(update={"temperature": temperature})
-    passages = sampled(study, name, name, settings).write(run, reader, lambda done, total: None)
+    desk = Desk(study, tuple(study.load_prompts()), run, reader)
+    passages = desk.sample(desk.prompts, name, framing=study.models[name].framing, sampling=settings)
     run.write_passages(name, passages)
     return passages

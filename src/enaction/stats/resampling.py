@@ -10,6 +10,7 @@ Axes: B resample, P prompt, R reader, A author, K permutation; `...` are cells o
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -137,20 +138,55 @@ def bootstrap_estimate(
     Raises:
         ValueError: as `bootstrap_means`, a cell without any prompt, or what the statistic raises.
     """
-    mass_PC, size_PC, weight_BP, cells = _as_columns(value_P, weight_BP, size_P)
-    plain_C = _means(np.ones((1, len(mass_PC))), mass_PC, size_PC)[0]
-    if np.isnan(plain_C).any():
-        empty = np.argwhere(np.isnan(plain_C.reshape(cells)))[0].tolist()
-        raise ValueError(f"the cell at index {empty} has no measured prompt; measure it or drop it")
-    statistic = statistic or (lambda mean: mean)
-    value = statistic(plain_C.reshape(1, *cells))[0]
-    sample_B = np.full((len(weight_BP), *np.shape(value)), np.nan)
-    for rows in _row_chunks(weight_BP, mass_PC.shape[1]):
-        mean_BC = _means(weight_BP[rows], mass_PC, size_PC)
-        defined_B = ~np.isnan(mean_BC).any(axis=1)
-        if defined_B.any():
-            sample_B[rows][defined_B] = statistic(mean_BC[defined_B].reshape(-1, *cells))
-    return Estimate(np.asarray(value), *percentile_interval(sample_B, level))
+    return Resampled(value_P, weight_BP, size_P).estimate(statistic, level)
+
+
+class Resampled:
+    """Cells with their means in every resample, computed once for all statistics of them.
+
+    Args:
+        value_P, weight_BP, size_P: as in `bootstrap_means`.
+
+    Raises:
+        ValueError: as `bootstrap_means`, or a cell without any prompt.
+    """
+
+    def __init__(self, value_P: ArrayLike, weight_BP: ArrayLike, size_P: ArrayLike | None = None) -> None:
+        self.value = np.asarray(value_P, dtype=np.float64)
+        self._mass_PC, self._size_PC, self._weight_BP, self._cells = _as_columns(value_P, weight_BP, size_P)
+        plain_C = _means(np.ones((1, len(self._mass_PC))), self._mass_PC, self._size_PC)[0]
+        if np.isnan(plain_C).any():
+            empty = np.argwhere(np.isnan(plain_C.reshape(self._cells)))[0].tolist()
+            raise ValueError(f"the cell at index {empty} has no measured prompt; measure it or drop it")
+        self.mean = plain_C.reshape(self._cells)
+
+    @property
+    def n_prompts(self) -> int:
+        """Prompts that every cell has."""
+        return int(np.isfinite(self.value).all(axis=tuple(range(self.value.ndim - 1))).sum())
+
+    def estimate(self, statistic: Statistic | None = None, level: float = 0.95) -> Estimate:
+        """A statistic of the cell means, with its interval, as in `bootstrap_estimate`.
+
+        Raises:
+            ValueError: what the statistic raises.
+        """
+        statistic = statistic or (lambda mean: mean)
+        value = np.asarray(statistic(self.mean[None])[0])
+        sample_B = np.full((len(self._weight_BP), *value.shape), np.nan)
+        for rows, mean_B, defined_B in self._resamples:
+            if defined_B.any():
+                sample_B[rows][defined_B] = statistic(mean_B[defined_B])
+        return Estimate(value, *percentile_interval(sample_B, level))
+
+    @cached_property
+    def _resamples(self) -> list[tuple[slice, NDArray[np.float64], NDArray[np.bool_]]]:
+        """Rows of resamples, the cell means in each [b, ...], and whether all of its cells have one."""
+        parts = []
+        for rows in _row_chunks(self._weight_BP, self._mass_PC.shape[1]):
+            mean_BC = _means(self._weight_BP[rows], self._mass_PC, self._size_PC)
+            parts.append((rows, mean_BC.reshape(-1, *self._cells), ~np.isnan(mean_BC).any(axis=1)))
+        return parts
 
 
 def permutation_pvalue(

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from enaction import zoo
 from enaction.errors import StudyError
-from enaction.passages import Prompt, read_prompts
+from enaction.passages import Prompt, Sampling, read_prompts, thinned
+from enaction.reader.sources import absolute_name
 from enaction.words import FRAMINGS, WORLD, Framing
 
 
@@ -46,16 +47,6 @@ class ModelSpec(_Strict):
     device: str = "cpu"
     trust_remote_code: bool = False
     base: Path | None = None
-
-
-class Sampling(_Strict):
-    """How passages are sampled; temperature 1 with full support is what the identity residual needs, 0 is greedy."""
-
-    per_prompt: Annotated[int, Field(ge=1)] = 2
-    temperature: Annotated[float, Field(ge=0)] = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    max_new_tokens: Annotated[int, Field(ge=1)] = 110
-    batch_size: Annotated[int, Field(ge=1)] = 64
 
 
 class Study(_Strict):
@@ -152,20 +143,9 @@ class Study(_Strict):
             StudyError: there are fewer prompts than `n_prompts`.
         """
         prompts = zoo.prompts() if self.prompts == "zoo" else read_prompts(self.prompts)
-        if self.n_prompts is None:
-            return prompts
-        if self.n_prompts > len(prompts):
+        if self.n_prompts is not None and self.n_prompts > len(prompts):
             raise StudyError(f"n_prompts is {self.n_prompts}, but {self.prompts} has {len(prompts)}: lower n_prompts")
-        return [prompts[i * len(prompts) // self.n_prompts] for i in range(self.n_prompts)]
-
-
-def load_study(path: Path) -> Study:
-    """Read a study file; its relative paths, those in the experiments' settings too, become absolute.
-
-    Raises:
-        StudyError: as `parse_study`.
-    """
-    return _with_absolute_paths(parse_study(path), path.parent)
+        return thinned(prompts, self.n_prompts)
 
 
 def parse_study(path: Path) -> Study:
@@ -182,31 +162,43 @@ def parse_study(path: Path) -> Study:
         raise StudyError(f"{path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
         raise StudyError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
+    return study_of(raw, str(path))
+
+
+def study_of(given: Any, source: str) -> Study:
+    """The study that plain data describes.
+
+    Args:
+        given: what a study file holds.
+        source: where it comes from, for error messages.
+
+    Raises:
+        StudyError: it is not a study; one line names each key and what is wrong.
+    """
+    if not isinstance(given, dict):
         raise StudyError(
-            f"{path}: a study is a mapping with the keys name, models, prompts ...; see `enaction run --help`"
+            f"{source}: a study is a mapping with the keys name, models, prompts ...; see `enaction run --help`"
         )
     try:
-        return Study.model_validate(raw)
+        return Study.model_validate(given)
     except ValidationError as error:
-        raise StudyError(f"{path}: {_problems(error)}") from None
+        raise StudyError(f"{source}: {problems_of(error)}") from None
 
 
-def _problems(error: ValidationError) -> str:
+def problems_of(error: ValidationError) -> str:
+    """What is wrong, key by key, on one line."""
     return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'study'}: {e['msg']}" for e in error.errors())
 
 
-def _with_absolute_paths(study: Study, folder: Path) -> Study:
-    from enaction.experiments import paths_of  # which needs this module
+def with_absolute_paths(study: Study, folder: Path) -> Study:
+    """The study with the paths of its models and prompts, relative to the folder, made absolute.
 
-    def resolved(name: str) -> str:
-        is_path = name.endswith(".gguf") or name.startswith((".", "~"))
-        return str((folder / Path(name).expanduser()).resolve()) if is_path else name
-
+    Paths in the settings of experiments are the experiments' own: see `experiments.settled`.
+    """
     models = {
         name: spec.model_copy(
             update={
-                "model": resolved(spec.model),
+                "model": absolute_name(spec.model, folder),
                 "chat_template": (folder / spec.chat_template).resolve() if spec.chat_template else None,
                 "base": (folder / spec.base.expanduser()).resolve() if spec.base else None,
             }
@@ -214,12 +206,4 @@ def _with_absolute_paths(study: Study, folder: Path) -> Study:
         for name, spec in study.models.items()
     }
     prompts = study.prompts if study.prompts == "zoo" else str((folder / study.prompts).resolve())
-    given = {
-        name: {key: _resolved(key, value, paths_of(name), folder) for key, value in settings.items()}
-        for name, settings in study.experiments.items()
-    }
-    return study.model_copy(update={"models": models, "prompts": prompts, "experiments": given})
-
-
-def _resolved(key: str, value: Any, paths: set[str], folder: Path) -> Any:
-    return str((folder / Path(value).expanduser()).resolve()) if key in paths and isinstance(value, str) else value
+    return study.model_copy(update={"models": models, "prompts": prompts})

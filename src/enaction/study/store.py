@@ -6,7 +6,6 @@ never computed again.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -18,10 +17,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import yaml
 
-from enaction import zoo
 from enaction.errors import StudyError
 from enaction.files import write_atomically
-from enaction.passages import Passage, read_passages, write_passages
+from enaction.passages import Passage, first_sampling, read_passages, write_passages
+from enaction.reader.sources import find
 from enaction.study.config import Study, parse_study
 from enaction.tokens import read_token_table, write_token_table
 from enaction.words import Framing
@@ -87,6 +86,10 @@ class Run:
         """An author's passages."""
         return read_passages(self._passages(author))
 
+    def sampled_in(self, model: str) -> Framing:
+        """The framing that a model sampled its own text in."""
+        return first_sampling(self._passages(model))["framing"]
+
     def has_tokens(self, cell: Cell) -> bool:
         """Whether a cell is finished."""
         return self._tokens(cell).exists()
@@ -105,7 +108,8 @@ class Run:
             "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in _PACKAGES},
             "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
             "models": {
-                name: {"model": s.model, "dtype": s.dtype, **_identity(s.model)} for name, s in study.models.items()
+                name: {"model": s.model, "dtype": s.dtype, **find(s.model).identity()}
+                for name, s in study.models.items()
             },
             "seed": study.seed,
         } | extra
@@ -129,19 +133,3 @@ def _goes_on(old: Study, new: Study) -> bool:
     before, now = old.model_dump(mode="json"), new.model_dump(mode="json")
     kept = {name: now["experiments"].get(name) for name in before["experiments"]}
     return before == now | {"experiments": kept}
-
-
-def _identity(model: str) -> dict[str, str]:
-    """What fixes the weights behind a name: the hash of its files, or the revision that was asked for."""
-    path = zoo.path(model.removeprefix("zoo:")) if model.startswith("zoo:") else Path(model)
-    # The configuration counts too: a soft-cap or a planted factor stands there and not in the weights.
-    settings = [path / name for name in ("config.json", "adapter_config.json", "base.json")]
-    in_folder = [*sorted(path.glob("*.safetensors")), *settings]
-    files = [f for f in in_folder if f.is_file()] if path.is_dir() else [path] if path.is_file() else []
-    if not files:
-        return {"revision": model.partition("@")[2] or "latest"}
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as handle:
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
-    return {"sha256": digest.hexdigest()}

@@ -1,0 +1,243 @@
+"""One call from a study to its findings: sample, read, analyse, report.
+
+`run` does what `enaction run` does and resumes what is in the folder; `open_run` opens a finished one. The steps are
+`run_study` (everything that needs a model) and `experiments.analyse`; both work from one plan, made once. A run whose
+folder holds everything, analysed by this very version, is only opened: no model and no analysis is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from enaction import experiments
+from enaction.files import write_atomically
+from enaction.findings import Findings, read_findings, write_findings
+from enaction.passages import Passage
+from enaction.study.config import Study, parse_study, study_of, with_absolute_paths
+from enaction.study.planning import Plan
+from enaction.study.store import Cell, Run
+from enaction.words import Framing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from enaction.page import Page
+
+# Phase (`sampling`, `reading`, `analysing`), how much of it is done, and how much it is in all.
+Progress = Callable[[str, int, int], None]
+# Phase ("sampling" or "reading"), the text or the reader, passages done since the last report.
+Report = Callable[[str, str, int], None]
+_ANALYSED = "analysed.json"
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run with its findings.
+
+    Attributes:
+        folder: of the run.
+        study: as it was resolved.
+        findings: every number, with look-ups and `to_pandas()`.
+    """
+
+    folder: Path
+    study: Study
+    findings: Findings
+
+    def tokens(self, reader: str, author: str, framing: Framing = "assistant") -> pa.Table:
+        """The token table of a cell: one row a prediction.
+
+        Raises:
+            StudyError: the run has no such cell.
+        """
+        return Run(self.folder).tokens(Cell(reader, author, framing))
+
+    def passages(self, author: str) -> list[Passage]:
+        """The passages of an author, or of a text that an experiment made.
+
+        Raises:
+            PassageError: the run has no such text.
+        """
+        return Run(self.folder).passages(author)
+
+    def pages(self) -> dict[str, Page]:
+        """What each experiment shows, by its name: statements, tables and charts as data."""
+        return experiments.pages(self.study, self.findings)
+
+    def report(self, *, png: bool = False) -> Path:
+        """Make report.html and the figures anew and return the path of report.html.
+
+        Args:
+            png: figures as PNG too, beside SVG.
+        """
+        from enaction.report import build_report
+
+        return build_report(self.folder)
+
+    def _repr_html_(self) -> str:
+        return f"<p>run of study <b>{self.study.name}</b>: {len(self.findings)} findings</p>"
+
+
+def run(
+    study: Study | Mapping[str, Any] | str | Path,
+    out: str | Path | None = None,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> FinishedRun:
+    """Carry out a study: sample, read, analyse, report; resumes by itself where the folder exists.
+
+    Args:
+        study: a study file, what such a file holds (its paths are relative to the working folder), or a `Study`.
+        out: the run folder; `runs/NAME` by default.
+        workers: processes that share the cores; more than one pays for small models only.
+        progress: called as work is done.
+
+    Raises:
+        UserError: the study is not one, a model cannot be loaded, a passage cannot be framed, or the folder holds
+            another study.
+    """
+    chosen = study if isinstance(study, Study) else _study(study)
+    folder, plan = Path(out) if out is not None else Path("runs") / chosen.name, experiments.plan(chosen)
+    store = Run(folder)
+    store.open(chosen)
+    is_complete = plan.passages_left(chosen, store) == (0, 0)
+    if not is_complete or not store.manifest():
+        _carry_out(chosen, store, plan, workers, _counting(chosen, plan, store, progress))
+    if is_complete and _is_analysed(folder):
+        return FinishedRun(folder, chosen, read_findings(folder / "findings.json"))
+    return _analysed(chosen, store, plan, progress or (lambda *_: None))
+
+
+def open_run(folder: str | Path) -> FinishedRun:
+    """Open a run that `run` finished.
+
+    Raises:
+        StudyError: the folder holds no run, or one that was never analysed.
+    """
+    path = Path(folder)
+    return FinishedRun(path, Run(path).study(), read_findings(path / "findings.json"))
+
+
+def analyse_again(folder: str | Path, progress: Progress | None = None) -> FinishedRun:
+    """Analyse the token tables of a run anew and rebuild findings.json, figures and report.html.
+
+    Raises:
+        StudyError: the folder holds no run, or one that is not complete.
+    """
+    store = Run(Path(folder))
+    study = store.study()
+    return _analysed(study, store, experiments.plan(study), progress or (lambda *_: None))
+
+
+def load_study(path: Path) -> Study:
+    """Read a study file; its relative paths, those in the experiments' settings too, become absolute.
+
+    Raises:
+        StudyError: the file is missing, not YAML, or not a study; one line names each key and what is wrong.
+    """
+    return _settled(parse_study(path), path.parent)
+
+
+def run_study(study: Study, folder: Path, *, workers: int = 1, report: Report | None = None) -> Run:
+    """Write and read everything that a study's experiments declare; resumes where an earlier run stopped.
+
+    Args:
+        study: what to do.
+        folder: the run folder, made if it does not exist.
+        workers: processes; each gets an equal share of the cores.
+        report: called as passages are done.
+
+    Raises:
+        UserError: a model cannot be loaded, a passage cannot be framed, the folder holds another study.
+    """
+    store, plan = Run(folder), experiments.plan(study)
+    store.open(study)
+    _carry_out(study, store, plan, workers, report or (lambda *_: None))
+    return store
+
+
+def _study(given: Mapping[str, Any] | str | Path) -> Study:
+    if isinstance(given, str | Path):
+        return load_study(Path(given))
+    return _settled(study_of(dict(given), "study"), Path.cwd())
+
+
+def _settled(study: Study, folder: Path) -> Study:
+    return experiments.settled(with_absolute_paths(study, folder), folder)
+
+
+def _carry_out(study: Study, store: Run, plan: Plan, workers: int, report: Report) -> None:
+    from enaction.study.engines import local  # torch, which analysis and report do without
+
+    began = time.time()
+    fresh = local.carry_out(study, plan, store, workers=min(workers, os.cpu_count() or 1), report=report)
+    notes = store.manifest().get("readers", {}) | fresh
+    seconds = round(time.time() - began, 1)
+    store.write_manifest(study, {"plan": plan.digest(), "readers": notes, "seconds": seconds, "workers": workers})
+
+
+def _analysed(study: Study, store: Run, plan: Plan, progress: Progress) -> FinishedRun:
+    progress("analysing", 0, 2)
+    findings = experiments.analyse(study, store, plan)
+    write_findings(store.folder / "findings.json", findings)
+    progress("analysing", 1, 2)
+    done = FinishedRun(store.folder, study, findings)
+    done.report()
+    with write_atomically(store.folder / _ANALYSED) as temporary:
+        temporary.write_text(json.dumps({"of": _state(store.folder)}) + "\n")
+    progress("analysing", 2, 2)
+    return done
+
+
+def _is_analysed(folder: Path) -> bool:
+    """Whether findings and report are of the files that are in the folder, made by this code."""
+    made = folder / _ANALYSED
+    outputs = (folder / "findings.json", folder / "report.html")
+    if not made.is_file() or not all(path.is_file() for path in outputs):
+        return False
+    try:
+        return json.loads(made.read_text())["of"] == _state(folder)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _state(folder: Path) -> str:
+    """SHA-256 of names, sizes and times of what findings and report follow from: the run's files and this code."""
+    inputs = [folder / "study.yaml", folder / "findings.json", folder / "report.html"]
+    inputs += [path for name in ("passages", "tokens") for path in sorted((folder / name).glob("*.parquet"))]
+    code = Path(__file__).parent
+    inputs += [path for path in sorted(code.rglob("*.py")) if "models" not in path.parts]
+    digest = hashlib.sha256()
+    for path in inputs:
+        if path.name == "study.yaml":
+            digest.update(path.read_bytes())
+            continue
+        status = path.stat()
+        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _counting(study: Study, plan: Plan, store: Run, progress: Progress | None) -> Report:
+    """Turn increments into (phase, done, total)."""
+    if progress is None:
+        return lambda *_: None
+    totals = dict(zip(("sampling", "reading"), plan.passages_left(study, store), strict=True))
+    done = {"sampling": 0, "reading": 0}
+
+    def report(phase: str, name: str, n: int) -> None:
+        if phase == "reading" and not done["reading"]:
+            # Only now is it known which models have no template and read in one framing.
+            totals["reading"] = plan.passages_left(study, store)[1]
+        done[phase] += n
+        # Texts can come out with fewer passages than planned, cells with more.
+        progress(phase, done[phase], max(totals[phase], done[phase]))
+
+    return report
