@@ -21,8 +21,8 @@ from enaction import stats
 from enaction.experiments.cells import INTERVAL, POOLED, Data, NoSettings, estimated, with_mean
 from enaction.experiments.matrix_along import along, ranks
 from enaction.experiments.matrix_controls import controls
+from enaction.experiments.matrix_quality import quality
 from enaction.experiments.old_planning import Derived
-from enaction.experiments.texts import quality
 from enaction.findings import Finding, permutation_note
 from enaction.study.config import Study
 from enaction.study.planning import Plan, Text, framing_for
