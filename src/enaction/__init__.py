@@ -1,7 +1,7 @@
 """enaction: does a language model recognise its own words, and what does it do about it?
 
-`Reader.load(name)` reads passages with a model, `sample` writes them, `score_passages` gives the token table; studies,
-statistics and experiments live in the rooms of the same names.
+`Reader.load(name)` reads passages with a model, `sample` writes them, `score_passages` returns the token table;
+studies, statistics and experiments are in the packages of the same names.
 """
 
 from __future__ import annotations
@@ -9,15 +9,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from enaction.framing import frame
-    from enaction.passages import Passage, Prompt, read_passages, read_prompts, write_passages
-    from enaction.reader import Reader
-    from enaction.sampling import sample
-    from enaction.tokens import score_passages
+if TYPE_CHECKING:  # type checkers do not follow `_HOMES`
+    from enaction.framing import frame as frame
+    from enaction.passages import Passage as Passage
+    from enaction.passages import Prompt as Prompt
+    from enaction.passages import read_passages as read_passages
+    from enaction.passages import read_prompts as read_prompts
+    from enaction.passages import write_passages as write_passages
+    from enaction.reader import Reader as Reader
+    from enaction.sampling import sample as sample
+    from enaction.tokens import score_passages as score_passages
 
 __version__ = "0.1.0"
 
+# Public name -> where it is defined.
 _HOMES = {
     "Passage": "passages",
     "Prompt": "passages",
@@ -30,17 +35,7 @@ _HOMES = {
     "write_passages": "passages",
 }
 
-__all__ = [
-    "Passage",
-    "Prompt",
-    "Reader",
-    "frame",
-    "read_passages",
-    "read_prompts",
-    "sample",
-    "score_passages",
-    "write_passages",
-]
+__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,8 @@
 """Errors that a user can fix.
 
 Each is raised when the bad input is met, says what was given, why it cannot work and what to do, and is caught once,
-at the edge of the command line, which prints it on one line and exits with code 2. Anything else is a bug of ours and
-shows its traceback.
+at the edge of the command line, which prints it on one line and exits with code 2. Anything else is a bug and shows its
+traceback.
 """
 
 
@@ -15,7 +15,7 @@ class PassageError(UserError):
 
 
 class FramingError(UserError):
-    """A passage cannot be put before this reader in the framing asked for."""
+    """A passage cannot be given to this reader in the requested framing."""
 
 
 class ModelError(UserError):

@@ -1,9 +1,9 @@
-"""The command line: one noun each, one file a command, no logic of its own.
+"""The command line: one file per command, no logic of its own.
 
 Commands import what they need when they run, so that `--help` and a misspelt option answer at once.
 
-Errors of the user's are caught here, printed on one line, and exit with code 2; anything else is a bug and shows its
-traceback. Ctrl-C exits with 130 and leaves what is finished in the run folder.
+User errors are caught here, printed on one line, and exit with code 2; anything else is a bug and shows its traceback.
+Ctrl-C exits with 130 and leaves what is finished in the run folder.
 """
 
 from __future__ import annotations
@@ -37,5 +37,5 @@ def main() -> None:
         Console(stderr=True, soft_wrap=True).print(f"enaction: {error}", markup=False, highlight=False)
         sys.exit(2)
     except KeyboardInterrupt:
-        Console(stderr=True).print("enaction: stopped; the same command goes on from here")
+        Console(stderr=True).print("enaction: stopped; the same command resumes from here")
         sys.exit(130)

@@ -23,7 +23,7 @@ def command(
     model: Annotated[str, typer.Argument(help="Hub id (optionally @revision), folder, .gguf file, or zoo:NAME.")],
     framing: Annotated[
         Literal["assistant", "none"] | None,
-        typer.Option(help="assistant or none; by default assistant where there is a chat template."),
+        typer.Option(help="assistant or none; by default assistant if there is a chat template."),
     ] = None,
     chat_template: ChatTemplate = None,
     dtype: DType = "float32",

@@ -21,7 +21,7 @@ def command(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Cut off here.")] = 256,
     framing: Annotated[
         Literal["assistant", "none"] | None,
-        typer.Option(help="assistant or none; by default assistant where there is a chat template."),
+        typer.Option(help="assistant or none; by default assistant if there is a chat template."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Responses sampled together.")] = 64,

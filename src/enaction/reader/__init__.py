@@ -5,11 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from enaction.reader.reader import Progress, Reader
-    from enaction.reader.statistics import TokenStats, Wanted
-    from enaction.reader.streaming import token_statistics
+if TYPE_CHECKING:  # type checkers do not follow `_HOMES`
+    from enaction.reader.reader import Progress as Progress
+    from enaction.reader.reader import Reader as Reader
+    from enaction.reader.statistics import TokenStats as TokenStats
+    from enaction.reader.statistics import Wanted as Wanted
+    from enaction.reader.streaming import token_statistics as token_statistics
 
+# Public name -> where it is defined.
 _HOMES = {
     "Progress": "reader",
     "Reader": "reader",
@@ -18,11 +21,11 @@ _HOMES = {
     "token_statistics": "streaming",
 }
 
-__all__ = ["Progress", "Reader", "TokenStats", "Wanted", "token_statistics"]
+__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use: `reader.sources` is below, and has to answer without torch.
+    # Imported on first use: `reader.sources`, `batching` and `windows` are used without torch.
     if name not in _HOMES:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
