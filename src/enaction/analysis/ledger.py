@@ -168,6 +168,11 @@ class Ledger:
         self.findings.append(finding)
         return finding
 
+    @property
+    def n_prompts(self) -> int:
+        """How many prompts the ledger's findings are about, whether every cell has them or not."""
+        return self.prompts.n_prompts if self.prompts else self.data.n_prompts
+
     def resampled(self, value_P: np.ndarray, size_P: np.ndarray | None = None) -> stats.Resampled:
         """Per-prompt means with their resamples, over the ledger's prompts."""
         return (self.prompts or self.data).resampled(value_P, size_P)
@@ -193,6 +198,8 @@ class Ledger:
 
     def author_test(self, entropy_RAP: np.ndarray, stream: Sequence[int]) -> Permuted:
         """Shuffle the authors within each prompt: p of each reader's interaction, then of the mean's."""
+        if self.prompts:
+            entropy_RAP = entropy_RAP[..., self.prompts.is_in_P]
         found = stats.permutation_pvalue(entropy_RAP, self.rng(stream), self.data.study.resamples)
         return Permuted([*found.pvalue, found.mean_pvalue], "authors shuffled within each prompt, one-sided")
 
@@ -220,9 +227,9 @@ STREAMS: dict[tuple[str, str], tuple[int, ...]] = {
 }
 
 
-def with_mean(statistic: stats.Statistic) -> stats.Statistic:
-    """Append the mean over readers to a statistic of each reader."""
-    return lambda matrix: appended_mean(statistic(matrix))
+def with_mean(statistic: stats.Statistic, axis: int = -1) -> stats.Statistic:
+    """Append the mean over readers to a statistic of each reader; `axis` is that of the readers in the statistic."""
+    return lambda matrix: appended_mean(statistic(matrix), axis)
 
 
 def appended_mean(value: np.ndarray, axis: int = -1) -> np.ndarray:
