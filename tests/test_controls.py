@@ -14,7 +14,7 @@ from planting import planted_run
 
 from enaction.errors import StudyError
 from enaction.experiments import analyse, plan
-from enaction.experiments.controls_texts import settings_of
+from enaction.experiments.controls.texts import settings_of
 from enaction.findings import Finding, select
 from enaction.report.pages.controls import page, verdict
 from enaction.running import load_study, run_study

@@ -17,12 +17,12 @@ import numpy as np
 from pydantic import Field
 
 from enaction.errors import StudyError
-from enaction.experiments import controls_texts as texts_of
 from enaction.experiments.base import StudyFile
 from enaction.experiments.cells import INTERVAL, POOLED, Data, NoSettings, estimated
-from enaction.experiments.controls_arms import NAME, Lab, contrast_arm, left_out, strangers, table_arm
-from enaction.experiments.controls_difficulty import difficulty, of_one_length
-from enaction.experiments.controls_texts import HUMAN, MEMORISED, moved, plain, shuffled, synonyms
+from enaction.experiments.controls import texts as texts_of
+from enaction.experiments.controls.arms import NAME, Lab, contrast_arm, left_out, strangers, table_arm
+from enaction.experiments.controls.difficulty import difficulty, of_one_length
+from enaction.experiments.controls.texts import HUMAN, MEMORISED, moved, plain, shuffled, synonyms
 from enaction.experiments.old_planning import Derived, sampled
 from enaction.findings import Finding
 from enaction.study.config import Study

@@ -11,7 +11,7 @@ import numpy as np
 
 from enaction import stats
 from enaction.experiments.cells import INTERVAL, estimated, passage_codes
-from enaction.experiments.controls_arms import MEAN, NAME, Lab, left_out
+from enaction.experiments.controls.arms import MEAN, NAME, Lab, left_out
 from enaction.findings import Finding
 
 
