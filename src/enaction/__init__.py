@@ -1,7 +1,7 @@
 """enaction: does a language model recognise its own words, and what does it do about it?
 
-`Reader.load(name)` reads passages with a model, `sample` writes them, `score_passages` returns the token table;
-studies, statistics and experiments are in the packages of the same names.
+`run(study)` carries out a whole study and returns its findings, `open_run(folder)` opens a finished one. One step at a
+time: `Reader.load(name)` reads passages with a model, `sample` writes them, `score_passages` returns the token table.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # type checkers do not follow `_HOMES`
     from enaction.passages import read_prompts as read_prompts
     from enaction.passages import write_passages as write_passages
     from enaction.reader import Reader as Reader
+    from enaction.running import open_run as open_run
+    from enaction.running import run as run
     from enaction.sampling import sample as sample
     from enaction.tokens import score_passages as score_passages
 
@@ -28,8 +30,10 @@ _HOMES = {
     "Prompt": "passages",
     "Reader": "reader",
     "frame": "framing",
+    "open_run": "running",
     "read_passages": "passages",
     "read_prompts": "passages",
+    "run": "running",
     "sample": "sampling",
     "score_passages": "tokens",
     "write_passages": "passages",

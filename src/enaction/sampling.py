@@ -25,7 +25,7 @@ from torch import Tensor
 
 from enaction.errors import FramingError, ModelError, UserError
 from enaction.framing import frame_prompt
-from enaction.passages import Passage, Prompt
+from enaction.passages import Passage, Prompt, Sampling
 from enaction.reader import Progress, Reader
 from enaction.reader.memory import halving
 from enaction.words import Framing
@@ -85,7 +85,7 @@ def sample(
         ModelError: memory has no room for one response by itself, or logits are NaN or infinite.
         UserError: settings out of range.
     """
-    _check_settings(n, temperature, top_p, max_new_tokens, batch_size)
+    settings = _settings(n, temperature, top_p, max_new_tokens, batch_size)
     framing = framing or ("assistant" if reader.has_template else "none")
     writer = author or reader.name
     sampling = {
@@ -108,8 +108,8 @@ def sample(
     responses: dict[int, _Response] = {}
     with reader.reading():
         sampled = halving(
-            _batches(requests, order, batch_size, mixed=reader.takes_left_padding),
-            lambda batch: _sample_batch(reader, [requests[i] for i in batch], temperature, top_p, max_new_tokens),
+            _batches(requests, order, settings.batch_size, mixed=reader.takes_left_padding),
+            lambda batch: _sample_batch(reader, [requests[i] for i in batch], settings),
             size=lambda batch: len(batch) * (len(requests[batch[-1]].ids) + max_new_tokens),
             too_large=lambda i: (
                 f"memory has no room for {reader.name} with one response to prompt '{requests[i].prompt.id}': use "
@@ -144,11 +144,9 @@ class _Response:
     ended: bool
 
 
-def _sample_batch(
-    reader: Reader, requests: list[_Request], temperature: float, top_p: float, max_new_tokens: int
-) -> list[_Response]:
+def _sample_batch(reader: Reader, requests: list[_Request], settings: Sampling) -> list[_Response]:
     """Draw one response for each request; finished rows leave the batch once they are a quarter of it."""
-    device, rows = reader.device, len(requests)
+    device, rows, max_new_tokens = reader.device, len(requests), settings.max_new_tokens
     lengths = torch.tensor([len(r.ids) for r in requests])
     longest = int(lengths.max())
     # Left padding puts the newest token of every row into the last column. Room for the whole response is made now.
@@ -179,7 +177,7 @@ def _sample_batch(
     for step in range(max_new_tokens):
         mask = mask_BT[kept_B, : longest + step] if is_padded else None
         logits_BV, cache = reader.next_logits(new_BT, mask, positions_BT if is_padded else None, cache)
-        token_B, logprob_B = _draw(logits_BV, uniform_BT[kept_B, step], temperature, top_p)
+        token_B, logprob_B = _draw(logits_BV, uniform_BT[kept_B, step], settings.temperature, settings.top_p)
         drawn_BT[kept_B, step] = token_B
         logprob_BT[kept_B, step] = logprob_B
         stopped_B = live_B & ((token_B[:, None] == stop_S) & stops_BS[kept_B]).any(1)
@@ -276,7 +274,7 @@ def _stream(seed: int, author: str, prompt: Prompt, number: int) -> int:
     return int.from_bytes(digest[:16])
 
 
-def _check_settings(n: int, temperature: float, top_p: float, max_new_tokens: int, batch_size: int) -> None:
+def _settings(n: int, temperature: float, top_p: float, max_new_tokens: int, batch_size: int) -> Sampling:
     if not temperature >= 0:
         raise UserError(f"temperature {temperature} is not possible: 0 is greedy, 1 the model's own distribution")
     if not 0 < top_p <= 1:
@@ -284,6 +282,9 @@ def _check_settings(n: int, temperature: float, top_p: float, max_new_tokens: in
     for name, value in (("n", n), ("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
         if value < 1:
             raise UserError(f"{name} {value} is not possible: it has to be at least 1")
+    return Sampling(
+        per_prompt=n, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, batch_size=batch_size
+    )
 
 
 def _check_context(reader: Reader, prompt: Prompt, length: int, max_new_tokens: int) -> None:
