@@ -19,9 +19,9 @@ from pydantic import Field
 
 from enaction import stats
 from enaction.experiments.cells import INTERVAL, POOLED, Data, NoSettings, estimated, with_mean
-from enaction.experiments.matrix_along import along, ranks
-from enaction.experiments.matrix_controls import controls
-from enaction.experiments.matrix_quality import quality
+from enaction.experiments.matrix.along import along, ranks
+from enaction.experiments.matrix.critics import controls
+from enaction.experiments.matrix.quality import quality
 from enaction.experiments.old_planning import Derived
 from enaction.findings import Finding, permutation_note
 from enaction.study.config import Study

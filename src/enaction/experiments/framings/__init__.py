@@ -1,0 +1,1 @@
+from enaction.experiments.framings.analysis import *  # noqa: F403

@@ -1,0 +1,1 @@
+from enaction.experiments.matrix.analysis import *  # noqa: F403

@@ -1,0 +1,1 @@
+from enaction.experiments.stages.analysis import *  # noqa: F403
