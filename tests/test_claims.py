@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from enaction.findings import Finding
-from enaction.report.arrange import in_training_order, last_stage, models_of, stage_label
-from enaction.report.claims import checked
+from enaction.findings import Finding, Findings
+from enaction.paper.claims import checked
+from enaction.words import in_training_order, last_stage, models_of, stage_label
 
 FRAMINGS = ("assistant", "user", "none")
 
@@ -25,12 +25,12 @@ def interactions(stage: str, *bounds: tuple[float, float]) -> list[Finding]:
 
 
 def standing(findings: list[Finding], words: str) -> tuple[str, str]:
-    (found,) = [c for c in checked(findings) if words in c.claim.text]
+    (found,) = [c for c in checked(Findings(findings)) if words in c.claim.text]
     return found.standing, found.words
 
 
 def test_a_run_without_findings_reproduces_nothing_and_says_what_it_lacks() -> None:
-    for claim in checked([]):
+    for claim in checked(Findings()):
         assert claim.standing == "not testable"
         assert "this run has no" in claim.words
 

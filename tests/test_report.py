@@ -14,30 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import yaml
+from matplotlib.figure import Figure
 from rich.console import Console
 
+from enaction.chart import Axis, Chart, Panel, points_of
 from enaction.errors import StudyError
-from enaction.findings import Finding, select, write_findings
+from enaction.findings import Finding, Findings, read_findings, select, write_findings
+from enaction.page import Grid, Page, Section, Statement
+from enaction.paper import claims, questions
 from enaction.passages import Message, Passage, write_passages
-from enaction.report import (
-    arc_table,
-    build_report,
-    critic_table,
-    draw,
-    hero,
-    identity_table,
-    matrix_table,
-    pages,
-    save,
-    sentences,
-    split_table,
-)
-from enaction.report.arrange import NULL, base_triples, contains, number, short_names, stages, triples, with_interval
-from enaction.report.figures import PAPER_RECOGNITION
+from enaction.report import build_report, matrix_grids
+from enaction.report.drawing import draw, save
+from enaction.report.matrix_charts import charts, hero
+from enaction.report.matrix_lookup import base_triples, stages, triples
+from enaction.report.matrix_page import page as matrix_page
+from enaction.report.matrix_row_charts import PAPER_RECOGNITION
+from enaction.report.terminal import show, tables
+from enaction.shown import NONE, contains, null_of, number, short_names, with_interval
 from enaction.stats import interaction, log_ratio_split, other_self_ratio
 
 STAGES = ("base", "sft", "dpo", "rl")
@@ -221,7 +217,26 @@ def findings(request: pytest.FixtureRequest) -> list[Finding]:
     return RUNS[request.param]()
 
 
-class Page(HTMLParser):
+def pages_of(findings: list[Finding], **options: float) -> dict[str, Page]:
+    return {"matrix": matrix_page(Findings(findings).of("matrix"), **options)} if findings else {}
+
+
+def report(run: Path, more: dict[str, Page] | None = None, *, png: bool = False) -> Path:
+    """The report of a folder as `enaction run` makes it; `more` are pages beyond the matrix."""
+    findings = read_findings(run / "findings.json") if (run / "findings.json").exists() else Findings()
+    pages = pages_of(list(findings)) | (more or {})
+    return build_report(run, pages, claims=claims.checked(findings), questions=questions.answered(pages), png=png)
+
+
+def sentences(findings: list[Finding]) -> list[str]:
+    return [sentence for page in pages_of(findings).values() for sentence in page.sentences]
+
+
+def figures(findings: list[Finding], **options: float) -> dict[str, Figure]:
+    return {name: draw(chart) for name, chart in charts(Findings(findings), **options).items()}
+
+
+class Parsed(HTMLParser):
     """What a browser would do with the page: its elements, the addresses it would load, its visible text."""
 
     def __init__(self, page: str) -> None:
@@ -247,8 +262,8 @@ class Page(HTMLParser):
 
 
 def test_what_a_model_wrote_is_shown_and_never_run(tmp_path):
-    page = build_report(a_folder(tmp_path, a_run())).read_text()
-    parsed = Page(page)
+    page = report(a_folder(tmp_path, a_run())).read_text()
+    parsed = Parsed(page)
     assert "script" not in parsed.tags
     assert ATTACK not in page
     assert ATTACK in "".join(parsed.text), "the text itself must still be there to read"
@@ -256,8 +271,8 @@ def test_what_a_model_wrote_is_shown_and_never_run(tmp_path):
 
 
 def test_the_page_loads_nothing(tmp_path, findings):
-    page = build_report(a_folder(tmp_path, findings)).read_text()
-    parsed = Page(page)
+    page = report(a_folder(tmp_path, findings)).read_text()
+    parsed = Parsed(page)
     assert all(address.startswith("data:") for address in parsed.loads)
     assert all(address.startswith("#") for address in parsed.links)
     assert not re.search(r"url\(|@import", page)
@@ -267,34 +282,34 @@ def test_the_page_loads_nothing(tmp_path, findings):
 
 def test_every_quantity_is_defined_on_the_page(tmp_path):
     found = [*a_run(), finding("a_quantity_of_tomorrow", {"layer": 3}, 0.5, None)]
-    page = build_report(a_folder(tmp_path, found)).read_text()
-    text = "".join(Page(page).text)
+    page = report(a_folder(tmp_path, found)).read_text()
+    text = "".join(Parsed(page).text)
     for f in found:
-        assert f'id="def-{f.quantity}"' in page
+        assert f'id="def-matrix-{f.quantity}"' in page
         assert f.definition in text
 
 
-def test_another_experiment_has_a_page_of_its_own_and_leaves_the_matrix_alone(tmp_path, findings, monkeypatch):
-    def page_of(found: list[Finding]) -> pages.Page:
-        figure, axes = plt.subplots()
-        axes.plot([f.estimate or 0.0 for f in found])
-        grid = pages.Grid("By persona", ["persona", "entropy"], [[str(f.where["of"]), "0.5"] for f in found])
-        said = [f"{ATTACK} has entropy {f.estimate}." for f in found]
-        return pages.Page("Personas", "Does it matter?", said, [grid], {"persona": (figure, "Entropy by persona.")})
-
-    monkeypatch.setitem(pages.PAGES, "persona", page_of)
-    plain = build_report(a_folder(tmp_path / "plain", findings)).read_text()
+def test_another_experiment_has_a_page_of_its_own_and_leaves_the_matrix_alone(tmp_path, findings):
     where = {"reader": "ash-rl", "author": "ash-rl", "framing": "assistant", "reader_stage": "rl", "of": ATTACK}
-    more = [replace(finding("entropy", where, 9.25, None), experiment="persona")]
-    page = build_report(a_folder(tmp_path / "more", [*findings, *more])).read_text()
-    parsed = Page(page)
+    found = [replace(finding("entropy", where, 9.25, None), experiment="persona")]
+    chart = Chart("Entropy by persona.", [[Panel([points_of([0.0], found)], Axis(ATTACK))]], 3, 2)
+    grid = Grid("By persona", ["persona", "entropy"], [[ATTACK, "0.5"]])
+    said = Statement("has entropy 9.25.", ("entropy",), where, subject=ATTACK)
+    page_of = Page(
+        "Personas", "Does it matter?", [said], [Section(charts=["persona"], grids=[grid])], {"persona": chart}
+    )
+
+    plain = report(a_folder(tmp_path / "plain", findings)).read_text()
+    page = report(a_folder(tmp_path / "more", [*findings, *found]), {"persona": page_of}).read_text()
+    parsed = Parsed(page)
     assert "script" not in parsed.tags
     assert len(set(parsed.ids)) == len(parsed.ids)
     assert {link[1:] for link in parsed.links} <= set(parsed.ids)
-    assert (tmp_path / "more" / "figures" / "persona.png").exists()
-    assert "".join(parsed.text).count(f"{ATTACK} has entropy 9.25.") == 2  # on its page and under its question
-    matrices = re.compile(r'<section id="matrices">.*?</section>', re.DOTALL)
-    assert matrices.findall(page) == matrices.findall(plain)
+    assert (tmp_path / "more" / "figures" / "persona.svg").exists()
+    assert "".join(parsed.text).count(f"{ATTACK}: has entropy 9.25.") == 2  # on its page and under its question
+    matrix = re.compile(r'<section id="page-matrix">.*?</section>', re.DOTALL)
+    if findings:
+        assert matrix.findall(page) == matrix.findall(plain) != []
 
 
 def test_a_rebuilt_report_has_the_same_bytes(tmp_path):
@@ -303,24 +318,26 @@ def test_a_rebuilt_report_has_the_same_bytes(tmp_path):
     def contents() -> dict[str, bytes]:
         return {str(p): p.read_bytes() for p in sorted(run.rglob("*")) if p.is_file()}
 
-    build_report(run)
+    report(run)
     first = contents()
     (run / "report.html").unlink()
-    build_report(run)
+    report(run)
     assert contents() == first
+    assert {p.suffix for p in (run / "figures").iterdir()} == {".svg"}
+    report(run, png=True)
     assert {p.suffix for p in (run / "figures").iterdir()} == {".svg", ".png"}
 
 
 def test_a_folder_without_findings_says_what_to_do(tmp_path):
     with pytest.raises(StudyError, match="enaction run"):
-        build_report(tmp_path)
+        report(tmp_path)
 
 
 def test_a_damaged_manifest_is_named(tmp_path):
     run = a_folder(tmp_path, [])
     (run / "manifest.json").write_text("{")
     with pytest.raises(StudyError, match=r"manifest\.json"):
-        build_report(run)
+        report(run)
 
 
 # Quantities whose sentences carry a verdict, with a place that gets a sentence.
@@ -350,7 +367,7 @@ def test_a_damaged_manifest_is_named(tmp_path):
 def test_no_effect_is_said_exactly_where_the_interval_contains_the_null(quantity, begins, low, high, none):
     # The tested quantity alone, so that a verdict in the sentence can only be its own.
     kept = [f for f in a_run() if f.quantity in (quantity, "entropy")]
-    null = NULL[quantity]
+    null = null_of(next(f for f in kept if f.quantity == quantity)) or 0.0
     # A run with no matrix but of this quantity: the stages come from the entropies.
     moved = [
         replace(f, estimate=null + (low + high) / 2, low=null + low, high=null + high) if f.quantity == quantity else f
@@ -392,9 +409,9 @@ def test_an_identity_residual_outside_the_limits_is_the_first_thing_said(tmp_pat
     bad = [replace(f, estimate=-4.01) if f is first else f for f in good]
     assert sentences(bad)[0].startswith("WARNING")
     assert first.where["reader"] in sentences(bad)[0]
-    assert "ALARM" in build_report(a_folder(tmp_path, bad)).read_text()
-    assert "ALARM" in printed(identity_table(bad))
-    assert "ALARM" not in printed(identity_table(good))
+    assert "ALARM" in report(a_folder(tmp_path, bad)).read_text()
+    assert "ALARM" in printed(bad)
+    assert "ALARM" not in printed(good)
 
 
 def test_overconfidence_is_claimed_only_where_surprisal_exceeds_entropy():
@@ -413,40 +430,50 @@ def test_overconfidence_is_claimed_only_where_surprisal_exceeds_entropy():
 
 def test_world_and_foreign_text_of_the_last_stage_are_the_cells_of_that_stage():
     found = a_run()
-    (first, *_) = triples(found, "entropy", "rl", "assistant")
+    (first, *_) = triples(Findings(found), "entropy", "rl", "assistant")
     assert (first.own.where["reader"], first.own.where["author"]) == ("ash-rl", "ash-rl")
     assert [f.where["author"] for f in first.others] == ["birch-rl", "cedar-rl"]
     assert first.world is not None
     assert first.world.where["author"] == "world"
-    (base, *_) = base_triples(found, "entropy", "rl", "assistant")
+    (base, *_) = base_triples(Findings(found), "entropy", "rl", "assistant")
     assert (base.reader, base.author) == ("ash-base", "ash-rl")
     assert base.own.where == first.own.where | {"reader": "ash-base", "reader_stage": "base"}
 
 
 def test_a_reader_without_template_stands_in_every_framing_and_is_marked():
-    text = printed(matrix_table(real_run()))
+    text = printed_grid(matrix_grids.matrices(Findings(real_run()))[-1])
     assert "3.050" in text
     assert "2.530" in text
     assert "†" in text
 
 
-def printed(table: object) -> str:
+def printed(findings: list[Finding]) -> str:
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(table)
+    show(pages_of(findings), console)
+    return console.export_text()
+
+
+def printed_grid(grid: Grid) -> str:
+    console = Console(width=100, record=True, file=io.StringIO())
+    for table in tables(grid):
+        console.print(table)
     return console.export_text()
 
 
 def test_terminal_tables_fit_and_show_the_numbers(findings):
-    for table in (identity_table, matrix_table, arc_table, split_table, critic_table):
-        text = printed(table(findings))
-        assert all(len(line) <= 100 for line in text.splitlines())
-        # A name may be cut in its middle, with the mark inside it; a number never.
-        assert not re.search(r"\d…|…\d*\.", text)
+    for page in pages_of(findings).values():
+        for grid in page.grids:
+            text = printed_grid(grid)
+            assert all(len(line) <= 100 for line in text.splitlines())
+            # A name may be cut in its middle, with the mark inside it; a number never.
+            assert not re.search(r"\d…|…\d*\.", text)
+            for cell in (cell for row in grid.cells for cell in row if cell.look not in ("name", "mean")):
+                assert cell.text in text or cell.text == NONE  # rows without a number in a block are left out
 
 
 def test_matrix_table_has_the_cells_in_their_places():
     found = a_run()
-    text = printed(matrix_table(found))
+    text = printed_grid(matrix_grids.matrices(Findings(found))[-1])
     for r in FAMILIES:
         row = next(line for line in text.splitlines() if line.strip().startswith(r))
         cells = [f"{number(value(found, r, a))}" for a in FAMILIES]
@@ -460,42 +487,47 @@ def value(found: list[Finding], reader: str, author: str) -> float | None:
 
 
 def test_figures_draw_what_there_is(findings):
-    figures = draw(findings)
+    drawn = figures(findings)
     expected = {"identity_residual": "identity", "entropy": "matrix", "interaction": "arc", "recognition": "split"}
     measured = {f.quantity for f in findings if f.estimate is not None}
     for quantity, name in expected.items():
-        assert (name in figures) == (quantity in measured)
+        assert (name in drawn) == (quantity in measured)
 
 
 def test_what_stands_behind_the_end_of_training_is_not_joined_to_its_course() -> None:
     found = a_run()
     kin = [replace(f, where=f.where | {"stage": "kin"}) for f in found if f.where.get("stage") == "rl"]
-    for ax in draw([*found, *kin])["arc"].axes:
+    for ax in figures([*found, *kin])["arc"].axes:
         assert [label.get_text() for label in ax.get_xticklabels()] == ["base", "SFT", "DPO", "RL", "kin"]
-        assert max(len(np.asarray(line.get_xdata())) for line in ax.lines) == 4
+        joined = [line for line in ax.lines if line.get_linestyle() != "None"]
+        assert max(len(np.asarray(line.get_xdata())) for line in joined) == 4
 
 
 def test_a_saved_figure_is_a_vector_and_a_picture(tmp_path):
-    vector, picture = save(draw(a_run())["arc"], tmp_path / "figures" / "arc")
+    vector, picture = save(charts(Findings(a_run()))["arc"], tmp_path / "figures" / "arc", ("svg", "png"))
     assert vector.read_text().startswith("<?xml")
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_figures_leave_no_global_state():
     before = dict(matplotlib.rcParams)
-    draw(a_run())
+    figures(a_run())
     assert dict(matplotlib.rcParams) == before
 
 
 def test_figures_do_without_pyplot():
     # In a process of its own: another test may have imported it here.
-    code = "import sys; from enaction.report import draw; draw([]); sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = (
+        "import sys; from enaction.report import build_report, show; early = 'matplotlib' in sys.modules\n"
+        "from enaction.chart import Chart, Panel; from enaction.report.drawing import draw\n"
+        "draw(Chart('', [[Panel([])]], 2, 2)); sys.exit(early or 'matplotlib.pyplot' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_labels_of_a_figure_do_not_overlap():
     runs = a_run(), real_run(), RUNS["twelve models"]()
-    for name, figure in ((name, figure) for run in runs for name, figure in draw(run).items()):
+    for name, figure in ((name, figure) for run in runs for name, figure in figures(run).items()):
         figure.draw_without_rendering()
         for ax in figure.axes:
             for axis in (ax.xaxis, ax.yaxis):
@@ -507,7 +539,7 @@ def test_labels_of_a_figure_do_not_overlap():
 
 def test_the_reference_is_drawn_only_if_asked_for():
     def labels(**options: float) -> str:
-        (legend,) = draw(a_run(), **options)["split"].legends
+        (legend,) = figures(a_run(), **options)["split"].legends
         return " ".join(text.get_text() for text in legend.get_texts())
 
     assert "0.48" in labels(reference=PAPER_RECOGNITION)
@@ -515,12 +547,13 @@ def test_the_reference_is_drawn_only_if_asked_for():
 
 
 def test_hero_of_several_runs_is_their_mean():
-    figure = hero(a_run(seed=1), a_run(seed=2))
-    assert figure is not None
+    chart = hero(Findings(a_run(seed=1)), Findings(a_run(seed=2)))
+    assert chart is not None
+    figure = draw(chart)
     shown = [text.get_text() for text in figure.axes[0].texts]
     mean = np.mean([value(a_run(seed=s), "ash", "birch") or 0.0 for s in (1, 2)])
     assert number(float(mean), 2) in shown
-    assert hero([]) is None
+    assert hero(Findings()) is None
 
 
 def test_a_bound_that_leaves_out_the_null_is_not_rounded_onto_it():
@@ -536,7 +569,7 @@ def test_stages_come_in_the_order_of_training_and_unknown_ones_after():
     found = [
         finding("interaction", {"reader": "a", "stage": s, "framing": "none"}, 0.0, 0.1) for s in ("x", "rl", "base")
     ]
-    assert stages(found) == ["base", "rl", "x"]
+    assert stages(Findings(found)) == ["base", "rl", "x"]
 
 
 @pytest.mark.parametrize("names", [["a/same", "b/same"], ["x" * 30 + "1" + "y" * 30, "x" * 30 + "2" + "y" * 30]])

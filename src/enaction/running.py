@@ -20,6 +20,7 @@ from enaction import experiments
 from enaction.files import write_atomically
 from enaction.findings import Findings, read_findings, write_findings
 from enaction.passages import Passage
+from enaction.reader.sources import find
 from enaction.study.config import Study, parse_study, study_of, with_absolute_paths
 from enaction.study.planning import Plan
 from enaction.study.store import Cell, Run
@@ -77,9 +78,17 @@ class FinishedRun:
         Args:
             png: figures as PNG too, beside SVG.
         """
+        from enaction.paper import claims, questions
         from enaction.report import build_report
 
-        return build_report(self.folder)
+        pages = self.pages()
+        return build_report(
+            self.folder,
+            pages,
+            claims=claims.checked(self.findings),
+            questions=questions.answered(pages),
+            png=png,
+        )
 
     def _repr_html_(self) -> str:
         return f"<p>run of study <b>{self.study.name}</b>: {len(self.findings)} findings</p>"
@@ -175,6 +184,10 @@ def _settled(study: Study, folder: Path) -> Study:
 
 
 def _carry_out(study: Study, store: Run, plan: Plan, workers: int, report: Report) -> None:
+    writing = {text.model for text in plan.unwritten(store)}
+    for name, spec in study.models.items():
+        if name in writing or plan.unread(study, store, name):
+            find(spec.model).require(spec.base)
     from enaction.study.engines import local  # torch, which analysis and report do without
 
     began = time.time()

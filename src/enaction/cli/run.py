@@ -50,22 +50,7 @@ def show(finished: FinishedRun, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([vars(f) for f in finished.findings], indent=1))
         return
-    from rich.console import Console
+    from enaction.report import show as show_pages
 
-    from enaction.report import arc_table, critic_table, identity_table, matrix_table, sentences, split_table
-    from enaction.report.pages import make_pages
-
-    findings = finished.findings
-    # The tables need a hundred columns; a narrower terminal wraps lines, which is better than losing digits.
-    console = Console(highlight=False, width=max(100, Console().width))
-    matrix = [f for f in findings if f.experiment == "matrix"]
-    for table in (identity_table, matrix_table, arc_table, split_table, critic_table) if matrix else ():
-        console.print(table(matrix))
-        console.print()
-    for sentence in sentences(matrix):
-        console.print(f"- {sentence}", markup=False)
-    for page in make_pages(findings).values():
-        console.print(f"\n{page.title}: {page.question}", markup=False)
-        for sentence in page.sentences:
-            console.print(f"- {sentence}", markup=False)
-    console.print(f"\nReport: {finished.folder / 'report.html'}", markup=False, soft_wrap=True)
+    show_pages(finished.pages())
+    typer.echo(f"\nReport: {finished.folder / 'report.html'}")

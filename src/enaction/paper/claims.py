@@ -10,32 +10,23 @@ Claims as in arXiv 2605.25459; what is not a claim about behaviour (surprise, re
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from enaction.findings import Finding, select
-from enaction.report.arrange import (
-    FRAMINGS,
-    MEAN,
-    framing_label,
-    in_training_order,
-    last_stage,
-    stage_label,
-    with_interval,
-)
-from enaction.words import checkpoint
+from enaction.findings import Finding, Findings
+from enaction.shown import with_interval
+from enaction.words import FRAMINGS, MEAN, TRACE, checkpoint, framing_label, in_training_order, last_stage, stage_label
 
 Standing = Literal["reproduced", "partly", "not reproduced", "not testable"]
-Check = Callable[[Sequence[Finding]], "tuple[Standing, str]"]
+Check = Callable[[Findings], "tuple[Standing, str]"]
 
 _SEVERAL = 2.0  # a ratio that is "several times" lies above this
-_TRACE = 0.02  # an interaction within this is none for a claim of absence: it changes no entropy by more than 2 %
 
 
 class Part(NamedTuple):
-    """One part of a claim: what was found, and whether it lies where the claim says; None without an interval."""
+    """One part of a claim: what was measured, and whether it lies where the claim says; None without an interval."""
 
     words: str
-    is_there: bool | None
+    holds: bool | None
 
 
 class Claim(NamedTuple):
@@ -62,86 +53,83 @@ class Checked(NamedTuple):
     words: str
 
 
-def checked(findings: Sequence[Finding]) -> list[Checked]:
+def checked(findings: Findings) -> list[Checked]:
     """Every claim with its standing in a run."""
     return [Checked(claim, *claim.check(findings)) for claim in CLAIMS]
 
 
 def below(finding: Finding | None, bound: float, words: str) -> Part | None:
-    """A part that is there where the whole interval lies below a bound."""
+    """A part that holds where the whole interval lies below a bound."""
     return _part(finding, words, lambda low, high: high < bound)
 
 
 def above(finding: Finding | None, bound: float, words: str) -> Part | None:
-    """A part that is there where the whole interval lies above a bound."""
+    """A part that holds where the whole interval lies above a bound."""
     return _part(finding, words, lambda low, high: low > bound)
 
 
 def within(finding: Finding | None, bound: float, words: str) -> Part | None:
-    """A part that is there where the whole interval lies within a bound on both sides of 0."""
+    """A part that holds where the whole interval lies within a bound on both sides of 0."""
     return _part(finding, words, lambda low, high: -bound < low and high < bound)
 
 
 def _part(finding: Finding | None, words: str, claim: Callable[[float, float], bool]) -> Part | None:
     if finding is None:
         return None
-    there = None if finding.low is None or finding.high is None else claim(finding.low, finding.high)
-    return Part(f"{words} {with_interval(finding)}", there)
+    holds = None if finding.low is None or finding.high is None else claim(finding.low, finding.high)
+    return Part(f"{words} {with_interval(finding)}", holds)
 
 
 def judged(parts: Sequence[Part | None], missing: str) -> tuple[Standing, str]:
-    """Standing of a claim from its parts; `missing` says what a run without them lacks."""
-    found = [part for part in parts if part is not None]
-    if len(found) < len(parts) or all(part.is_there is None for part in found):
+    """Standing of a claim from its parts; `missing` says what a run without them does not have."""
+    measured = [part for part in parts if part is not None]
+    if len(measured) < len(parts) or all(part.holds is None for part in measured):
         return "not testable", missing
-    verdicts = [part.is_there is True for part in found]
+    verdicts = [part.holds is True for part in measured]
     standing: Standing = "reproduced" if all(verdicts) else "partly" if any(verdicts) else "not reproduced"
-    return standing, "; ".join(part.words for part in found)
+    return standing, "; ".join(part.words for part in measured)
 
 
-def _last_trained(findings: Sequence[Finding], experiment: str, quantity: str) -> list[str]:
+def _last_trained(findings: Findings, experiment: str, quantity: str) -> list[str]:
     """The last post-trained stage of which an experiment has a quantity, in a list; empty where there is none."""
-    of = [str(f.where.get("stage") or "") for f in select(findings, quantity) if f.experiment == experiment]
+    of = [str(f.where.get("stage") or "") for f in findings.select(quantity, experiment)]
     last = last_stage([s for s in in_training_order(of) if s != "base" and not checkpoint(s)])
     return [] if last is None else [last]
 
 
-def _of(findings: Sequence[Finding], experiment: str, quantity: str, **where: object) -> Finding | None:
+def _at(findings: Findings, experiment: str, quantity: str, **where: Any) -> Finding | None:
     """A quantity at a place: the mean over its readers, or the one post-trained reader of a table with base models."""
-    found = {
-        str(f.where.get("reader")): f
-        for f in select(findings, quantity, **where)
-        if f.experiment == experiment and f.estimate is not None
+    by_reader = {
+        str(f.where.get("reader")): f for f in findings.select(quantity, experiment, **where) if f.estimate is not None
     }
-    bases = _base_readers(findings) & set(found)
-    others = [name for name in found if name not in bases and name != MEAN]
-    return found[others[0]] if bases and len(others) == 1 else found.get(MEAN)
+    bases = _base_readers(findings) & set(by_reader)
+    others = [name for name in by_reader if name not in bases and name != MEAN]
+    return by_reader[others[0]] if bases and len(others) == 1 else by_reader.get(MEAN)
 
 
-def _base_readers(findings: Sequence[Finding]) -> set[str]:
-    bases = select(findings, "entropy", reader_stage="base")
-    return {str(f.where["reader"]) for f in bases if f.experiment == "matrix"}
+def _base_readers(findings: Findings) -> set[str]:
+    return {str(f.where["reader"]) for f in findings.select("entropy", "matrix", reader_stage="base")}
 
 
-def _lower_on_own(findings: Sequence[Finding]) -> tuple[Standing, str]:
+def _lower_on_own(findings: Findings) -> tuple[Standing, str]:
     if not (trained := _last_trained(findings, "matrix", "interaction")):
         return "not testable", _NO_STAGE
     at = {"stage": trained[-1], "framing": "assistant"}
     return judged(
         [
-            above(_of(findings, "matrix", "other_self_ratio", **at), _SEVERAL, "other/self ratio"),
-            below(_of(findings, "matrix", "interaction", **at), 0.0, "interaction"),
+            above(_at(findings, "matrix", "other_self_ratio", **at), _SEVERAL, "other/self ratio"),
+            below(_at(findings, "matrix", "interaction", **at), 0.0, "interaction"),
         ],
         _NO_STAGE,
     )
 
 
-def _diagonal(findings: Sequence[Finding]) -> tuple[Standing, str]:
+def _diagonal(findings: Findings) -> tuple[Standing, str]:
     if not (trained := _last_trained(findings, "matrix", "interaction")):
         return "not testable", _NO_STAGE
     at = {"stage": trained[-1], "framing": "assistant"}
     aside = {MEAN, *_base_readers(findings)}
-    ranks = [f for f in select(findings, "own_rank_among_authors", **at) if f.where.get("reader") not in aside]
+    ranks = [f for f in findings.select("own_rank_among_authors", "matrix", **at) if f.where.get("reader") not in aside]
     if not ranks:
         return "not testable", "this run has no ranks"
     first = sum(f.high == 1 for f in ranks)  # in nearly every resample
@@ -152,18 +140,18 @@ def _diagonal(findings: Sequence[Finding]) -> tuple[Standing, str]:
     )
 
 
-def _base(findings: Sequence[Finding]) -> tuple[Standing, str]:
+def _base(findings: Findings) -> tuple[Standing, str]:
     parts = [
-        within(_of(findings, "matrix", "interaction", stage="base", framing=framing), _TRACE, framing_label(framing))
+        within(_at(findings, "matrix", "interaction", stage="base", framing=framing), TRACE, framing_label(framing))
         for framing in FRAMINGS
     ]
     return judged(parts, "this run has no matrix of base models in all three framings")
 
 
-def _role(findings: Sequence[Finding]) -> tuple[Standing, str]:
+def _role(findings: Findings) -> tuple[Standing, str]:
     parts = [
         below(
-            _of(
+            _at(
                 findings, "framings", "interaction_difference", stage=stage, framing="assistant", question="kept",
                 minus_framing=other, minus_question="kept",
             ),
@@ -176,74 +164,75 @@ def _role(findings: Sequence[Finding]) -> tuple[Standing, str]:
     return judged(parts or [None], "this run has no `framings` experiment with a post-trained stage")
 
 
-def _persona(findings: Sequence[Finding]) -> tuple[Standing, str]:
+def _persona(findings: Findings) -> tuple[Standing, str]:
     stages = _last_trained(findings, "persona", "default_margin")
     if not stages:
         return "not testable", "this run has no `persona` experiment with a post-trained stage"
-    told = _of(findings, "persona", "surprisal_own_minus_other", stage=stages[-1], persona=MEAN)
-    margin = _of(findings, "persona", "default_margin", stage=stages[-1])
+    foreign = _at(findings, "persona", "surprisal_own_minus_other", stage=stages[-1], persona=MEAN)
+    margin = _at(findings, "persona", "default_margin", stage=stages[-1])
     standing, words = judged([above(margin, 0.0, "lowest persona's entropy minus the default's, nats")], "no margin")
-    if told is not None and told.high is not None and told.high > -_TRACE:
+    if foreign is not None and foreign.high is not None and foreign.high > -TRACE:
         return "not testable", (
-            f"{words}; but text is no less surprising under its own persona than under another ({with_interval(told)} "
-            "nats): these models did not learn the personas, so the default is compared with no other self"
+            f"{words}; but text is no less surprising under its own persona than under another "
+            f"({with_interval(foreign)} nats): these models did not learn the personas, so the default is compared "
+            "with no other self"
         )
     return standing, words
 
 
-def _prior(findings: Sequence[Finding]) -> tuple[Standing, str]:
+def _prior(findings: Findings) -> tuple[Standing, str]:
     parts = [
         part
         for stage in _last_trained(findings, "prior", "amplification")
         for part in (
-            below(_of(findings, "prior", "position_trend", stage=stage), 0.0, "interaction, each doubling of position"),
-            above(_of(findings, "prior", "amplification", stage=stage), 0.0, "log gap behind own minus foreign turns"),
+            below(_at(findings, "prior", "position_trend", stage=stage), 0.0, "interaction, each doubling of position"),
+            above(_at(findings, "prior", "amplification", stage=stage), 0.0, "log gap after own minus foreign turns"),
         )
     ]
     return judged(parts or [None], "this run has no `prior` experiment with a post-trained stage")
 
 
-def _sft(findings: Sequence[Finding]) -> tuple[Standing, str]:
-    at = {framing: _of(findings, "matrix", "interaction", stage="sft", framing=framing) for framing in FRAMINGS}
+def _sft(findings: Findings) -> tuple[Standing, str]:
+    at = {framing: _at(findings, "matrix", "interaction", stage="sft", framing=framing) for framing in FRAMINGS}
     return judged(
         [
             below(at["assistant"], 0.0, "assistant turn"),
-            within(at["user"], _TRACE, "user turn"),
-            within(at["none"], _TRACE, "no template"),
+            within(at["user"], TRACE, "user turn"),
+            within(at["none"], TRACE, "no template"),
         ],
         "this run has no matrix of the stage sft in all three framings",
     )
 
 
-def _dpo(findings: Sequence[Finding]) -> tuple[Standing, str]:
+def _dpo(findings: Findings) -> tuple[Standing, str]:
     parts = [
-        below(_of(findings, "matrix", "interaction", stage="dpo", framing=framing), 0.0, framing_label(framing))
+        below(_at(findings, "matrix", "interaction", stage="dpo", framing=framing), 0.0, framing_label(framing))
         for framing in FRAMINGS
     ]
     return judged(parts, "this run has no matrix of the stage dpo in all three framings")
 
 
-def _rl(findings: Sequence[Finding]) -> tuple[Standing, str]:
+def _rl(findings: Findings) -> tuple[Standing, str]:
     """From the stage before RL to its end, whatever the curve on the way."""
     changes = [
         f
         for quantity in ("interaction_change_over_stage", "interaction_change")  # the first where there are checkpoints
-        for f in select(findings, quantity, reader=MEAN, framing="assistant")
-        if f.where.get("stage") in ("rl", "rlvr") and f.experiment == "matrix"
+        for f in findings.select(quantity, "matrix", reader=MEAN, framing="assistant")
+        if f.where.get("stage") in ("rl", "rlvr")
     ]
     parts = [
         below(f, 0.0, f"{stage_label(str(f.where['from_stage']))} to {stage_label(str(f.where['stage']))}")
         for f in changes[:1]
     ]
-    return judged(parts or [None], "this run has no stage rl behind another")
+    return judged(parts or [None], "this run has no stage rl after another")
 
 
-def _violation(findings: Sequence[Finding]) -> tuple[Standing, str]:
+def _violation(findings: Findings) -> tuple[Standing, str]:
     parts = [
-        above(_of(findings, "splice", "foreignness_after", k=k, **at), 0.0, f"{k} foreign tokens, nats")
+        above(_at(findings, "splice", "foreignness_after", k=k, **at), 0.0, f"{k} foreign tokens, nats")
         for stage in _last_trained(findings, "splice", "foreignness_after")
         for at in ({"stage": stage, "pattern": "ofo"},)
-        for k in sorted({int(f.where["k"]) for f in select(findings, "foreignness_after", **at)})
+        for k in sorted({int(f.where["k"]) for f in findings.select("foreignness_after", "splice", **at)})
     ]
     return judged(parts or [None], "this run has no `splice` experiment with a post-trained stage")
 
@@ -266,7 +255,7 @@ CLAIMS = (
     Claim(
         "The effect is essentially absent in base models.",
         "base ratios 1.06 to 1.11 (on the instruct model's text)",
-        f"base, every framing: interaction within ±{_TRACE}",
+        f"base, every framing: interaction within ±{TRACE}",
         _base,
     ),
     Claim(
@@ -284,17 +273,17 @@ CLAIMS = (
     Claim(
         "It is amplified when the model reads its own prior outputs.",
         "no number known; two readings",
-        "last stage: interaction falls along a response, and the gap is wider behind own earlier turns",
+        "last stage: interaction falls along a response, and the gap is wider after own earlier turns",
         _prior,
     ),
     Claim(
         "It appears at SFT in the assistant's turn only.",
         "self below others as assistant (ratio 1.18), above them elsewhere (.86, .85)",
-        f"sft: interaction below 0 as assistant, within ±{_TRACE} elsewhere",
+        f"sft: interaction below 0 as assistant, within ±{TRACE} elsewhere",
         _sft,
     ),
     Claim(
-        "At DPO it is there in all framings.",
+        "At DPO it is present in all framings.",
         "ratios 1.12, 1.15, 1.08",
         "dpo: interaction below 0 in every framing",
         _dpo,
@@ -308,7 +297,7 @@ CLAIMS = (
     Claim(
         "A foreign beginning raises the entropy of what the model then writes.",
         "no number known (another topic's prefill)",
-        "last stage: summed entropy behind a foreign piece above that behind an own piece, for every length",
+        "last stage: summed entropy after a foreign piece above that after an own piece, for every length",
         _violation,
     ),
 )

@@ -1,31 +1,40 @@
 """Questions that people bring to this field, and what one run says about each.
 
 A question is either answered by an experiment or one that an experiment only bears upon; the page says which, and says
-"not measured in this run" where the run has nothing. Answers are sentences of the findings, never new claims.
+"not measured in this run" where the run has nothing. Answers are statements of the experiments' pages, selected by
+quantity and place, never new claims.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from enaction.findings import Finding
-from enaction.report.arrange import framing_label, main_framing, main_stage, models_of
-from enaction.report.pages import Page
-from enaction.report.sentences import (
-    base_reader_sentences,
-    change_sentences,
-    diversity_sentences,
-    identity_sentences,
-    matched_sentences,
-    recognition_sentences,
-    split_sentences,
-    world_sentences,
-)
+from enaction.page import Page, Statement
 
 Standing = Literal["answers", "bears upon", "not measured"]
-Answer = Callable[[Sequence[Finding]], list[str]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Statements that speak to a question.
+
+    Attributes:
+        experiment: whose.
+        about: quantities, one of which a statement reports; empty for every statement of the experiment.
+        main: keys of a statement's place that have to be those of the page's main place, e.g. its last stage.
+        where: further values of its place.
+        at_least: with fewer such statements none speaks.
+        needs: quantities without any statement about which none speaks.
+    """
+
+    experiment: str
+    about: tuple[str, ...] = ()
+    main: tuple[str, ...] = ()
+    where: Mapping[str, Any] = field(default_factory=dict)
+    at_least: int = 1
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,19 +45,17 @@ class Question:
         text: as a person would ask it.
         measured_by: experiments that answer it or bear upon it.
         null: what would be seen if the answer were no.
-        answer: the sentences of a run that speak to it; empty where the run does not.
-        standing: whether such sentences answer it or only bear upon it.
-        figures: names of the figures to look at.
-        pages: experiments beyond the matrix all of whose sentences speak to it.
+        sources: the statements that speak to it; empty where no experiment measures it yet.
+        standing: whether such statements answer it or only bear upon it.
+        charts: names of the charts to look at.
     """
 
     text: str
     measured_by: str
     null: str
-    answer: Answer
+    sources: tuple[Source, ...] = ()
     standing: Literal["answers", "bears upon"] = "answers"
-    figures: tuple[str, ...] = ()
-    pages: tuple[str, ...] = ()
+    charts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,183 +64,147 @@ class Answered:
 
     question: Question
     standing: Standing
-    sentences: list[str]
+    statements: list[Statement]
 
 
-def answered(findings: Sequence[Finding], pages: Mapping[str, Page]) -> list[Answered]:
-    """Every question with this run's sentences, of the matrix and then of the other experiments' pages, in order."""
-
-    def said(question: Question) -> list[str]:
-        more = [line for name in question.pages if name in pages for line in pages[name].sentences]
-        return [*question.answer(findings), *more]
-
-    return [Answered(q, q.standing if (lines := said(q)) else "not measured", lines) for q in QUESTIONS]
+def answered(pages: Mapping[str, Page]) -> list[Answered]:
+    """Every question with the statements of a run's pages that speak to it, in order."""
+    said = [(q, [s for source in q.sources for s in _statements(source, pages)]) for q in QUESTIONS]
+    return [Answered(q, q.standing if statements else "not measured", statements) for q, statements in said]
 
 
-def _nothing(findings: Sequence[Finding]) -> list[str]:
-    return []
+def _statements(source: Source, pages: Mapping[str, Page]) -> list[Statement]:
+    page = pages.get(source.experiment)
+    if page is None or (source.needs and not page.select(*source.needs)):
+        return []
+    at = {key: page.main.get(key) for key in source.main} | dict(source.where)
+    found = page.select(*source.about, **at)
+    return found if len(found) >= source.at_least else []
 
 
-def _last_stage(findings: Sequence[Finding]) -> list[str]:
-    label = f", {framing_label(main_framing(findings))}: "
-    return [line for line in _framings_of_last_stage(findings) if label in line]
-
-
-def _stages(findings: Sequence[Finding]) -> list[str]:
-    label = f", {framing_label(main_framing(findings))}: "
-    changes = change_sentences(findings)
-    return [line for line in recognition_sentences(findings) if changes and label in line] + changes
-
-
-def _framings(findings: Sequence[Finding]) -> list[str]:
-    lines = _framings_of_last_stage(findings)
-    return lines if len(lines) > 1 else []
-
-
-def _framings_of_last_stage(findings: Sequence[Finding]) -> list[str]:
-    models = f"{models_of(main_stage(findings))}, "
-    return [line for line in recognition_sentences(findings) if line.startswith(models)]
-
-
-def _collapse(findings: Sequence[Finding]) -> list[str]:
-    return [*split_sentences(findings), *base_reader_sentences(findings), *world_sentences(findings)]
-
-
-def _narrowing(findings: Sequence[Finding]) -> list[str]:
-    variety = diversity_sentences(findings)
-    return [*variety, *change_sentences(findings)] if variety else []
-
-
-def _base(findings: Sequence[Finding]) -> list[str]:
-    return [line for line in recognition_sentences(findings) if line.startswith("Base models")]
-
+_RECOGNITION = ("interaction", "other_self_ratio")
+_CHANGE = ("interaction_change", "interaction_change_over_stage")
+_VARIETY = ("distinct_bigrams",)
 
 QUESTIONS = (
     Question(
         "While it writes, can a model tell that the trajectory is its own?",
         "matrix, splice, audit",
         "interaction 0, ratio 1",
-        _last_stage,
-        figures=("matrix", "arc"),
+        (Source("matrix", _RECOGNITION, main=("stage", "framing")),),
+        charts=("matrix", "arc"),
     ),
     Question(
         "Is that there after pretraining, and if not, which stage of training brings it?",
         "stages of the matrix",
         "no change of the interaction from stage to stage",
-        _stages,
-        figures=("arc",),
-        pages=("stages",),
+        (
+            Source("matrix", _RECOGNITION, main=("framing",), needs=_CHANGE),
+            Source("matrix", _CHANGE),
+            Source("stages"),
+        ),
+        charts=("arc",),
     ),
     Question(
         "Is low entropy on its own text recognition, or merely the entropy collapse of training?",
         "interaction against ratio, the family's own base, world text, planted readers",
         "recognition 0: all of the log ratio is the ease of the text",
-        _collapse,
-        figures=("split", "critic"),
-        pages=("controls",),
+        (
+            Source("matrix", ("recognition", "base_reader_ratio", "entropy", "world_self_ratio")),
+            Source("controls"),
+        ),
+        charts=("split", "critic"),
     ),
     Question(
         "Does surprise at the last input drive it, and how much of it?",
         "surprise (probe, steering, fraction explained), matched gap",
         "own minus other 0 among tokens of equal input surprise: the last input explains all of it",
-        matched_sentences,
+        (Source("matrix", ("matched_gap",)),),
         "bears upon",
     ),
     Question(
         "Does it matter whether the model takes part or looks on: the same words as its own turn, another's, none?",
         "framings of the matrix",
         "the same interaction in all framings",
-        _framings,
-        figures=("arc",),
-        pages=("framings",),
+        (Source("matrix", _RECOGNITION, main=("stage",), at_least=2), Source("framings")),
+        charts=("arc",),
     ),
     Question(
         "Is it stronger after earlier turns of its own, and further into a response?",
         "prior, both readings",
         "the same gap at every position; the same entropy whoever wrote the earlier turns",
-        _nothing,
-        pages=("prior",),
+        (Source("prior"),),
     ),
     Question(
         "Does it hold for another persona, or for the default assistant only?",
         "persona",
         "the same interaction under every persona",
-        _nothing,
-        pages=("persona",),
+        (Source("persona"),),
     ),
     Question(
         "Is one contiguous foreign stretch worse than as many foreign tokens scattered? How fast does a model recover?",
         "splice",
         "no difference between contiguous and scattered",
-        _nothing,
-        pages=("splice",),
+        (Source("splice"),),
     ),
     Question(
         "Has a model decided what to say before it starts, and what happens when the plan is broken?",
         "plan",
         "no more entropy after another topic's opening than after its own",
-        _nothing,
     ),
     Question(
         "Can it say whether words were put into its mouth, and is that the same mechanism?",
         "report, subspace and complement",
         "verdicts at chance; false positives counted",
-        _nothing,
     ),
     Question(
         "Can it tell an injected thought from its own words?",
         "retroactive injection",
         "verdicts that do not depend on the injection",
-        _nothing,
     ),
     Question(
         "Is it overconfident on its own words, and do its own errors compound?",
         "calibration; the identity residual in the mean",
         "surprisal equal to entropy on own text",
-        identity_sentences,
+        (Source("matrix", ("identity_residual",)), Source("calibration")),
         "bears upon",
-        ("identity",),
-        pages=("calibration",),
+        charts=("identity",),
     ),
     Question(
         "Does a larger or longer-trained model plan further ahead?",
         "plan along checkpoints and sizes",
         "no change with size or training",
-        _nothing,
     ),
     Question(
         "Do post-trained models live in another representation than their base?",
         "geometry",
         "similarity at the floor of random directions, or at one",
-        _nothing,
     ),
     Question(
         "Can anybody use this to detect prefills, edited transcripts, swapped models, stale rollouts?",
         "audit",
         "detection at the false-positive rate",
-        _nothing,
     ),
     Question(
         "Does training on one's own outputs narrow what one writes, and does recognition grow with it?",
         "stages, diversity along checkpoints",
         "variety the same at every stage",
-        _narrowing,
+        (Source("matrix", _VARIETY), Source("matrix", _CHANGE, needs=_VARIETY)),
         "bears upon",
-        ("arc",),
+        charts=("arc",),
     ),
     Question(
         "Could recognition of one's own outputs become awareness of being evaluated or trained?",
         "report under evaluation-like and deployment-like framings",
         "the same verdicts in both",
-        _nothing,
-        "bears upon",
+        standing="bears upon",
     ),
     Question(
         "What would change your mind?",
         "the nulls: base models, shuffled authors, clones, an always-sharp reader",
         "an effect where there must be none",
-        _base,
+        (Source("matrix", _RECOGNITION, where={"stage": "base"}),),
         "bears upon",
-        ("arc",),
+        charts=("arc",),
     ),
 )

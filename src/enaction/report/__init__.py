@@ -1,22 +1,10 @@
-"""What a reader sees at the end of a run, made from its findings: sentences, tables, figures and one HTML page.
+"""What a reader sees at the end of a run: the pages of its experiments in the terminal and in one HTML file.
 
-Nothing here measures or computes a statistic; every number shown stands in findings.json with its definition.
+Nothing here measures or computes a statistic, and nothing knows an experiment: every number shown is in findings.json
+with its definition, and what is shown of it is on a page (`enaction.page`).
 """
 
-from enaction.report.figures import draw, hero, save
 from enaction.report.html import build_report
-from enaction.report.sentences import sentences
-from enaction.report.tables import arc_table, critic_table, identity_table, matrix_table, split_table
+from enaction.report.terminal import show
 
-__all__ = [
-    "arc_table",
-    "build_report",
-    "critic_table",
-    "draw",
-    "hero",
-    "identity_table",
-    "matrix_table",
-    "save",
-    "sentences",
-    "split_table",
-]
+__all__ = ["build_report", "show"]

@@ -18,7 +18,7 @@ def page(findings: Findings, *, reference: float | None = None) -> Page:
         findings: of the matrix, of one run.
         reference: recognition, log units, drawn into the split for comparison, e.g. PAPER_RECOGNITION.
     """
-    made = charts(findings, reference=reference)
+    made, cells = charts(findings, reference=reference), grids.all_cells(findings)
 
     def shown(name: str) -> list[str]:
         return [name] if name in made else []
@@ -44,11 +44,7 @@ def page(findings: Findings, *, reference: float | None = None) -> Page:
                 charts=shown("matrix"),
                 grids=grids.matrices(findings),
             ),
-            Section(
-                "Every reader on every author, in each framing",
-                grids=grids.all_cells(findings),
-                folded=True,
-            ),
+            *([Section("Every reader on every author, in each framing", grids=cells, folded=True)] if cells else []),
             Section(
                 "Which stage of training brings it, and in whose turn?",
                 "The raw ratio can come from an author who writes easy text. The interaction is what is left of log "
