@@ -1,0 +1,143 @@
+"""One Python call from a study to its findings: what it takes, what it gives, and when it does nothing again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import yaml
+
+import enaction
+from enaction.errors import PassageError, StudyError
+from enaction.experiments import plan
+from enaction.running import FinishedRun, load_study
+
+HEAVY = "torch", "transformers"
+
+
+@pytest.fixture(scope="module", name="study")
+def _study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a study file would hold, with absolute paths."""
+    folder = tmp_path_factory.mktemp("models")
+    tokenizer = tiny.word_tokenizer()
+    for seed, family in enumerate("ab"):
+        tiny.llama(len(tokenizer), seed=seed).save_pretrained(folder / family)
+        tokenizer.save_pretrained(folder / family)
+    lines = [json.dumps({"id": f"p{i}", "prompt": f"tell me about the {w}"}) for i, w in enumerate(("fox", "house"))]
+    (folder / "prompts.jsonl").write_text("\n".join(lines))
+    return {
+        "name": "tiny",
+        "models": {family: {"model": str(folder / family), "family": family} for family in "ab"},
+        "prompts": str(folder / "prompts.jsonl"),
+        "sampling": {"per_prompt": 2, "max_new_tokens": 12},
+        "framings": ["assistant"],
+        "resamples": 100,
+    }
+
+
+@pytest.fixture(scope="module", name="finished")
+def _finished(study: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    return enaction.run(study, tmp_path_factory.mktemp("runs") / "tiny")
+
+
+def test_a_run_gives_findings_tokens_passages_and_a_report(finished: FinishedRun) -> None:
+    interaction = finished.findings.one("interaction", "matrix", reader="mean", framing="assistant")
+    assert interaction is not None
+    frame = finished.findings.to_pandas()
+    assert len(frame) == len(finished.findings)
+    row = frame[(frame.quantity == "interaction") & (frame.reader == "mean")].iloc[0]
+    assert (row.estimate, row.low, row.null) == (interaction.estimate, interaction.low, 0.0)
+    tokens = finished.tokens("a", "b")
+    assert set(tokens["passage_id"].to_pylist()) <= {p.id for p in finished.passages("b")}
+    assert finished.report().read_text().startswith("<!doctype html>")
+    with pytest.raises(StudyError):
+        finished.tokens("a", "nobody")
+    with pytest.raises(PassageError):
+        finished.passages("nobody")
+
+
+def test_a_path_a_dictionary_and_a_study_are_the_same_study(
+    finished: FinishedRun, study: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(study))
+    monkeypatch.chdir(tmp_path)
+    for given in (file, str(file), study, load_study(file)):
+        again = enaction.run(given, finished.folder)
+        assert again.study == finished.study
+        assert again.findings == finished.findings
+    assert enaction.open_run(finished.folder).findings == finished.findings
+
+
+def test_progress_is_reported_phase_by_phase_to_the_end(study: dict[str, Any], tmp_path: Path) -> None:
+    calls: list[tuple[str, int, int]] = []
+    enaction.run(study, tmp_path / "run", progress=lambda *call: calls.append(call))
+    assert list(dict.fromkeys(phase for phase, _, _ in calls)) == ["sampling", "reading", "analysing"]
+    last = {phase: (done, total) for phase, done, total in calls}
+    assert last == {"sampling": (8, 8), "reading": (16, 16), "analysing": (2, 2)}
+
+
+def test_a_finished_run_is_neither_analysed_nor_loaded_again(finished: FinishedRun, study: dict[str, Any]) -> None:
+    before = (finished.folder / "findings.json").stat().st_mtime_ns
+    code = (
+        f"import sys, enaction\nrun = enaction.run({study!r}, {str(finished.folder)!r})\nprint(len(run.findings))\n"
+        f"print([name for name in {(*HEAVY, 'scipy', 'matplotlib')!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == [str(len(finished.findings)), "[]"], done.stderr
+    assert (finished.folder / "findings.json").stat().st_mtime_ns == before
+
+
+def test_what_was_changed_since_is_analysed_again(study: dict[str, Any], tmp_path: Path) -> None:
+    run = enaction.run(study, tmp_path / "run")
+    for path in (run.folder / "findings.json", run.folder / "report.html", run.folder / "analysed.json"):
+        path.write_text("[]")
+        assert enaction.run(study, run.folder).findings == run.findings
+        assert path.read_text() != "[]"
+
+
+@pytest.mark.parametrize("command", [["report"], ["run", "study.yaml", "--out"]], ids=lambda c: c[0])
+def test_analysis_and_report_need_no_model(
+    command: list[str], finished: FinishedRun, tmp_path: Path, study: dict[str, Any]
+) -> None:
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    (finished.folder / "analysed.json").unlink(missing_ok=True)
+    code = (
+        f"import sys\nfrom enaction.cli import app\n"
+        f"app({[*command, str(finished.folder)]!r}, standalone_mode=False)\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_figures_are_drawn_as_png_only_on_demand(finished: FinishedRun) -> None:
+    figures = finished.folder / "figures"
+    finished.report()
+    assert list(figures.glob("*.svg"))
+    assert not list(figures.glob("*.png"))
+    finished.report(png=True)
+    assert {p.stem for p in figures.glob("*.png")} == {p.stem for p in figures.glob("*.svg")}
+    for path in figures.glob("*.png"):
+        path.unlink()
+
+
+def test_a_plan_has_one_digest_that_changes_with_the_study(study: dict[str, Any], finished: FinishedRun) -> None:
+    digest = plan(finished.study).digest()
+    assert digest == plan(finished.study).digest()
+    assert json.loads((finished.folder / "manifest.json").read_text())["plan"] == digest
+    longer = finished.study.model_copy(
+        update={"sampling": finished.study.sampling.model_copy(update={"max_new_tokens": 13})}
+    )
+    assert plan(longer).digest() != digest
+
+
+def test_open_run_names_a_folder_that_holds_no_run(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="no run folder"):
+        enaction.open_run(tmp_path)
