@@ -12,11 +12,11 @@ from transformers import AutoTokenizer
 
 from enaction.errors import StudyError
 from enaction.experiments import analyse, plan
-from enaction.experiments.persona import ASSISTANT_PERSONAS, NOBODY, Settings, personas, with_system
-from enaction.findings import Finding, select
+from enaction.experiments.persona import ASSISTANT_PERSONAS, NOBODY, Persona
+from enaction.experiments.persona.texts import with_system
+from enaction.findings import Finding, Findings, select
 from enaction.framing import frame
 from enaction.passages import Message, Passage
-from enaction.report.pages.persona import page
 from enaction.running import run_study
 from enaction.study.config import Study
 from enaction.study.store import Cell, Run
@@ -100,9 +100,9 @@ def test_running_mean_of_surprise_is_a_mean_over_the_first_tokens(findings: list
 
 
 def test_page_answers_whether_the_default_is_lowest(findings: list[Finding]) -> None:
-    made = page([f for f in findings if f.experiment == "persona"])
+    made = Persona().page(Findings(findings).of("persona"))
     assert any("RL" in s and "the default Assistant has the lowest entropy" in s for s in made.sentences)
-    assert set(made.figures) == {"persona", "persona-surprise"}
+    assert set(made.charts) == {"persona", "persona-surprise"}
     assert all(len(row) == len(grid.header) for grid in made.grids for row in grid.rows)
 
 
@@ -162,12 +162,12 @@ def test_models_whose_template_takes_no_system_turn_are_left_out_with_a_note(run
     assert {f.where["reader"] for f in gone} == {"b", "c"}
     assert all("takes no system turn" in f.notes[0] for f in gone)
     assert {f.where["reader"] for f in select(found, "persona_interaction")} == {"a", "d", "mean"}
-    assert any("takes no system turn" in s for s in page(found).sentences)
+    assert any("takes no system turn" in s for s in Persona().page(found).sentences)
 
 
 def test_default_personas_need_no_world(tmp_path_factory: pytest.TempPathFactory) -> None:
     study = handmade.study(tmp_path_factory.mktemp("x"), {"persona": {}})
-    assert personas(study, Settings()) == ASSISTANT_PERSONAS
+    assert Persona().turns(study) == ASSISTANT_PERSONAS
 
 
 def test_a_system_turn_of_the_prompt_gives_way() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
-from enaction.findings import Finding
-from enaction.page import Cell, Verdict
+from enaction.findings import Finding, Findings
+from enaction.page import Cell, Statement, Verdict
 from enaction.words import WORLD
 
 NO_EFFECT = "no effect"
@@ -92,6 +93,18 @@ def verdict_words(finding: Finding, *, below: str, above: str, none: str = NO_EF
             return none
         case False:
             return below if (finding.high or 0.0) < null else above
+
+
+def stated(findings: Findings, subject: str, text: str, *quantities: str, **where: Any) -> list[Statement]:
+    """A sentence about quantities at one place, with the verdict on the first; no sentence where a number is missing.
+
+    Args:
+        text: with one `{}` for each quantity, which its estimate, interval and p-value fill.
+    """
+    about = [f for quantity in quantities if (f := findings.one(quantity, **where))]
+    if len(about) < len(quantities):
+        return []
+    return [Statement(text.format(*map(with_pvalue, about)), quantities, where, verdict_of(about[0]), subject)]
 
 
 def short_names(names: Sequence[str], limit: int = 18) -> dict[str, str]:

@@ -13,7 +13,8 @@ from enaction.analysis.data import Data
 from enaction.analysis.ledger import Ledger
 from enaction.errors import StudyError
 from enaction.experiments.base import Experiment
-from enaction.experiments.old import Calibration, Controls, Framings, Matrix, Persona, Prior, Splice, Stages
+from enaction.experiments.old import Calibration, Controls, Framings, Matrix, Prior, Splice, Stages
+from enaction.experiments.persona import Persona
 from enaction.findings import Findings
 from enaction.page import Page
 from enaction.study.config import Study, problems_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enaction.experiments import calibration, controls, framings, matrix, persona, prior, splice, stages
+from enaction.experiments import calibration, controls, framings, matrix, prior, splice, stages
 from enaction.experiments.base import Experiment
 from enaction.experiments.cells import Data as OldData
 
@@ -23,4 +23,4 @@ def _old(module):
 
 
 Matrix, Stages, Controls, Framings = _old(matrix), _old(stages), _old(controls), _old(framings)
-Persona, Prior, Splice, Calibration = _old(persona), _old(prior), _old(splice), _old(calibration)
+Prior, Splice, Calibration = _old(prior), _old(splice), _old(calibration)
