@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from enaction.stats import (
+    Resampled,
     bootstrap_estimate,
     bootstrap_means,
     cluster_weights,
@@ -100,6 +101,24 @@ def test_same_weights_pair_the_cells():
     assert difference.high - difference.low < 0.05
     assert alone[0].high - alone[0].low > 2
     assert difference.low < 1 < difference.high
+
+
+def test_a_stack_of_resampled_tables_estimates_what_all_of_them_in_one_array_do():
+    rng = np.random.default_rng(8)
+    entropy_2RAP = np.stack([planted_entropy(rng), planted_entropy(rng)])
+    entropy_2RAP[1, 0, 2, 5:] = np.nan
+    weight_BP = cluster_weights(entropy_2RAP.shape[-1], 200, rng)
+    parts = [Resampled(entropy_RAP, weight_BP) for entropy_RAP in entropy_2RAP]
+    stacked = Resampled.stack(parts)
+    assert stacked.n_prompts == 5
+    of_stack = stacked.estimate(lambda m: interaction(m[..., 1, :, :]) - interaction(m[..., 0, :, :]))
+    whole = bootstrap_estimate(
+        entropy_2RAP, weight_BP, lambda m: interaction(m[..., 1, :, :]) - interaction(m[..., 0, :, :])
+    )
+    for name in ("value", "low", "high"):
+        np.testing.assert_allclose(getattr(of_stack, name), getattr(whole, name), rtol=1e-12)
+    with pytest.raises(ValueError, match="share their resampling weights"):
+        Resampled.stack([parts[0], Resampled(entropy_2RAP[0], weight_BP.copy())])
 
 
 def test_percentile_interval_is_the_central_one():

@@ -27,6 +27,8 @@ from enaction.words import Framing
 
 # Token columns that are held for the next experiment; the least recently used go first.
 HELD_BYTES = 2**30
+# Columns of the token table that analyses read, in the order of the fields of `Tokens`.
+_COLUMNS = ("position", "surprisal", "entropy", "varentropy", "is_end", "token_id")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Tokens:
     """The columns of a cell's token table, each [N], and the table's notes.
 
     passage: index of the row's passage in `Data.passages`. position: in the response, from 0. surprisal, entropy: nats.
-    varentropy: nats^2. is_end: the end-of-turn token.
+    varentropy: nats^2. is_end: the end-of-turn token. token_id: of the reader's tokenizer.
     """
 
     passage: np.ndarray
@@ -43,6 +45,7 @@ class Tokens:
     entropy: np.ndarray
     varentropy: np.ndarray
     is_end: np.ndarray
+    token_id: np.ndarray
     notes: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -60,7 +63,7 @@ class Tokens:
 
     @property
     def _columns(self) -> tuple[np.ndarray, ...]:
-        return self.passage, self.position, self.surprisal, self.entropy, self.varentropy, self.is_end
+        return tuple(getattr(self, name) for name in ("passage", *_COLUMNS))
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ class Data:
         self.prompt_code = {prompt.id: code for code, prompt in enumerate(self.prompts)}
         self.weights = self._weights(len(self.prompts))
         self._tokens: OrderedDict[Cell, Tokens] = OrderedDict()
+        self._held_bytes = 0
         self._passages: dict[str, list[Passage]] = {}
         self._means: dict[Cell, CellMeans] = {}
         self._tables: dict[tuple, stats.Resampled] = {}
@@ -164,8 +168,9 @@ class Data:
             self._tokens.move_to_end(cell)
             return self._tokens[cell]
         tokens = self._tokens[cell] = _columns(self.run.tokens(cell), self.passages(cell.author))
-        while sum(held.n_bytes for held in self._tokens.values()) > HELD_BYTES and len(self._tokens) > 1:
-            self._tokens.popitem(last=False)
+        self._held_bytes += tokens.n_bytes
+        while self._held_bytes > HELD_BYTES and len(self._tokens) > 1:
+            self._held_bytes -= self._tokens.popitem(last=False)[1].n_bytes
         return tokens
 
     def prompt_codes(self, author: str) -> np.ndarray:
@@ -281,6 +286,6 @@ def _columns(table: pa.Table, passages: Sequence[Passage]) -> Tokens:
     lookup = np.array([code[i] for i in names.dictionary.to_pylist()], dtype=np.int64)
     return Tokens(
         lookup[names.indices.to_numpy()] if len(names) else np.empty(0, np.int64),
-        *(table[name].to_numpy() for name in ("position", "surprisal", "entropy", "varentropy", "is_end")),
+        *(table[name].to_numpy() for name in _COLUMNS),
         notes=table_notes(table),
     )

@@ -1,20 +1,23 @@
 """Measures of a reader x author table: each is one row here, and every experiment that needs it loops over the rows.
 
 A measure says what it is called, its unit, its null, what it means and how it follows from the table of cell means, so
-that no experiment words or computes it a second time. Adding one takes a function (in `stats`) and a row.
+that no experiment words or computes it a second time. Adding one takes a function (in `stats`) and a row; `add_measure`
+writes it for the readers of a table, `difference` makes the change between two tables of it.
 
 Axes: R reader, A author; `...` are resamples or further cells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from enaction import stats
-from enaction.analysis.ledger import PER_BYTE, PER_TOKEN, POOLED
+from enaction.analysis.ledger import PER_BYTE, PER_TOKEN, POOLED, Ledger, Permuted, along, with_mean
+from enaction.findings import Finding
+from enaction.words import MEAN
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Measure:
         field: of `CellMeans`, that the table holds.
         pooling: how tokens became means.
         has_mean: whether the mean over the readers of a table says anything.
+        short: its name following a prefix (`point_ratio`); empty for `name`.
     """
 
     name: str
@@ -40,6 +44,12 @@ class Measure:
     field: str = "entropy"
     pooling: str = f"entropy: {POOLED}"
     has_mean: bool = True
+    short: str = ""
+
+    @property
+    def stem(self) -> str:
+        """What a prefix is put before."""
+        return self.short or self.name
 
 
 def own(mean_RA: np.ndarray) -> np.ndarray:
@@ -52,10 +62,72 @@ def others(mean_RA: np.ndarray) -> np.ndarray:
     return (mean_RA.sum(axis=-1) - own(mean_RA)) / (mean_RA.shape[-1] - 1)
 
 
-_RATIO = "mean entropy over the other authors' text divided by entropy on the reader's own"
+def lowest_margin(mean_RA: np.ndarray) -> np.ndarray:
+    """[..., R] the least cell of another author minus the cell of each reader's own text."""
+    is_own_RA = np.eye(mean_RA.shape[-1], dtype=bool)
+    return np.where(is_own_RA, np.inf, mean_RA).min(axis=-1) - own(mean_RA)
+
+
+def in_place_of(statistic: stats.Statistic, reader: int) -> stats.Statistic:
+    """A statistic of tables, as one of a single reader's row [..., 1, A] that stands in for a reader's of the table."""
+
+    def of_row(mean_1A: np.ndarray) -> np.ndarray:
+        n_authors = mean_1A.shape[-1]
+        return statistic(np.broadcast_to(mean_1A, (*mean_1A.shape[:-2], n_authors, n_authors)))[..., reader]
+
+    return of_row
+
+
+def difference(statistic: stats.Statistic, minuend: int, subtrahend: int) -> stats.Statistic:
+    """A statistic of tables, as its difference between two of the tables [..., K, R, A]."""
+    return lambda mean_KRA: statistic(mean_KRA[..., minuend, :, :]) - statistic(mean_KRA[..., subtrahend, :, :])
+
+
+def add_measure(
+    ledger: Ledger,
+    measure: Measure,
+    table: stats.Resampled,
+    readers: Sequence[str],
+    *,
+    n: int | None = None,
+    test: Permuted | None = None,
+) -> list[Finding]:
+    """Write a measure of a table: each reader's, and their mean.
+
+    Args:
+        ledger: at the place of the table.
+        measure: what is computed.
+        table: cell means of `measure.field`, as `Data.matrix` gives them.
+        readers: of the table, and its authors.
+        n: units; by default the prompts that every cell has.
+        test: p-values, the mean's last.
+    """
+    return ledger.add(
+        measure.name,
+        measure.unit,
+        measure.text,
+        table,
+        with_mean(measure.of),
+        [along("reader", [*readers, MEAN])],
+        pooling=measure.pooling,
+        null=measure.null,
+        n=n,
+        test=test,
+    )
+
+
+_RATIO = "mean entropy on the other authors' text divided by entropy on the reader's own"
 _DIAGONAL = "diagonal residual of log entropy after reader and author main effects; below 0: recognition"
 
-OTHER_SELF_RATIO = Measure("other_self_ratio", "ratio", 1.0, _RATIO, stats.other_self_ratio)
+OWN_ENTROPY = Measure("own_entropy", "nats", None, "entropy on the reader's own text", own)
+OTHER_ENTROPY = Measure(
+    "other_entropy",
+    "nats",
+    None,
+    "mean entropy on the other authors' text",
+    lambda m: stats.other_self_ratio(m) * own(m),
+)
+OTHER_SELF_RATIO = Measure("other_self_ratio", "ratio", 1.0, _RATIO, stats.other_self_ratio, short="ratio")
 RATIO_PER_TOKEN = Measure(
     "other_self_ratio_token_weighted", "ratio", 1.0, _RATIO, stats.other_self_ratio, "token_entropy", PER_TOKEN
 )
@@ -63,6 +135,14 @@ RATIO_PER_BYTE = Measure(
     "other_self_ratio_per_byte", "ratio", 1.0, _RATIO, stats.other_self_ratio, "byte_entropy", PER_BYTE
 )
 INTERACTION = Measure("interaction", "log units", 0.0, _DIAGONAL, stats.interaction)
+# Of a table whose per-prompt means are clipped.
+INTERACTION_CLIPPED = Measure(
+    "interaction_clipped",
+    "log units",
+    0.0,
+    f"{_DIAGONAL}; each cell's prompts clipped at its 95th percentile, so that no few items carry it",
+    stats.interaction,
+)
 LOG_RATIO = Measure(
     "log_ratio",
     "log units",
@@ -85,11 +165,45 @@ EASE = Measure(
     lambda m: stats.log_ratio_split(m).ease,
     has_mean=False,
 )
-OWN_ENTROPY = Measure("own_entropy", "nats", None, "entropy on the reader's own text", own)
-OTHER_ENTROPY = Measure(
-    "other_entropy",
+LOWEST_MARGIN = Measure(
+    "lowest_margin",
     "nats",
+    0.0,
+    "least entropy on another author's text minus that on the reader's own; above 0: own is lowest",
+    lowest_margin,
+)
+OWN_RANK_AMONG_AUTHORS = Measure(
+    "own_rank_among_authors",
+    "rank",
     None,
-    "mean entropy on the other authors' text",
-    lambda m: stats.other_self_ratio(m) * own(m),
+    "rank of the reader's own text among the authors' by the reader's entropy, 1 the least",
+    stats.own_rank,
+)
+OWN_RANK_AMONG_READERS = Measure(
+    "own_rank_among_readers",
+    "rank",
+    None,
+    "rank of the reader among all readers of its own text by entropy per byte of text, 1 the least; a reader that is "
+    "certain of everything has rank 1 for its own text too",
+    lambda m: stats.own_rank(m.swapaxes(-1, -2)),
+    "byte_entropy",
+    PER_BYTE,
+)
+
+# Of a table that the family's base reads in place of its descendant, see `in_place_of`.
+_BASE = "the same texts read by the family's own base"
+BASE_READER_RATIO = Measure(
+    "base_reader_ratio",
+    "ratio",
+    1.0,
+    f"{_BASE}: its entropy on the other authors' text divided by that on its descendant's; about 1: the descendant's "
+    "text is no easier to predict",
+    stats.other_self_ratio,
+)
+BASE_READER_MARGIN = Measure(
+    "base_reader_margin",
+    "nats",
+    0.0,
+    f"{_BASE}: its least entropy on another author's text minus that on its descendant's",
+    lowest_margin,
 )

@@ -149,8 +149,8 @@ def matched_gap(
     count_BS2 = np.tensordot(weight_BP, count_PS2.astype(np.float64), axes=1)
     total_BS2 = np.tensordot(weight_BP, total_PS2, axes=1)
     gap, raw_gap, share = (
-        Estimate(np.asarray(of(count_S2, total_S2)), *percentile_interval(of(count_BS2, total_BS2), level))
-        for of in (_stratified_difference, _plain_difference, _share)
+        Estimate(np.asarray(value), *percentile_interval(sample_B, level))
+        for value, sample_B in zip(_differences(count_S2, total_S2), _differences(count_BS2, total_BS2), strict=True)
     )
     mean_S2 = ratio(total_S2, count_S2)
     return MatchedGap(gap, raw_gap, share, edge_S, mean_S2[:, 1], mean_S2[:, 0], count_S2[:, 1], count_S2[:, 0])
@@ -171,7 +171,8 @@ def _plain_difference(count_S2: NDArray, total_S2: NDArray) -> NDArray[np.float6
     return mean_2[..., 1] - mean_2[..., 0]
 
 
-def _share(count_S2: NDArray, total_S2: NDArray) -> NDArray[np.float64]:
-    plain = _plain_difference(count_S2, total_S2)
+def _differences(count_S2: NDArray, total_S2: NDArray) -> tuple[NDArray[np.float64], ...]:
+    """Matched difference, plain difference and the share of the plain one that the matched one keeps, each [...]."""
+    matched, plain = _stratified_difference(count_S2, total_S2), _plain_difference(count_S2, total_S2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(plain != 0, _stratified_difference(count_S2, total_S2) / plain, np.nan)
+        return matched, plain, np.where(plain != 0, matched / plain, np.nan)

@@ -8,7 +8,9 @@ compared. Readers and authors are fixed: an interval speaks of new prompts to th
 Axes: B resample, P prompt, R reader, A author, K permutation; `...` are cells of any arrangement.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,13 +29,13 @@ Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its interval: three arrays of one shape, or three numbers after indexing."""
+    """A value with its interval: three arrays of one shape, or three numbers; an index takes the same of all three."""
 
     value: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
 
-    def __getitem__(self, index: int | tuple[int, ...]) -> "Estimate":
+    def __getitem__(self, index: int | slice | tuple[int | slice, ...]) -> Estimate:
         return Estimate(self.value[index], self.low[index], self.high[index])
 
 
@@ -159,6 +161,24 @@ class Resampled:
             empty = np.argwhere(np.isnan(plain_C.reshape(self._cells)))[0].tolist()
             raise ValueError(f"the cell at index {empty} has no measured prompt; measure it or drop it")
         self.mean = plain_C.reshape(self._cells)
+        self._parts: Sequence[Resampled] = ()
+
+    @classmethod
+    def stack(cls, parts: Sequence[Resampled]) -> Resampled:
+        """Cells of one shape on a new leading axis, for paired differences; their resampled means are not taken again.
+
+        Args:
+            parts: resampled with the same weights, without sizes.
+
+        Raises:
+            ValueError: cells of several shapes, or other weights.
+        """
+        first = parts[0]
+        if any(part._weight_BP is not first._weight_BP or part._cells != first._cells for part in parts):
+            raise ValueError("only cells of one shape that share their resampling weights can be stacked")
+        stacked = cls(np.array([part.value for part in parts]), first._weight_BP)
+        stacked._parts = parts
+        return stacked
 
     @property
     def n_prompts(self) -> int:
@@ -182,6 +202,15 @@ class Resampled:
     @cached_property
     def _resamples(self) -> list[tuple[slice, NDArray[np.float64], NDArray[np.bool_]]]:
         """Rows of resamples, the cell means in each [b, ...], and whether all of its cells have one."""
+        if self._parts:
+            return [
+                (
+                    rows[0][0],
+                    np.stack([mean_B for _, mean_B, _ in rows], axis=1),
+                    np.all([d for _, _, d in rows], axis=0),
+                )
+                for rows in zip(*(part._resamples for part in self._parts), strict=True)
+            ]
         parts = []
         for rows in _row_chunks(self._weight_BP, self._mass_PC.shape[1]):
             mean_BC = _means(self._weight_BP[rows], self._mass_PC, self._size_PC)
