@@ -13,7 +13,9 @@ from enaction.analysis.data import Data
 from enaction.analysis.ledger import Ledger
 from enaction.errors import StudyError
 from enaction.experiments.base import Experiment
-from enaction.experiments.old import Calibration, Controls, Framings, Matrix, Prior, Splice, Stages
+from enaction.experiments.controls import Controls
+from enaction.experiments.matrix import Matrix
+from enaction.experiments.old import Calibration, Framings, Prior, Splice, Stages
 from enaction.experiments.persona import Persona
 from enaction.findings import Findings
 from enaction.page import Page

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from enaction.experiments import calibration, controls, framings, matrix, prior, splice, stages
+from enaction.experiments import calibration, framings, prior, splice, stages
 from enaction.experiments.base import Experiment
 from enaction.experiments.cells import Data as OldData
+from enaction.page import Grid, Page, Section, Statement
+from enaction.report.pages import make_pages
+
+
+def _page(name, findings):
+    """The old page as a new one, without its figures, which are not data yet."""
+    old = make_pages(findings)[name]
+    statements = [Statement(sentence) for sentence in old.sentences]
+    grids = [Grid(grid.title, grid.header, grid.rows) for grid in old.grids]
+    return Page(old.title, old.question, statements, [Section(grids=grids)])
 
 
 def _old(module):
@@ -19,8 +29,11 @@ def _old(module):
         def analyse(self, data, ledger):
             ledger.findings.extend(module.analyse(OldData.load(data.study, data.run, data.plan), self))
 
+        def page(self, findings):
+            return _page(module.NAME, findings)
+
     return Old
 
 
-Matrix, Stages, Controls, Framings = _old(matrix), _old(stages), _old(controls), _old(framings)
+Stages, Framings = _old(stages), _old(framings)
 Prior, Splice, Calibration = _old(prior), _old(splice), _old(calibration)

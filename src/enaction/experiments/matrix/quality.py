@@ -1,76 +1,53 @@
-"""What the texts are like, author by author: a recognised text that nobody could read would be worth nothing."""
+"""What the texts are like, author by author: recognising a text that nobody could read would be worth nothing."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from enaction.experiments.cells import Data
-from enaction.findings import Finding
+from enaction.analysis.data import Data
+from enaction.analysis.ledger import Ledger
+from enaction.passages import Passage
 from enaction.study.store import Cell
-from enaction.tokens import table_notes
 from enaction.words import WORLD
 
 
-def quality(data: Data) -> list[Finding]:
-    """What the texts are like, author by author."""
-    findings = []
+def add_quality(data: Data, ledger: Ledger) -> None:
+    """How each author's responses end, how long they are, how much they repeat, and whether they tokenise back."""
     for author in [*data.study.models, *([WORLD] if data.study.world_text else [])]:
         passages = data.passages(author)
-        texts = [p.response.split() for p in passages]
-        n = len(passages)
+        rows = _rows(passages)
+        if author != WORLD and (cell := Cell(author, author, data.own_framing[author])) in data.cells:
+            text = "responses whose text does not tokenise back to the author's own ids (read by own ids here)"
+            drifting = data.tokens(cell).notes.get("passages_that_would_drift", 0)
+            rows.append(("drift_share", "share", text, drifting / len(passages)))
+        for quantity, unit, text, value in rows:
+            ledger.fact(quantity, unit, f"{text}; n counts passages", value, len(passages), author=author)
 
-        def add(quantity: str, value: float, unit: str, definition: str, author: str = author, n: int = n) -> None:
-            findings.append(
-                Finding(
-                    "matrix",
-                    quantity,
-                    {"author": author},
-                    value,
-                    None,
-                    None,
-                    n,
-                    unit,
-                    f"{definition}; n counts passages",
-                )
-            )
 
-        add(
-            "ended_share",
-            float(np.mean([p.ended is True for p in passages])),
-            "share",
-            "responses that ended by themselves",
-        )
-        add("mean_words", float(np.mean([len(t) for t in texts])), "words", "mean length of a response")
-        add(
+def _rows(passages: list[Passage]) -> list[tuple[str, str, str, float]]:
+    """Quantity, unit, meaning and value of each number of some texts."""
+    words = [p.response.split() for p in passages]
+    repeated = [1 - len(set(grams)) / len(grams) if (grams := _grams(w, 3)) else 0.0 for w in words]
+    bigrams = [gram for w in words for gram in _grams(w, 2)]
+    ended = float(np.mean([p.ended is True for p in passages]))
+    different = len({p.response for p in passages}) / len(passages)
+    return [
+        ("ended_share", "share", "responses that ended by themselves", ended),
+        ("mean_words", "words", "mean length of a response", float(np.mean([len(w) for w in words]))),
+        (
             "repeated_trigrams",
-            float(np.mean([1 - len(set(g)) / len(g) if (g := _grams(t, 3)) else 0.0 for t in texts])),
             "share",
             "mean share of a response's word trigrams that occurred in it before",
-        )
-        bigrams = [g for t in texts for g in _grams(t, 2)]
-        add(
+            float(np.mean(repeated)),
+        ),
+        (
             "distinct_bigrams",
-            len(set(bigrams)) / max(len(bigrams), 1),
             "share",
             "different word bigrams among all of the author's",
-        )
-        add(
-            "distinct_responses",
-            len({p.response for p in passages}) / n,
-            "share",
-            "different responses among all of the author's",
-        )
-        if author != WORLD:
-            cell = Cell(author, author, data.own_framing[author])
-            if cell in data.cells:
-                noted = table_notes(data.run.tokens(cell))
-                add(
-                    "drift_share",
-                    noted.get("passages_that_would_drift", 0) / n,
-                    "share",
-                    "responses whose text does not tokenise back to the author's own ids (read by own ids here)",
-                )
-    return findings
+            len(set(bigrams)) / max(len(bigrams), 1),
+        ),
+        ("distinct_responses", "share", "different responses among all of the author's", different),
+    ]
 
 
 def _grams(words: list[str], n: int) -> list[tuple[str, ...]]:
