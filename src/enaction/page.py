@@ -27,6 +27,7 @@ class Statement:
         verdict: what it concludes; "" where it only describes.
         subject: whom or what it is about, printed before the text: `RL models, assistant turn`.
         headline: whether it belongs to the summary of the whole run.
+        outcome: what it concludes by a rule of its page that has more grades than `verdict`, e.g. `weakened`.
     """
 
     text: str
@@ -35,6 +36,7 @@ class Statement:
     verdict: Verdict = ""
     subject: str = ""
     headline: bool = False
+    outcome: str = ""
 
     @property
     def sentence(self) -> str:
