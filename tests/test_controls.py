@@ -14,9 +14,9 @@ from planting import planted_run
 
 from enaction.errors import StudyError
 from enaction.experiments import analyse, plan
+from enaction.experiments.controls.page import outcome_of, page
 from enaction.experiments.controls.texts import settings_of
-from enaction.findings import Finding, select
-from enaction.report.pages.controls import page, verdict
+from enaction.findings import Finding, Findings, select
 from enaction.running import load_study, run_study
 from enaction.study.config import Study
 
@@ -76,14 +76,14 @@ def _entropy(reader: str, author: str, prompt: int, position: int) -> float:
 
 
 @pytest.fixture(scope="module", name="findings")
-def _findings(tmp_path_factory: pytest.TempPathFactory) -> list[Finding]:
+def _findings(tmp_path_factory: pytest.TempPathFactory) -> Findings:
     folder = tmp_path_factory.mktemp("planted")
     study = _study(folder)
     run = planted_run(study, folder / "run", _entropy, lambda author, i: 3 + (zlib.crc32(author.encode()) + i) % 9)
     return analyse(study, run)
 
 
-def _mean(findings: list[Finding], quantity: str, arm: str, **more: str) -> float:
+def _mean(findings: Findings, quantity: str, arm: str, **more: str) -> float:
     (found,) = select(findings, quantity, arm=arm, reader="mean", **more)
     assert found.estimate is not None
     assert found.low is not None
@@ -96,7 +96,7 @@ def _mean(findings: list[Finding], quantity: str, arm: str, **more: str) -> floa
 NEAR = 0.04
 
 
-def test_tables_give_back_the_planted_recognition(findings: list[Finding]) -> None:
+def test_tables_give_back_the_planted_recognition(findings: Findings) -> None:
     assert _mean(findings, "arm_recognition", "reference") == pytest.approx(PLANTED, abs=NEAR)
     for arm, setting, ending in (
         ("sampling, all authors", "T0", ".T0"), ("sampling, all authors", "T1.5", ".T1.5"),
@@ -109,7 +109,7 @@ def test_tables_give_back_the_planted_recognition(findings: list[Finding]) -> No
     assert _mean(findings, "arm_recognition", "length") == pytest.approx(PLANTED, abs=NEAR)
 
 
-def test_contrasts_give_back_what_is_between_own_and_the_other_text(findings: list[Finding]) -> None:
+def test_contrasts_give_back_what_is_between_own_and_the_other_text(findings: Findings) -> None:
     for arm, setting, left in (
         ("itself again", None, 0.0), ("kin", "a2-rl", 1 - KIN), ("people or the world", "human", 1.0),
         ("memorised", None, 1.0), ("sampling, own text only", "T1.5", 0.4), ("off topic, own text only", None, 0.9),
@@ -120,7 +120,7 @@ def test_contrasts_give_back_what_is_between_own_and_the_other_text(findings: li
 
 
 def test_a_stranger_taken_for_the_author_leaves_nothing_and_equal_difficulty_leaves_all(
-    findings: list[Finding],
+    findings: Findings,
 ) -> None:
     # Readers differ in nothing but recognition and a constant, so equal base entropy is an equal text.
     assert _mean(findings, "arm_recognition", "equal difficulty") == pytest.approx(PLANTED, abs=0.1)
@@ -150,17 +150,21 @@ def test_a_judge_stands_in_for_bases_that_are_not_there(judge: str, tmp_path: Pa
     assert [any("judges its own text" in note for note in f.notes) for f in found] == [judge == "c-rl"] * len(found)
 
 
-def test_the_page_says_what_survives(findings: list[Finding]) -> None:
+def test_the_page_says_what_survives(findings: Findings) -> None:
     shown = page(findings)
-    verdicts = {row[0]: row[-1] for row in shown.grids[0].rows}
+    verdicts = {row[0].text: row[-1].text for row in shown.grids[0].cells}
     assert verdicts["reference"] == "there"
     assert verdicts["sampling, all authors: T0"] == "survives"
     assert verdicts["sampling, all authors: T1.5"] == "weakened"
     assert verdicts["shuffled words"] == "weakened"
     assert verdicts["itself again"] == "nothing left, as it must be"
     assert all(len(row) == len(shown.grids[0].header) for row in shown.grids[0].rows)
-    assert "controls" in shown.figures
+    assert "controls" in shown.charts
     assert any("known by heart" in line for line in shown.sentences)
+    (hot,) = shown.select("arm_recognition", arm="sampling, all authors", setting="T1.5")
+    assert (hot.verdict, hot.outcome) == ("effect", "weakened")
+    (again,) = shown.select("arm_recognition", arm="itself again")
+    assert (again.verdict, again.outcome) == ("no effect", "nothing left")
 
 
 @pytest.mark.parametrize(
@@ -176,8 +180,8 @@ def test_the_verdict_follows_the_rule(low: float, high: float, share: float, sai
     def finding(estimate: float, low: float | None, high: float | None) -> Finding:
         return Finding("controls", "x", {"arm": "length"}, estimate, low, high, 9, "log units", "a test")
 
-    assert verdict(finding((low + high) / 2, low, high), finding(share, None, None)) == said
-    assert verdict(finding(0.0, None, None), None) == "left out"
+    assert outcome_of(finding((low + high) / 2, low, high), finding(share, None, None)).words == said
+    assert outcome_of(finding(0.0, None, None), None).words == "left out"
 
 
 def test_settings_that_are_the_studys_own_are_not_sampled_twice(tmp_path: Path) -> None:
@@ -231,7 +235,7 @@ def test_tiny_models_go_through_all_arms_without_recognition(tmp_path: Path) -> 
         == next(p for p in run.passages("a-rl") if p.id == moved["p3"].id.split("/", 1)[1]).response
     )
     assert moved["p3"].prompt == own["p3"].prompt
-    assert moved["p3"].sampling["answers"] == "p0"
+    assert moved["p3"].marks["answers"] == "p0"
     for before, after in zip(run.passages("b-rl"), run.passages("b-rl.shuffled"), strict=True):
         assert sorted(before.response.split()) == sorted(after.response.split())
         assert after.token_ids is None

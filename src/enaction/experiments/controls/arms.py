@@ -10,27 +10,26 @@ Axes: R reader, A author, P prompt, C cell; 2 own text and the other.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from enaction import stats
-from enaction.experiments.cells import INTERVAL, POOLED, Data, estimated
-from enaction.findings import Finding, permutation_note
-from enaction.words import Framing
-
-NAME = "controls"
-MEAN = "mean"
+from enaction.analysis.data import Data, Tokens
+from enaction.analysis.ledger import STREAMS, Ledger, Permuted, along
+from enaction.analysis.measures import RECOGNITION
+from enaction.findings import Finding
+from enaction.words import MEAN, Framing
 
 
 @dataclass(frozen=True)
-class Lab:
-    """What all arms need: the data, and the matrix that is tested."""
+class Trial:
+    """The matrix that is tested, in one framing, with the ledger of its findings."""
 
     data: Data
-    stage: str
-    members: list[str]
+    ledger: Ledger
+    members: Sequence[str]
     framing: Framing
 
     def entropy(self, reader: str, author: str) -> np.ndarray:
@@ -38,95 +37,94 @@ class Lab:
         return self.data.cell(reader, author, self.framing).entropy
 
     def table(self, ending: str = "") -> np.ndarray:
-        """[R, A, P] of the texts of all members whose names have this ending."""
-        return np.array([[self.entropy(r, f"{a}{ending}") for a in self.members] for r in self.members])
+        """[R, A, P] entropy of the texts of all members whose names have this ending."""
+        return self.data.table(self.members, [f"{a}{ending}" for a in self.members], self.framing)
 
-    def where(self, arm: str, setting: str = "", **more: Any) -> dict[str, Any]:
-        """The place of a finding."""
-        named = {"setting": setting} if setting else {}
-        return {"arm": arm, **named, **more, "stage": self.stage, "framing": self.framing}
+    def tokens(self, reader: str, author: str) -> Tokens:
+        """Of a cell, without end-of-turn tokens."""
+        return self.data.tokens(self.data.key(reader, author, self.framing)).text()
 
-    def rng(self, arm: str) -> np.random.Generator:
-        """Random numbers of a permutation test."""
-        return np.random.default_rng([self.data.study.seed, 5, *arm.encode()])
+    def strangers(self, reader: str) -> list[str]:
+        """The other models of the matrix."""
+        return [a for a in self.members if a != reader]
+
+    def arm(self, arm: str, setting: str = "") -> Ledger:
+        """The ledger of an arm."""
+        ledger = self.ledger.at(arm=arm)
+        return ledger.at(setting=setting) if setting else ledger
+
+    def leave_out(self, arm: str, why: str, setting: str = "") -> None:
+        """Write that this study cannot have an arm, and why."""
+        self.arm(arm, setting).leave_out("arm_recognition", RECOGNITION.unit, why, reader=MEAN)
+
+    def rng(self, arm: str, setting: str) -> np.random.Generator:
+        """Random numbers of an arm's permutation test."""
+        return self.ledger.rng((*STREAMS["controls", "arms"], *(arm + setting).encode()))
 
 
-def table_arm(lab: Lab, arm: str, setting: str, entropy_RAP: np.ndarray) -> list[Finding]:
+def table_arm(trial: Trial, arm: str, setting: str, entropy_RAP: np.ndarray) -> None:
     """An arm that is a whole table: recognition as in the matrix, and its share of the matrix's."""
-    entropy_2RAP = np.array([entropy_RAP, lab.table()])
 
     def statistic(mean_2RA: np.ndarray) -> np.ndarray:
-        recognition_2R = stats.log_ratio_split(mean_2RA).recognition
+        recognition_2R = RECOGNITION.of(mean_2RA)
         return _with_share(recognition_2R[..., 0, :], recognition_2R[..., 1, :].mean(axis=-1))
 
-    found = lab.data.estimate(entropy_2RAP, statistic)
-    test = stats.permutation_pvalue(entropy_RAP, lab.rng(arm + setting), lab.data.study.resamples)
+    estimate = trial.data.estimate(np.array([entropy_RAP, trial.table()]), statistic)
+    test = stats.permutation_pvalue(entropy_RAP, trial.rng(arm, setting), trial.data.study.resamples)
     n = int(np.isfinite(entropy_RAP).all(axis=(0, 1)).sum())
-    definition = (
-        f"recognition, -N/(N-1) times the interaction, in the table of this arm's texts; entropy: {POOLED}; {INTERVAL}"
-    )
-    return arm_findings(lab, arm, setting, lab.members, found, n, definition, test.mean_pvalue)
+    text = f"{RECOGNITION.text}, in the table of this arm's texts"
+    _write(trial.arm(arm, setting), trial.members, estimate, n, text, test.mean_pvalue)
 
 
-def contrast_arm(lab: Lab, arm: str, setting: str, pairs: dict[str, tuple[str, list[str]]]) -> list[Finding]:
+def contrast_arm(trial: Trial, arm: str, setting: str, pairs: Mapping[str, tuple[str, Sequence[str]]]) -> None:
     """An arm that is no table: each reader's own text against others, less what readers of neither make of the two.
 
     Args:
-        pairs: reader -> its own text, and the texts that it is held against.
+        pairs: reader -> its own text, and the texts that it is compared with.
     """
-    blocks = {r: _blocks(lab, r, own, others) for r, (own, others) in pairs.items()}
-    blocks = {r: found for r, found in blocks.items() if found}
+    blocks = {r: block for r, (own, others) in pairs.items() if (block := _blocks(trial, r, own, others))}
     if not blocks:
         why = "nobody wrote neither text: it needs three models in the matrix, or the family's base"
-        return [left_out(lab, arm, why, setting)]
+        return trial.leave_out(arm, why, setting)
     readers = list(blocks)
-    reference = {r: _blocks(lab, r, r, strangers(lab, r)) for r in readers}
-    parts = [*blocks.values(), *reference.values()]
-    values = np.concatenate([e.reshape(-1, e.shape[-1]) for part in parts for e in part])
+    parts = [*blocks.values(), *(_blocks(trial, r, r, trial.strangers(r)) for r in readers)]
+    cells = [block for part in parts for block in part]
+    ends = np.cumsum([2 * len(block) for block in cells])[:-1]
 
     def statistic(mean_C: np.ndarray) -> np.ndarray:
-        recognition, at = [], 0
-        for part in parts:
-            found = []
-            for block in part:
-                size = 2 * len(block)
-                found.append(stats.double_difference(mean_C[:, at : at + size].reshape(-1, len(block), 2)))
-                at += size
-            # Without a stranger there is no reference.
-            recognition.append(np.mean(found, axis=0) if found else np.full(len(mean_C), np.nan))
-        here, without = recognition[: len(readers)], recognition[len(readers) :]
-        return _with_share(np.stack(here, axis=-1), np.mean(without, axis=0))
+        split = [block_C.reshape(len(mean_C), -1, 2) for block_C in np.split(mean_C, ends, axis=-1)]
+        difference = map(stats.double_difference, split)
+        # Without a stranger there is no reference.
+        recognition = [
+            np.mean([next(difference) for _ in part], axis=0) if part else np.full(len(mean_C), np.nan)
+            for part in parts
+        ]
+        of_arm, without = recognition[: len(readers)], recognition[len(readers) :]
+        return _with_share(np.stack(of_arm, axis=-1), np.mean(without, axis=0))
 
-    found = lab.data.estimate(values, statistic)
-    flat = [block for part in blocks.values() for block in part]
-    pvalue = stats.swap_pvalue(flat, lab.rng(arm + setting), lab.data.study.resamples)
-    n = min(int(np.isfinite(block).all(axis=(0, 1)).sum()) for block in flat)
-    definition = (
+    estimate = trial.data.estimate(np.concatenate([block.reshape(-1, block.shape[-1]) for block in cells]), statistic)
+    compared = [block for part in blocks.values() for block in part]
+    pvalue = stats.swap_pvalue(compared, trial.rng(arm, setting), trial.data.study.resamples)
+    n = min(int(np.isfinite(block).all(axis=(0, 1)).sum()) for block in compared)
+    text = (
         "log(entropy on the other text / on the own), mean over the other texts, minus the same of readers that wrote "
-        f"neither (the family's base; without one the other models of the matrix); entropy: {POOLED}; {INTERVAL}"
+        "neither (the family's base; without one the other models of the matrix)"
     )
-    findings = arm_findings(lab, arm, setting, readers, found, n, definition, pvalue)
-    if len(readers) == len(lab.members) and any(lab.data.study.base_of(r) is None for r in readers):
-        findings[len(readers)].notes.append(
+    mean = _write(trial.arm(arm, setting), readers, estimate, n, text, pvalue)
+    if len(readers) == len(trial.members) and any(trial.data.study.base_of(r) is None for r in readers):
+        mean.notes.append(
             "without bases the mean over readers is the same whatever the other text: look at the single readers"
         )
-    return findings
 
 
-def strangers(lab: Lab, reader: str) -> list[str]:
-    """The other models of the matrix."""
-    return [a for a in lab.members if a != reader]
-
-
-def _blocks(lab: Lab, reader: str, own: str, others: list[str]) -> list[np.ndarray]:
+def _blocks(trial: Trial, reader: str, own: str, others: Sequence[str]) -> list[np.ndarray]:
     """[R, 2, P] for each other text: the reader first, then who wrote neither; none where there is nobody."""
-    blocks, base = [], lab.data.study.base_of(reader)
+    blocks, base = [], trial.data.study.base_of(reader)
     for other in others:
-        neither = (
-            [m for m in lab.members if m not in (reader, other.removesuffix(".moved"))] if base is None else [base]
-        )
+        authors = (reader, other.removesuffix(".moved"))
+        neither = [m for m in trial.members if m not in authors] if base is None else [base]
         if neither:
-            blocks.append(np.array([[lab.entropy(r, own), lab.entropy(r, other)] for r in [reader, *neither]]))
+            blocks.append(np.array([[trial.entropy(r, own), trial.entropy(r, other)] for r in [reader, *neither]]))
     return blocks
 
 
@@ -138,24 +136,17 @@ def _with_share(recognition_R: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.concatenate([recognition_R, np.stack([mean, share], axis=-1)], axis=-1)
 
 
-def arm_findings(
-    lab: Lab, arm: str, setting: str, readers: list[str], found: stats.Estimate, n: int, definition: str, pvalue: float
-) -> list[Finding]:
-    """Recognition of each reader, then their mean with its p-value, then its share."""
-    findings = [
-        estimated(NAME, "arm_recognition", lab.where(arm, setting, reader=r), found[i], n, "log units", definition)
-        for i, r in enumerate([*readers, MEAN])
-    ]
-    findings[-1].notes.append(permutation_note(pvalue, "own and other texts exchanged within prompts, one-sided"))
+def _write(
+    ledger: Ledger, readers: Sequence[str], estimate: stats.Estimate, n: int, text: str, pvalue: float
+) -> Finding:
+    """Write recognition of each reader, then their mean with its p-value, which is returned, then its share."""
+    unit, null = RECOGNITION.unit, RECOGNITION.null
+    ledger.add("arm_recognition", unit, text, estimate[:-2], axes=[along("reader", readers)], null=null, n=n)
+    test = Permuted(pvalue, "own and other texts exchanged within prompts, one-sided")
+    (mean,) = ledger.add("arm_recognition", unit, text, estimate[-2], null=null, n=n, test=test, reader=MEAN)
     share = (
         "mean recognition of this arm divided by that of the same readers without it (own against the other authors' "
-        f"text at the study's settings), resampled together; {INTERVAL}"
+        "text at the study's settings), resampled together"
     )
-    place = lab.where(arm, setting, reader=MEAN)
-    return [*findings, estimated(NAME, "arm_share", place, found[len(readers) + 1], n, "ratio", share)]
-
-
-def left_out(lab: Lab, arm: str, why: str, setting: str = "") -> Finding:
-    """An arm that this study cannot have, and why."""
-    place = lab.where(arm, setting, reader=MEAN)
-    return Finding(NAME, "arm_recognition", place, None, None, None, 0, "log units", f"left out: {why}", [why])
+    ledger.add("arm_share", "ratio", share, estimate[-1], n=n, reader=MEAN)
+    return mean

@@ -6,20 +6,19 @@ Names: `MODEL.T0.5` and `MODEL.p0.9` (settings), `MODEL.again` (the same setting
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from enaction.errors import StudyError
-from enaction.experiments.old_planning import Derived
-from enaction.passages import Passage, Sampling, read_passages
+from enaction.passages import Passage, Prompt, Sampling, read_passages
 from enaction.study.config import Study
-from enaction.study.planning import Text
-from enaction.study.store import Run
+from enaction.study.desk import Desk
+from enaction.study.planning import Sampled, Text
 from enaction.world import chats
 from enaction.world.lexicon import SYNONYMS
 
@@ -27,79 +26,161 @@ MEMORISED = "memorised"
 HUMAN = "human"
 
 
-def setting_name(model: str, sampling: Sampling) -> str:
-    """Name of a model's text at a temperature with full support, or at temperature 1 with a nucleus."""
-    return f"{model}.T{sampling.temperature:g}" if sampling.top_p == 1 else f"{model}.p{sampling.top_p:g}"
+@dataclass(frozen=True, kw_only=True)
+class Moved(Text):
+    """A model's responses, each under the prompt half the list of prompts further on; the mark `answers` names its own.
 
+    Attributes:
+        source: the model.
+    """
 
-def settings_of(study: Study, temperatures: tuple[float, ...], top_p: tuple[float, ...]) -> list[Sampling]:
-    """The study's sampling at each temperature and at each nucleus, the study's own left out."""
-    changes = [{"temperature": t, "top_p": 1.0} for t in temperatures] + [
-        {"temperature": 1.0, "top_p": p} for p in top_p
-    ]
-    asked = [study.sampling.model_copy(update=change) for change in changes]
-    return [sampling for sampling in dict.fromkeys(asked) if sampling != study.sampling]
+    source: str
 
-
-def moved(study: Study, model: str) -> Text:
-    """A model's responses, each under the prompt that stands half the list of prompts further on."""
-    name, prompts = f"{model}.moved", study.load_prompts()
-    shift = max(1, len(prompts) // 2)
-    target = {prompt.id: prompts[(i + shift) % len(prompts)] for i, prompt in enumerate(prompts)}
-
-    def write(run: Run) -> list[Passage]:
+    def write(self, desk: Desk) -> list[Passage]:
+        """The passages."""
+        prompts = desk.prompts
+        shift = max(1, len(prompts) // 2)
+        target = {prompt.id: prompts[(i + shift) % len(prompts)] for i, prompt in enumerate(prompts)}
         return [
-            dataclasses.replace(
+            replace(
                 p,
                 id=f"{target[p.prompt_id].id}/{p.id}",
                 prompt_id=target[p.prompt_id].id,
                 prompt=target[p.prompt_id].messages,
-                author=name,
-                sampling=p.sampling | {"answers": p.prompt_id},
+                author=self.name,
+                marks=p.marks | {"answers": p.prompt_id},
             )
-            for p in run.passages(model)
+            for p in desk.passages(self.source)
         ]
 
-    return Derived(name, len(prompts) * study.sampling.per_prompt, write, needs=(model,))
 
+@dataclass(frozen=True, kw_only=True)
+class _Rewritten(Text):
+    """A model's responses with other words. They have no ids: everybody, the author too, reads them tokenised anew."""
 
-def shuffled(study: Study, model: str) -> Text:
-    """A model's responses with their words in random order, blanks between them."""
+    source: str
 
-    def shuffle(text: str, index: int) -> str:
-        words = text.split()
-        return " ".join(words[i] for i in np.random.default_rng([study.seed, 17, index]).permutation(len(words)))
-
-    return _rewritten(study, model, f"{model}.shuffled", shuffle)
-
-
-def plain(study: Study, model: str, first_of: dict[str, str]) -> Text:
-    """A model's responses with every word of a set of synonyms replaced by the first of its set."""
-
-    def replaced(found: re.Match[str]) -> str:
-        word = found.group()
-        first = first_of.get(word.lower(), word)
-        return first[:1].upper() + first[1:] if word[0].isupper() else first
-
-    return _rewritten(study, model, f"{model}.plain", lambda text, _: re.sub(r"\w+", replaced, text))
-
-
-def _rewritten(study: Study, model: str, name: str, rewrite: Callable[[str, int], str]) -> Text:
-    """Text without ids: everybody, the author too, reads it as tokenised anew."""
-
-    def write(run: Run) -> list[Passage]:
+    def write(self, desk: Desk) -> list[Passage]:
+        """The passages."""
         return [
-            dataclasses.replace(
-                p, response=rewrite(p.response, i), author=name, token_ids=None, logprobs=None, tokenizer=None
+            replace(
+                p,
+                response=self._rewrite(p.response, [desk.study.seed, 17, i]),
+                author=self.name,
+                token_ids=None,
+                logprobs=None,
+                tokenizer=None,
             )
-            for i, p in enumerate(run.passages(model))
+            for i, p in enumerate(desk.passages(self.source))
         ]
 
-    return Derived(name, len(study.load_prompts()) * study.sampling.per_prompt, write, needs=(model,))
+    def _rewrite(self, text: str, stream: Sequence[int]) -> str:
+        """Another text, with random numbers of a stream of the passage's own."""
+        raise NotImplementedError
 
 
-def synonyms(study: Study, path: Path | None) -> dict[str, str] | None:
-    """Word -> first word of its set: the embedded world's, or a JSON file's {word: first}; None where there is neither.
+@dataclass(frozen=True, kw_only=True)
+class Shuffled(_Rewritten):
+    """A model's responses with their words in random order, single blanks between them."""
+
+    def _rewrite(self, text: str, stream: Sequence[int]) -> str:
+        words = text.split()
+        return " ".join(words[i] for i in np.random.default_rng(stream).permutation(len(words)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plain(_Rewritten):
+    """A model's responses with every word of a set of synonyms replaced by the first of its set.
+
+    Attributes:
+        synonyms: pairs of a word in lower case and the first of its set.
+    """
+
+    synonyms: tuple[tuple[str, str], ...]
+
+    def _rewrite(self, text: str, stream: Sequence[int]) -> str:
+        first_of = dict(self.synonyms)
+
+        def replaced(match: re.Match[str]) -> str:
+            word = match.group()
+            first = first_of.get(word.lower(), word)
+            return first[:1].upper() + first[1:] if word[0].isupper() else first
+
+        return re.sub(r"\w+", replaced, text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Human(Text):
+    """Text of people.
+
+    Attributes:
+        answers: prompt id, response, and whether it ended by itself, of each.
+    """
+
+    answers: tuple[tuple[str, str, bool | None], ...]
+
+    def write(self, desk: Desk) -> list[Passage]:
+        """The passages."""
+        messages = {prompt.id: prompt.messages for prompt in desk.prompts}
+        return [
+            Passage(f"{prompt}/{i}", prompt, messages[prompt], response, self.name, ended=ended)
+            for i, (prompt, response, ended) in enumerate(self.answers)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memorised(Text):
+    """Texts that the models know by heart, dealt out to the prompts in turn.
+
+    Attributes:
+        texts: what is known by heart.
+    """
+
+    texts: tuple[str, ...]
+
+    def write(self, desk: Desk) -> list[Passage]:
+        """The passages."""
+        return [
+            Passage(f"{p.id}/0", p.id, p.messages, self.texts[i % len(self.texts)], self.name, ended=True)
+            for i, p in enumerate(desk.prompts)
+        ]
+
+
+def ending(sampling: Sampling) -> str:
+    """Ending of a text's name: a temperature with full support, or a nucleus at temperature 1."""
+    return f".T{sampling.temperature:g}" if sampling.top_p == 1 else f".p{sampling.top_p:g}"
+
+
+def settings_of(study: Study, temperatures: Sequence[float], top_p: Sequence[float]) -> list[Sampling]:
+    """The study's sampling at each temperature and at each nucleus, the study's own left out."""
+    changes = [{"temperature": t, "top_p": 1.0} for t in temperatures]
+    changes += [{"temperature": 1.0, "top_p": p} for p in top_p]
+    changed = [study.sampling.model_copy(update=change) for change in changes]
+    return [sampling for sampling in dict.fromkeys(changed) if sampling != study.sampling]
+
+
+def of_model(
+    study: Study, n_prompts: int, model: str, settings: Sequence[Sampling], synonyms: tuple[tuple[str, str], ...] | None
+) -> list[Text]:
+    """What is sampled from a model at these settings, or made of its own text.
+
+    Args:
+        synonyms: as in `Plain`; None leaves that text out.
+    """
+    count = n_prompts * study.sampling.per_prompt
+    texts: list[Text] = [
+        Sampled(name=f"{model}{end}", model=model, count=count, sampling=sampling)
+        for end, sampling in [(".again", study.sampling), *((ending(s), s) for s in settings)]
+    ]
+    made = {"model": None, "count": count, "needs": (model,), "source": model}
+    texts.append(Moved(name=f"{model}.moved", **made))
+    if synonyms is not None:
+        texts.append(Plain(name=f"{model}.plain", synonyms=synonyms, **made))
+    return [*texts, Shuffled(name=f"{model}.shuffled", **made)]
+
+
+def synonyms_of(study: Study, path: Path | None) -> tuple[tuple[str, str], ...] | None:
+    """Pairs of a word and the first of its set: the embedded world's, or a JSON file's {word: first}; None for neither.
 
     Raises:
         StudyError: the file is missing or no such object.
@@ -113,50 +194,30 @@ def synonyms(study: Study, path: Path | None) -> dict[str, str] | None:
             raise StudyError(
                 f'controls: synonyms: {path} must hold one object {{"word": "the word that stands for it"}}'
             )
-        return {word.lower(): first for word, first in mapping.items()}
+        return tuple((word.lower(), first) for word, first in mapping.items())
     if study.prompts != "zoo":
         return None
     # A word of two sets goes with the first.
-    return {word: words[0] for words in reversed(SYNONYMS.values()) for word in words}
+    return tuple((word, words[0]) for words in reversed(SYNONYMS.values()) for word in words)
 
 
-def human(study: Study, path: Path) -> Text:
-    """Text of people from a passage file: what answers a prompt of the study, by `prompt_id`.
+def human(prompts: Sequence[Prompt], path: Path) -> Human:
+    """Text of people from a passage file: what answers one of the prompts, by `prompt_id`.
 
     Raises:
         StudyError: none of it does.
     """
-    prompts = {prompt.id: prompt for prompt in study.load_prompts()}
-    found = [p for p in read_passages(path) if p.prompt_id in prompts]
-    if not found:
+    known = {prompt.id for prompt in prompts}
+    answers = tuple((p.prompt_id, p.response, p.ended) for p in read_passages(path) if p.prompt_id in known)
+    if not answers:
         raise StudyError(f"controls: human: no passage of {path} has the prompt_id of a prompt of the study")
-
-    def write(_: Run) -> list[Passage]:
-        return [
-            Passage(f"{p.prompt_id}/{i}", p.prompt_id, prompts[p.prompt_id].messages, p.response, HUMAN, ended=p.ended)
-            for i, p in enumerate(found)
-        ]
-
-    return Derived(HUMAN, len(found), write)
+    return Human(name=HUMAN, model=None, count=len(answers), answers=answers)
 
 
-def memorised(study: Study, path: Path | None) -> Text | None:
-    """Texts that the models know by heart, dealt out to the prompts in turn; None where none are known.
-
-    They are the responses of a passage file, or what the embedded world's pretraining repeats word for word.
-    """
+def memorised(study: Study, n_prompts: int, path: Path | None) -> Memorised | None:
+    """The responses of a passage file, or what the embedded world's pretraining repeats; None where none are known."""
     if path is not None:
-        texts = [p.response for p in read_passages(path)]
+        texts = tuple(p.response for p in read_passages(path))
     else:
-        texts = list(chats.memorised()) if study.prompts == "zoo" else []
-    if not texts:
-        return None
-    prompts = study.load_prompts()
-
-    def write(_: Run) -> list[Passage]:
-        return [
-            Passage(f"{p.id}/0", p.id, p.messages, texts[i % len(texts)], MEMORISED, ended=True)
-            for i, p in enumerate(prompts)
-        ]
-
-    return Derived(MEMORISED, len(prompts), write)
+        texts = tuple(chats.memorised()) if study.prompts == "zoo" else ()
+    return Memorised(name=MEMORISED, model=None, count=n_prompts, texts=texts) if texts else None
