@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from enaction import stats
-from enaction.experiments import analyse, splice
-from enaction.experiments.pieces import decoded, ids_behind, own_body, prefix_of_own, prefix_of_text
-from enaction.findings import Finding, select
+from enaction.experiments import analyse, pages
+from enaction.experiments.pieces import decoded, ids_after, own_body, prefix_of_own, prefix_of_text
+from enaction.experiments.splice import Splice
+from enaction.experiments.splice.texts import PATTERNS
+from enaction.findings import Findings, select
 from enaction.passages import Passage, Sampling
 from enaction.reader import Reader
-from enaction.report.pages import make_pages
+from enaction.report.drawing import draw
 from enaction.running import run_study
 from enaction.study.config import ModelSpec, Study
 from enaction.study.store import Run
@@ -72,7 +74,7 @@ def study_of(folder: Path, models: dict[str, ModelSpec], **settings: Any) -> Stu
 
 
 @pytest.fixture(scope="module", name="planted")
-def _planted(tmp_path_factory: pytest.TempPathFactory) -> list[Finding]:
+def _planted(tmp_path_factory: pytest.TempPathFactory) -> Findings:
     folder = tmp_path_factory.mktemp("planted")
     models = {"own": Planted(OWN, FOREIGN), "other": Planted(FOREIGN, OWN)}
 
@@ -91,7 +93,7 @@ def _planted(tmp_path_factory: pytest.TempPathFactory) -> list[Finding]:
         return analyse(study, run_study(study, folder / "run"))
 
 
-def test_reaction_and_recovery_are_the_planted_ones(planted: list[Finding]) -> None:
+def test_reaction_and_recovery_are_the_planted_ones(planted: Findings) -> None:
     for k in (1, 4):
         place = {"reader": "own", "k": k, "pattern": "ofo"}
         for quantity, expected in (
@@ -108,7 +110,7 @@ def test_reaction_and_recovery_are_the_planted_ones(planted: list[Finding]) -> N
             assert found.n == len(QUESTIONS)
 
 
-def test_a_piece_of_own_text_does_nothing(planted: list[Finding]) -> None:
+def test_a_piece_of_own_text_does_nothing(planted: Findings) -> None:
     for k in (1, 4):
         place = {"reader": "own", "k": k, "pattern": "ooo"}
         (reaction,) = select(planted, "reaction", **place)
@@ -118,7 +120,7 @@ def test_a_piece_of_own_text_does_nothing(planted: list[Finding]) -> None:
             assert select(planted, quantity, **place)[0].estimate == pytest.approx(0, abs=1e-5)
 
 
-def test_own_words_in_foreign_text_are_recognised_after_the_planted_number(planted: list[Finding]) -> None:
+def test_own_words_in_foreign_text_are_recognised_after_the_planted_number(planted: Findings) -> None:
     # Fewer own tokens than the model needs change nothing; after RECOVERY of them it is sure, until one token later
     # it has read a foreign one again.
     assert select(planted, "reaction", reader="own", k=1, pattern="fof")[0].estimate is None
@@ -129,14 +131,14 @@ def test_own_words_in_foreign_text_are_recognised_after_the_planted_number(plant
     assert select(planted, "excess_after", **place)[0].estimate == pytest.approx(SURE - VAGUE, abs=1e-4)
 
 
-def test_page_says_what_the_findings_say(planted: list[Finding]) -> None:
-    page = make_pages(planted)["splice"]
+def test_page_says_what_the_findings_say(planted: Findings) -> None:
+    page = Splice().page(planted)
     text = " ".join(page.sentences)
     assert "The first offset outside the band is 1; it is back after 3." in text
     assert "beyond the seam" in text
-    (figure, _) = page.figures["splice"]
-    figure.draw_without_rendering()
-    assert any("3 [3, 3]" in cell for grid in page.grids for row in grid.rows for cell in row)
+    assert any(s.verdict == "effect" and s.where["pattern"] == "ofo" for s in page.select("foreignness_after"))
+    draw(page.charts["splice"]).draw_without_rendering()
+    assert any("3 [3, 3]" in cell.text for grid in page.grids for row in grid.cells for cell in row)
 
 
 def test_texts_that_are_too_short_are_left_out_and_named(run: Run) -> None:
@@ -146,7 +148,7 @@ def test_texts_that_are_too_short_are_left_out_and_named(run: Run) -> None:
     findings = analyse(study, grown)
     assert [f.quantity for f in findings] == ["left_out"]
     assert "too few prompts" in findings[0].notes[0]
-    assert any(s.startswith("Left out: ") for s in make_pages(findings)["splice"].sentences)
+    assert any(s.startswith("Left out: ") for s in pages(study, findings)["splice"].sentences)
 
 
 @pytest.fixture(scope="module", name="run")
@@ -164,15 +166,15 @@ def _run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_spliced_passages_keep_the_ids_of_their_prefix(run: Run) -> None:
     study = run.study()
-    settings = splice.Settings(lengths=(1, 3), at=4, after=5)
+    settings = Splice(lengths=(1, 3), at=4, after=5)
     n_checked = 0
-    for pair in splice.pairs(study, settings):
+    for pair in settings.pairs(study):
         own = {p.prompt_id: own_body(p) for p in run.passages(pair.reader)}
         pieces: dict[tuple[str, str], tuple[int, ...]] = {}
         for pattern in ("ofo", "ooo"):
             for k in (1, 3):
-                for p in run.passages(splice.text_name(settings, pair, pattern, k)):
-                    ids, cut = p.token_ids or (), p.sampling["prefix"]
+                for p in run.passages(settings.cuts.text_name(pair, pattern, k)):
+                    ids, cut = p.token_ids or (), p.marks["prefix"]
                     assert ids[:cut] == own[p.prompt_id][:cut]
                     assert 4 <= cut <= 4 + 8
                     assert p.sampling["begun_with"] == cut + k
@@ -190,7 +192,7 @@ def test_nothing_reacts_before_it_can(run: Run) -> None:
         assert before
         assert all(f.estimate == pytest.approx(0, abs=1e-4) for f in before)
     at = [f for f in select(findings, "excess_entropy") if f.where["offset"] == 0]
-    assert {f.where["pattern"] for f in at} == set(splice.PATTERNS)
+    assert {f.where["pattern"] for f in at} == set(PATTERNS)
     assert all(f.estimate == pytest.approx(0, abs=1e-4) for f in at)
     behind = [f for f in select(findings, "excess_entropy", pattern="ofo") if f.where["offset"] == 1]
     assert all(abs(f.estimate or 0) > 1e-3 for f in behind)
@@ -213,7 +215,7 @@ def test_a_prefix_ends_between_words_and_its_rest_follows(build: Any) -> None:
         own = Passage("x", "p", (), TEXT, "m", token_ids=(*ids, 7), ended=True)
         assert prefix_of_own(tokenizer, own, at) == prefix
         # What follows a prefix in the text follows it in the ids.
-        assert prefix.ids + (ids_behind(tokenizer, prefix.text, prefix.rest) or ()) == ids
+        assert prefix.ids + (ids_after(tokenizer, prefix.text, prefix.rest) or ()) == ids
     assert prefix_of_text(tokenizer, TEXT, 200) is None
     assert prefix_of_text(tokenizer, "the", 1) is None
 
@@ -221,8 +223,8 @@ def test_a_prefix_ends_between_words_and_its_rest_follows(build: Any) -> None:
 def test_a_piece_that_melts_into_what_is_before_is_refused() -> None:
     tokenizer = tiny.byte_tokenizer()
     (whole,) = tokenizer.encode(" the", add_special_tokens=False)
-    assert ids_behind(tokenizer, "fox", " the") == (whole,)
-    assert ids_behind(tokenizer, "fox t", "he") is None
+    assert ids_after(tokenizer, "fox", " the") == (whole,)
+    assert ids_after(tokenizer, "fox t", "he") is None
 
 
 def curve_of(mean: list[float], noise: float = 0.0, *, seed: int = 0, n: int = 40) -> stats.Curve:

@@ -15,8 +15,11 @@ from enaction.errors import StudyError
 from enaction.experiments.base import Experiment
 from enaction.experiments.controls import Controls
 from enaction.experiments.matrix import Matrix
-from enaction.experiments.old import Calibration, Framings, Prior, Splice, Stages
+from enaction.experiments.old import Calibration, Framings
 from enaction.experiments.persona import Persona
+from enaction.experiments.prior import Prior
+from enaction.experiments.splice import Splice
+from enaction.experiments.stages import Stages
 from enaction.findings import Findings
 from enaction.page import Page
 from enaction.study.config import Study, problems_of

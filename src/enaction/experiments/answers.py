@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from enaction.errors import FramingError
 from enaction.experiments.old_planning import sample_for
-from enaction.experiments.pieces import decoded, ids_behind, own_body, own_ends
+from enaction.experiments.pieces import decoded, ids_after, own_body, own_ends
 from enaction.experiments.questions import Question, claimed, first_sentence, followed
 from enaction.framing import beginning_ids, frame
 from enaction.passages import Passage
@@ -152,7 +152,7 @@ def write_decisions(
             "count": len(passages),
         }
         for i, word in enumerate(option.says if decision.part == ANSWER else option.follows):
-            behind = ids_behind(tokenizer, decoded(tokenizer, decision.ids), decision.blank + word)
+            behind = ids_after(tokenizer, decoded(tokenizer, decision.ids), decision.blank + word)
             if behind is not None:
                 ids = decision.ids + behind
                 made = replace(first, id=f"{group}/{i}", author=name, sampling=marks, token_ids=ids, logprobs=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enaction.experiments import calibration, framings, prior, splice, stages
+from enaction.experiments import calibration, framings
 from enaction.experiments.base import Experiment
 from enaction.experiments.cells import Data as OldData
 from enaction.page import Grid, Page, Section, Statement
@@ -35,5 +35,5 @@ def _old(module):
     return Old
 
 
-Stages, Framings = _old(stages), _old(framings)
-Prior, Splice, Calibration = _old(prior), _old(splice), _old(calibration)
+Framings = _old(framings)
+Calibration = _old(calibration)

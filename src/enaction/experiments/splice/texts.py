@@ -1,156 +1,197 @@
-"""How a spliced passage is made: a prefix, a piece of k tokens behind it, and what follows the two.
+"""How spliced passages are made: a prefix, a piece of k tokens after it, and what follows the two.
 
-The prefix is of the host's text, its own ids where the reader is the host. What follows is sampled where the reader is
-the host, for only that is its own continuation; otherwise the host's own words go on.
+The prefix is of the host's text, its own ids where the reader is the host. Where the reader is the host, it samples
+what follows, for only that is its own continuation; otherwise the host's own words continue.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from enaction.errors import FramingError
-from enaction.experiments.old_planning import sample_for
 from enaction.experiments.pieces import (
     Prefix,
     decoded,
     first_of_each,
-    ids_behind,
+    ids_after,
     own_body,
     prefix_of_own,
     prefix_of_text,
 )
 from enaction.framing import beginning_ids
 from enaction.passages import Passage, Prompt
-from enaction.reader import Progress, Reader
-from enaction.study.config import Study
-from enaction.study.store import Run
+from enaction.study.desk import Desk
+from enaction.study.planning import Text
 from enaction.words import Framing
+
+# Prefix, piece and rest, each own or foreign; the piece of ooo and fff is from the same author's other answer.
+PATTERNS = ("ofo", "ooo", "fof", "fff")
 
 Ids = tuple[int, ...]
 
 
+class Pair(NamedTuple):
+    """A reader, and the author that is foreign to it."""
+
+    stage: str
+    reader: str
+    foreign: str
+
+    def host(self, pattern: str) -> str:
+        """The author of the prefix."""
+        return self.foreign if pattern.startswith("f") else self.reader
+
+
 @dataclass(frozen=True)
-class Splice:
-    """One splice of every prompt.
+class Cuts:
+    """How long the parts of a splice are, in tokens.
 
     Attributes:
-        name: of the text.
-        host: whose prefix it has, and whose words go on behind the piece.
-        piece_by: the text that the piece is from; None: the reader samples it.
-        at: tokens in the prefix; up to 8 more, so that it ends between two words.
-        piece: tokens in the piece.
-        longest: tokens in the longest piece of the study; shorter ones are its beginning, for the same prompts.
-        after: tokens behind the piece.
+        at: the prefix; up to 8 more, so that it ends between two words.
+        longest: the longest piece of the study; shorter ones are its beginning, for the same prompts.
+        after: what follows the piece.
     """
 
-    name: str
-    host: str
-    piece_by: str | None
     at: int
-    piece: int
     longest: int
     after: int
 
+    def text_name(self, pair: Pair, pattern: str, k: int) -> str:
+        """The text of one splice of a reader."""
+        return f"{pair.reader}.{pattern}{k}.at{self.at}.of{self.longest}.after{self.after}.{pair.foreign}"
 
-def splice_all(study: Study, splice: Splice, run: Run, reader: Reader, progress: Progress) -> list[Passage]:
-    """The spliced passages; prompts whose texts are too short, or whose parts cannot be joined in whole tokens, lack.
 
-    `sampling` has the number of tokens in the `prefix` and in the `piece`.
+def again(model: str) -> str:
+    """The text of a model's second answers."""
+    return f"{model}.again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spliced(Text):
+    """One splice of every prompt.
+
+    Prompts whose texts are too short, or whose parts cannot be joined in whole tokens, are left out. `marks` has the
+    number of tokens in the `prefix` and in the `piece`.
+
+    Attributes:
+        host: the author of the prefix, whose words continue after the piece.
+        piece_by: the text that the piece is from; None: the reader samples it.
+        piece: tokens in the piece.
+        cuts: lengths of the other parts.
     """
-    is_own = splice.host == reader.name
-    framing: Framing = run.passages(reader.name)[0].sampling["framing"]
-    maker = _Maker(study, reader, framing)
-    hosts = first_of_each(run.passages(splice.host))
-    prefixes: dict[str, Prefix] = {}
-    for prompt in study.load_prompts():
-        prefix = maker.prefix(prompt, hosts.get(prompt.id), splice.at, is_own=is_own)
-        if prefix is not None:
-            prefixes[prompt.id] = prefix
-    if splice.piece_by is None:
-        pieces = maker.sampled_pieces(prefixes, splice.longest, progress)
-    else:
-        pieces = maker.pieces(prefixes, first_of_each(run.passages(splice.piece_by)), splice.at)
-    begun = {i: prefixes[i].ids + ids[: splice.piece] for i, ids in pieces.items() if len(ids) >= splice.longest}
-    if is_own:
-        passages = maker.drawn(begun, splice.after, splice.name, progress)
-    else:
-        passages = maker.gone_on(begun, prefixes, splice.after, splice.name)
-    return [
-        replace(p, sampling=p.sampling | {"prefix": len(prefixes[p.prompt_id].ids), "piece": splice.piece})
-        for p in passages
-    ]
+
+    host: str
+    piece_by: str | None
+    piece: int
+    cuts: Cuts
+
+    @classmethod
+    def of(cls, pair: Pair, pattern: str, k: int, cuts: Cuts, n_prompts: int) -> Spliced:
+        """The splice of a pattern whose piece has k tokens."""
+        host = pair.host(pattern)
+        piece_by = {"ofo": pair.foreign, "fof": None}.get(pattern, again(host))
+        return cls(
+            name=cuts.text_name(pair, pattern, k),
+            model=pair.reader,
+            count=n_prompts,
+            needs=tuple(dict.fromkeys(name for name in (pair.reader, host, piece_by) if name is not None)),
+            host=host,
+            piece_by=piece_by,
+            piece=k,
+            cuts=cuts,
+        )
+
+    def write(self, desk: Desk) -> list[Passage]:
+        """The passages."""
+        is_own = self.host == desk.reader.name
+        splicer = _Splicer(desk, desk.run.sampled_in(desk.reader.name))
+        hosts = first_of_each(desk.passages(self.host))
+        prefixes: dict[str, Prefix] = {}
+        for prompt in desk.prompts:
+            prefix = splicer.prefix(prompt, hosts.get(prompt.id), self.cuts.at, is_own=is_own)
+            if prefix is not None:
+                prefixes[prompt.id] = prefix
+        if self.piece_by is None:
+            pieces = splicer.sampled_pieces(prefixes, self.cuts.longest)
+        else:
+            pieces = splicer.pieces(prefixes, first_of_each(desk.passages(self.piece_by)), self.cuts.at)
+        begun = {i: prefixes[i].ids + ids[: self.piece] for i, ids in pieces.items() if len(ids) >= self.cuts.longest}
+        if is_own:
+            passages = splicer.sampled(begun, self.cuts.after, self.name)
+        else:
+            passages = splicer.continued(begun, prefixes, self.cuts.after, self.name)
+        return [replace(p, marks={"prefix": len(prefixes[p.prompt_id].ids), "piece": self.piece}) for p in passages]
 
 
 @dataclass(frozen=True)
-class _Maker:
-    study: Study
-    reader: Reader
+class _Splicer:
+    """The parts of splices, in the tokens of the reader at the desk."""
+
+    desk: Desk
     framing: Framing
 
     def prefix(self, prompt: Prompt, passage: Passage | None, at: int, *, is_own: bool) -> Prefix | None:
-        """The beginning of the host's passage in the reader's tokens."""
+        """The beginning of the host's passage."""
         if passage is None:
             return None
-        tokenizer = self.reader.tokenizer
+        tokenizer = self.desk.reader.tokenizer
         if is_own:
             return prefix_of_own(tokenizer, passage, at)
-        found = prefix_of_text(tokenizer, passage.response, at)
-        if found is None:
+        prefix = prefix_of_text(tokenizer, passage.response, at)
+        if prefix is None:
             return None
         try:
-            ids = beginning_ids(tokenizer, prompt, found.text, self.framing, separator=self.study.separator)
+            ids = beginning_ids(tokenizer, prompt, prefix.text, self.framing, separator=self.desk.study.separator)
         except FramingError:
             return None
-        return replace(found, ids=ids)
+        return replace(prefix, ids=ids)
 
     def pieces(self, prefixes: Mapping[str, Prefix], sources: Mapping[str, Passage], at: int) -> dict[str, Ids]:
-        """What another text has behind about as many tokens, in the ids that it has behind the prefix."""
-        tokenizer, found = self.reader.tokenizer, {}
+        """What another text has after about as many tokens, in the ids that it has after the prefix."""
+        tokenizer, pieces = self.desk.reader.tokenizer, {}
         for prompt_id, prefix in prefixes.items():
             source = prefix_of_text(tokenizer, sources[prompt_id].response, at) if prompt_id in sources else None
-            ids = ids_behind(tokenizer, prefix.text, source.rest) if source else None
+            ids = ids_after(tokenizer, prefix.text, source.rest) if source else None
             if ids is not None:
-                found[prompt_id] = ids
-        return found
+                pieces[prompt_id] = ids
+        return pieces
 
-    def sampled_pieces(self, prefixes: Mapping[str, Prefix], n_tokens: int, progress: Progress) -> dict[str, Ids]:
-        """What the reader samples behind the prefix; the same for every length of the piece."""
+    def sampled_pieces(self, prefixes: Mapping[str, Prefix], n_tokens: int) -> dict[str, Ids]:
+        """What the reader samples after the prefix; the same for every length of the piece."""
         begun = {i: p.ids for i, p in prefixes.items()}
-        drawn = self.drawn(begun, n_tokens, f"{self.reader.name}.between", progress)
-        return {p.prompt_id: own_body(p)[len(begun[p.prompt_id]) :] for p in drawn}
+        sampled = self.sampled(begun, n_tokens, f"{self.desk.reader.name}.between")
+        return {p.prompt_id: own_body(p)[len(begun[p.prompt_id]) :] for p in sampled}
 
-    def drawn(self, begun: Mapping[str, Ids], n_tokens: int, author: str, progress: Progress) -> list[Passage]:
-        """The beginnings with up to so many tokens that the reader samples behind them."""
-        study = self.study
-        settings = study.sampling.model_copy(update={"per_prompt": 1, "max_new_tokens": n_tokens})
-        prompts = [p for p in study.load_prompts() if p.id in begun]
-        return sample_for(
-            study, self.reader, prompts, author, progress, framing=self.framing, settings=settings, beginnings=begun
-        )
+    def sampled(self, begun: Mapping[str, Ids], n_tokens: int, author: str) -> list[Passage]:
+        """The beginnings with at most `n_tokens` tokens that the reader samples after them."""
+        sampling = self.desk.study.sampling.model_copy(update={"per_prompt": 1, "max_new_tokens": n_tokens})
+        prompts = [p for p in self.desk.prompts if p.id in begun]
+        return self.desk.sample(prompts, author, framing=self.framing, sampling=sampling, beginnings=begun)
 
-    def gone_on(
+    def continued(
         self, begun: Mapping[str, Ids], prefixes: Mapping[str, Prefix], n_tokens: int, author: str
     ) -> list[Passage]:
-        """The beginnings with so many tokens of the words that followed the prefix in its own text, or fewer."""
-        tokenizer, found = self.reader.tokenizer, []
-        for prompt in self.study.load_prompts():
+        """The beginnings with at most `n_tokens` tokens of the words that followed the prefix in its own text."""
+        tokenizer, passages = self.desk.reader.tokenizer, []
+        for prompt in self.desk.prompts:
             ids = begun.get(prompt.id)
-            rest = ids_behind(tokenizer, decoded(tokenizer, ids), prefixes[prompt.id].rest) if ids else None
+            rest = ids_after(tokenizer, decoded(tokenizer, ids), prefixes[prompt.id].rest) if ids else None
             if ids is None or rest is None:
                 continue
-            ids += rest[:n_tokens]
-            found.append(
+            whole = ids + rest[:n_tokens]
+            passages.append(
                 Passage(
                     id=f"{prompt.id}/0",
                     prompt_id=prompt.id,
                     prompt=prompt.messages,
-                    response=decoded(tokenizer, ids),
+                    response=decoded(tokenizer, whole),
                     author=author,
-                    sampling={"framing": self.framing, "begun_with": len(ids) - len(rest[:n_tokens])},
-                    token_ids=ids,
-                    tokenizer=self.reader.fingerprint,
+                    sampling={"framing": self.framing, "begun_with": len(ids)},
+                    token_ids=whole,
+                    tokenizer=self.desk.reader.fingerprint,
                     ended=False,
                 )
             )
-        return found
+        return passages
