@@ -42,7 +42,7 @@ def with_interval(finding: Finding | None, digits: int = 3) -> str:
 
     Digits are added where rounding would make a bound that excludes the null look as if it touched it.
     """
-    if finding is None or finding.low is None or finding.high is None:
+    if finding is None or finding.estimate is None or finding.low is None or finding.high is None:
         return number(finding.estimate if finding else None, digits)
     null = null_of(finding)
     while null is not None and digits < 6 and any(_rounds_onto(b, null, digits) for b in (finding.low, finding.high)):

@@ -160,10 +160,11 @@ class Ledger:
         return finding
 
     def leave_out(
-        self, quantity: str, unit: str, why: str, *, n: int = 0, text: str = "left out", **where: Any
+        self, quantity: str, unit: str, why: str | Sequence[str], *, n: int = 0, text: str = "left out", **where: Any
     ) -> Finding:
-        """Write that a number is missing, and why."""
-        place, notes = {**self.place, **where}, [*self.notes, why]
+        """Write that a number is missing, and why; each of several reasons is a note of its own."""
+        reasons = [why] if isinstance(why, str) else [*why]
+        place, notes, why = {**self.place, **where}, [*self.notes, *reasons], "; ".join(reasons)
         finding = Finding(self.experiment, quantity, place, None, None, None, n, unit, text, notes, left_out=why)
         self.findings.append(finding)
         return finding
@@ -221,8 +222,8 @@ STREAMS: dict[tuple[str, str], tuple[int, ...]] = {
     ("prior", "interaction at position"): (31,),
     ("prior", "trend"): (32,),
     ("prior", "earlier turns"): (33,),
-    ("calibration", "differences"): (31,),
-    ("calibration", "null error"): (32,),
+    ("calibration", "null error"): (31,),
+    ("calibration", "differences"): (32,),
     ("controls", "arms"): (5,),
 }
 
