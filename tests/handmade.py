@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from enaction.experiments import plan
-from enaction.passages import Passage
+from enaction.framing import Framed
+from enaction.passages import Passage, Prompt
+from enaction.reader import TokenStats
 from enaction.study.config import Study
 from enaction.study.desk import Desk
 from enaction.study.store import Cell, Run
-from enaction.tokens import SCHEMA
+from enaction.tokens import token_table
 
 # Cell and passage -> entropy and surprisal of each of its words, nats.
 Reading = Callable[[Cell, Passage], tuple[np.ndarray, np.ndarray]]
+# Author, prompt and number of words -> the response.
+Writing = Callable[[str, Prompt, int], Passage]
 
 
 def study(folder: Path, experiments: dict, *, prompts: int = 16, stages: tuple[str, ...] = ("base", "rl")) -> Study:
@@ -34,46 +38,63 @@ def study(folder: Path, experiments: dict, *, prompts: int = 16, stages: tuple[s
     )  # fmt: skip
 
 
-def text(study: Study, name: str, model: str, words: Callable[[str, str], int]) -> list[Passage]:
-    """A response of so many words to each prompt, each word different from author to author."""
-    return [
-        Passage(
-            f"{p.id}/0", p.id, p.messages, " ".join(f"{name}{i}" for i in range(words(name, p.id))), name,
-            sampling={"framing": "assistant"}, ended=False,
-        )
-        for p in study.load_prompts()
-    ]  # fmt: skip
+def of_authors(name: str, prompt: Prompt, n: int) -> Passage:
+    """Words that differ from author to author; no ids, and cut off."""
+    words = " ".join(f"{name}{i}" for i in range(n))
+    return Passage(f"{prompt.id}/0", prompt.id, prompt.messages, words, name, {"framing": "assistant"}, ended=False)
 
 
-def run(study: Study, folder: Path, reading: Reading, *, words: Callable[[str, str], int] = lambda *_: 12) -> Run:
-    """A finished run of the study: texts by hand, what is derived from them by the plan, readings as told."""
+def of_foxes(name: str, prompt: Prompt, n: int) -> Passage:
+    """One word again and again; with ids, and ended."""
+    return replace(of_authors(name, prompt, n), response=" ".join(["fox"] * n), token_ids=(5,) * (n + 1), ended=True)
+
+
+def at_positions(entropy: Callable[[str, str, int, int], float]) -> Reading:
+    """Entropy by reader, author, number of the prompt (`p7`) and position; surprisal is the same."""
+
+    def read(cell: Cell, passage: Passage) -> tuple[np.ndarray, np.ndarray]:
+        positions, number = range(len(passage.response.split())), int(passage.prompt_id[1:])
+        values = np.array([entropy(cell.reader, cell.author, number, t) for t in positions])
+        return values, values
+
+    return read
+
+
+def run(
+    study: Study,
+    folder: Path,
+    reading: Reading,
+    *,
+    words: Callable[[str, str], int] = lambda *_: 12,
+    writing: Writing = of_authors,
+) -> Run:
+    """A finished run of a study whose models are never loaded.
+
+    Args:
+        study: what its plan derives from texts is derived.
+        folder: of the run.
+        reading: what the readers measure; varentropy is 1.
+        words: author and prompt id -> length of the text of a model.
+        writing: how a model's text is written.
+    """
     made, run = plan(study), Run(folder)
     run.open(study)
-    for name, wanted in made.texts.items():
-        if wanted.model is not None:
-            run.write_passages(name, text(study, name, wanted.model, words))
-    for name, wanted in made.texts.items():
-        if wanted.model is None:
-            run.write_passages(name, wanted.write(Desk(study, made.prompts, run)))
+    for name, text in sorted(made.texts.items(), key=lambda item: item[1].model is None):
+        if text.model is None:
+            run.write_passages(name, text.write(Desk(study, made.prompts, run)))
+        else:
+            run.write_passages(name, [writing(name, prompt, words(name, prompt.id)) for prompt in made.prompts])
     for reader in study.models:
         for cell in made.read_by(study, run, reader):
-            run.write_tokens(cell, _table(cell, run.passages(cell.author), reading))
+            read = [(p, *_measured(*reading(cell, p))) for p in run.passages(cell.author)]
+            run.write_tokens(cell, token_table(reader, cell.framing, read))
     return run
 
 
-def _table(cell: Cell, passages: list[Passage], reading: Reading) -> pa.Table:
-    columns: dict[str, list] = {name: [] for name in SCHEMA.names}
-    for passage in passages:
-        entropy, surprisal = reading(cell, passage)
-        for i, (h, s) in enumerate(zip(entropy, surprisal, strict=True)):
-            row = {
-                "reader": cell.reader, "author": cell.author, "framing": cell.framing, "passage_id": passage.id,
-                "prompt_id": passage.prompt_id, "position": i, "token_id": i, "surprisal": s, "entropy": h,
-                "varentropy": 1.0, "rank": 0, "is_first": i == 0, "is_end": False,
-            }  # fmt: skip
-            for name, value in row.items():
-                columns[name].append(value)
-    return pa.Table.from_arrays([pa.array(columns[f.name]).cast(f.type) for f in SCHEMA], schema=SCHEMA)
+def _measured(entropy: np.ndarray, surprisal: np.ndarray) -> tuple[Framed, TokenStats]:
+    n = len(entropy)
+    stats = TokenStats(surprisal.astype(np.float32), entropy.astype(np.float32), np.ones(n), np.zeros(n, np.int32))
+    return Framed((0, *range(n)), 1, n + 1, has_end=False), stats
 
 
 def noise(*names: object, scale: float = 0.03) -> float:

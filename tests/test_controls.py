@@ -6,11 +6,11 @@ import json
 import zlib
 from pathlib import Path
 
+import handmade
 import numpy as np
 import pytest
 import tiny
 import yaml
-from planting import planted_run
 
 from enaction.errors import StudyError
 from enaction.experiments import analyse, plan
@@ -19,6 +19,7 @@ from enaction.experiments.controls.texts import settings_of
 from enaction.findings import Finding, Findings, select
 from enaction.running import load_study, run_study
 from enaction.study.config import Study
+from enaction.study.store import Run
 
 FAMILIES = ("a", "b", "c")
 PLANTED = 0.8
@@ -75,11 +76,18 @@ def _entropy(reader: str, author: str, prompt: int, position: int) -> float:
     return float(np.exp(log))
 
 
+def _run(study: Study, folder: Path) -> Run:
+    return handmade.run(
+        study, folder, handmade.at_positions(_entropy), writing=handmade.of_foxes,
+        words=lambda author, prompt: 3 + (zlib.crc32(author.encode()) + int(prompt[1:])) % 9,
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module", name="findings")
 def _findings(tmp_path_factory: pytest.TempPathFactory) -> Findings:
     folder = tmp_path_factory.mktemp("planted")
     study = _study(folder)
-    run = planted_run(study, folder / "run", _entropy, lambda author, i: 3 + (zlib.crc32(author.encode()) + i) % 9)
+    run = _run(study, folder / "run")
     return analyse(study, run)
 
 
@@ -141,7 +149,7 @@ def test_a_judge_stands_in_for_bases_that_are_not_there(judge: str, tmp_path: Pa
         matrices={"rl": list(readers)},
         experiments={"controls": {"judge": judge}},
     )
-    run = planted_run(study, tmp_path / "run", _entropy, lambda author, i: 3 + (zlib.crc32(author.encode()) + i) % 9)
+    run = _run(study, tmp_path / "run")
     findings = analyse(study, run)
     found = select(findings, "arm_recognition", arm="equal difficulty")
     assert {f.where["reader"] for f in found} == {*readers, "mean"} - {judge}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import handmade
 import numpy as np
 import pytest
-from planting import planted_run
 
 from enaction import stats
 from enaction.errors import StudyError
@@ -46,7 +46,8 @@ def _entropy(reader: str, author: str, prompt: int, _: int) -> float:
 @pytest.fixture(scope="module", name="run")
 def _run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("stages")
-    return planted_run(_study(folder), folder / "run", _entropy, lambda *_: 3)
+    reading = handmade.at_positions(_entropy)
+    return handmade.run(_study(folder), folder / "run", reading, words=lambda *_: 3, writing=handmade.of_foxes)
 
 
 @pytest.fixture(scope="module", name="findings")
