@@ -12,9 +12,9 @@ import pytest
 from enaction import stats
 from enaction.errors import StudyError
 from enaction.experiments import analyse, plan
-from enaction.experiments.stages import MEASURES, measures
-from enaction.findings import Finding, select
-from enaction.report.pages.stages import page
+from enaction.experiments.stages import Stages
+from enaction.experiments.stages.analysis import MEASURES, measured
+from enaction.findings import Findings, select
 from enaction.study.config import Study
 from enaction.study.store import Run
 
@@ -51,11 +51,11 @@ def _run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module", name="findings")
-def _findings(run: Run) -> list[Finding]:
+def _findings(run: Run) -> Findings:
     return analyse(run.study(), run)
 
 
-def test_each_point_and_each_change_is_what_was_planted(findings: list[Finding]) -> None:
+def test_each_point_and_each_change_is_what_was_planted(findings: Findings) -> None:
     before = None
     for point, planted in PLANTED.items():
         (found,) = select(findings, "point_recognition", family="mean", point=point)
@@ -101,36 +101,36 @@ def test_a_branch_changes_from_the_point_that_it_leaves(run: Run) -> None:
     assert there.estimate == pytest.approx(PLANTED["rl20"], abs=0.03)
     (same,) = select(findings, "change_recognition", family="mean", point="dpo")
     assert same.estimate == pytest.approx(PLANTED["dpo"], abs=0.03)
-    assert any(line.startswith("Branch") and "RL 20" in line for line in page(findings).sentences)
-    assert [row[0] for row in page(findings).grids[0].rows] == ["base", "DPO", "RL", "RL 20"]
+    assert any(line.startswith("Branch") and "RL 20" in line for line in Stages().page(findings).sentences)
+    assert [row[0] for row in Stages().page(findings).grids[0].rows] == ["base", "DPO", "RL", "RL 20"]
     for wrong, message in (({"rl20": "ppo"}, "needs to name a point"), ({"ppo": "dpo"}, "no matrix ppo")):
         with pytest.raises(StudyError, match=message):
             plan(study.model_copy(update={"experiments": {"stages": settings | {"branches": wrong}}}))
 
 
-def test_the_bases_find_nothing_in_the_same_texts(findings: list[Finding]) -> None:
+def test_the_bases_find_nothing_in_the_same_texts(findings: Findings) -> None:
     for point in list(PLANTED)[1:]:
         (found,) = select(findings, "point_interaction_of_bases", point=point)
         assert found.estimate == pytest.approx(0, abs=1e-6)
 
 
-def test_where_it_appears_and_where_it_is_reversed(findings: list[Finding]) -> None:
+def test_where_it_appears_and_where_it_is_reversed(findings: Findings) -> None:
     (found,) = select(findings, "appears_at")
     assert found.where["point"] == "dpo"
     assert found.estimate == 3
     shares = {f.where["point"]: f.estimate for f in select(findings, "share_of_last")}
     assert shares["rl20"] == pytest.approx(0.5, abs=0.03)
-    shown = page(findings)
+    shown = Stages().page(findings)
     reversal = next(line for line in shown.sentences if line.startswith("Reversed"))
     assert "mean at SFT" in reversal
     assert "RL" not in reversal
     assert len(shown.grids[0].rows) == len(PLANTED)
-    assert "stages" in shown.figures
+    assert "stages" in shown.charts
 
 
 def test_measures_are_those_of_the_matrix() -> None:
     table_SRA = np.exp(np.random.default_rng(0).normal(0, 0.5, (2, 3, 3)))
-    found = dict(zip(MEASURES, measures(table_SRA), strict=True))
+    found = dict(zip([measure.stem for measure in MEASURES], measured(table_SRA), strict=True))
     np.testing.assert_allclose(found["ratio"][:, :3], stats.other_self_ratio(table_SRA))
     own_SR = np.diagonal(table_SRA, axis1=1, axis2=2)
     np.testing.assert_allclose(found["own_entropy"][:, :3], own_SR)
