@@ -22,6 +22,7 @@ from enaction.experiments.splice.texts import PATTERNS
 from enaction.findings import Findings, select
 from enaction.passages import Passage, Sampling
 from enaction.reader import Reader
+from enaction.reader.sources.hub import Hub
 from enaction.report.drawing import draw
 from enaction.running import run_study
 from enaction.study.config import ModelSpec, Study
@@ -83,6 +84,7 @@ def _planted(tmp_path_factory: pytest.TempPathFactory) -> Findings:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Reader, "load", load)
+        patch.setattr(Hub, "require", lambda *_: None)
         study = study_of(
             folder,
             {name: ModelSpec(model=name, family=name) for name in models},
