@@ -12,9 +12,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from enaction.experiments import analyse
-from enaction.findings import Finding, select
+from enaction.experiments.prior import Prior
+from enaction.findings import Finding, Findings, select
 from enaction.passages import Passage
-from enaction.report.pages.prior import page
 from enaction.running import run_study
 from enaction.study.config import Study
 from enaction.study.store import Cell, Run
@@ -114,10 +114,10 @@ def test_earlier_turns_have_one_length_and_other_questions(made: Run) -> None:
 
 
 def test_page_tells_both_readings(findings: list[Finding]) -> None:
-    made = page([f for f in findings if f.experiment == "prior"])
+    made = Prior().page(Findings(findings).of("prior"))
     assert any("(a) along one response" in s and "recognition grows" in s for s in made.sentences)
     assert any("(b) earlier turns" in s for s in made.sentences)
-    assert set(made.figures) == {"prior-position", "prior-earlier"}
+    assert set(made.charts) == {"prior-position", "prior-earlier"}
     assert all(len(row) == len(grid.header) for grid in made.grids for row in grid.rows)
 
 
@@ -154,7 +154,7 @@ def test_measured_tokens_are_the_same_in_all_arms_and_read_as_transformers_reads
     answers = {p.id: p for p in run.passages("b")}
     for passage in run.passages("a.after-b.cut-rl"):
         first, earlier, second = (m["content"] for m in passage.prompt)
-        asked = passage.sampling["earlier_prompt"]
+        asked = passage.marks["earlier_prompt"]
         whole = answers[f"{asked}/{passage.id[-1]}"].response.split()
         assert earlier.split() == whole[: len(earlier.split())]
         text = f"<|user|>{first}<|end|><|assistant|>{earlier}<|end|><|user|>{second}<|end|><|assistant|>"
@@ -173,4 +173,4 @@ def test_a_context_too_short_for_two_rounds_leaves_the_reading_out_with_the_reas
     assert gone.estimate is None
     assert "takes 20" in gone.notes[0]
     assert not select(found, "amplification")
-    assert any("cannot read two rounds" in s for s in page(found).sentences)
+    assert any("cannot read two rounds" in s for s in Prior().page(found).sentences)

@@ -1,0 +1,219 @@
+"""(b) Does an own earlier turn, instead of a foreign one, change how a model reads a turn that stays the same?
+
+Axes: R reader, E author of the earlier turn (nobody first, where the values include texts without one), A author of the
+measured turn, P prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from enaction import stats
+from enaction.analysis.data import Data
+from enaction.analysis.ledger import POOLED, STREAMS, Ledger, Permuted, along, with_mean
+from enaction.analysis.measures import others, own
+from enaction.words import MEAN
+
+ARMS = ("own", "foreign", "none")
+# Of a table of measured turns [..., R, A], those of one kind for each reader.
+Pick = Callable[[np.ndarray], np.ndarray]
+PICKS: dict[str, Pick] = {"own": own, "foreign": others}
+
+
+def analyse(data: Data, ledger: Ledger, members: Sequence[str], texts_EA: Sequence[Sequence[str]]) -> None:
+    """Write the findings of one stage.
+
+    Args:
+        ledger: of the stage, with the prompts that take part.
+        members: the models of the stage.
+        texts_EA: names of the texts of two rounds, by author of the earlier and of the measured turn.
+    """
+    texts = [text for row in texts_EA for text in row]
+    refused = {r: reason for r in members for text in texts if (reason := data.left_out(r, text, "assistant"))}
+    for reader, reason in refused.items():
+        why = f"{reader} cannot read two rounds, so the stage is left out: {reason}"
+        ledger.leave_out("earlier_effect", "nats", why, reader=reader)
+    if refused:
+        return
+    _lengths(data, ledger, members, texts_EA)
+    bare = [m for m in members if data.own_framing[m] == "none"]
+    ledger = ledger.at(notes=[f"{m} has no chat template: rounds are joined by newlines" for m in bare])
+    value_REAP = _entropies(data, members, texts_EA)
+    entropy = ledger.resampled(value_REAP)
+    for number in _numbers(len(members)):
+        statistic = with_mean(number.of)
+        ledger.add(
+            number.name, number.unit, number.text, entropy, statistic, [along("reader", [*members, MEAN])],
+            pooling=f"entropy of the measured turn: {POOLED}", null=number.null,
+            test=_shuffled(ledger, value_REAP, statistic, number.tail) if number.tail else None, **number.where,
+        )  # fmt: skip
+
+
+def _lengths(data: Data, ledger: Ledger, members: Sequence[str], texts_EA: Sequence[Sequence[str]]) -> None:
+    """Words of the earlier turns, as they are read and as they were written."""
+    for earlier, texts in zip(members, texts_EA, strict=True):
+        passages = data.passages(texts[0])
+        for name, state in (("earlier_words", "is read"), ("earlier_words_whole", "was written")):
+            words = float(np.mean([p.marks[name] for p in passages])) if passages else None
+            text = f"mean number of words of the earlier turn as it {state}; n counts conversations"
+            ledger.fact(name, "words", text, words, len(passages), author=earlier)
+
+
+def _entropies(data: Data, members: Sequence[str], texts_EA: Sequence[Sequence[str]]) -> np.ndarray:
+    """[R, E, A, P] entropy of the measured turns, of prompts that all texts have with and without a first round."""
+    alone_RAP = data.table(members, members, "assistant")
+    value_REAP = np.stack([alone_RAP, *(data.table(members, texts, "assistant") for texts in texts_EA)], axis=1)
+    return np.where(np.isfinite(value_REAP).all(axis=(0, 1, 2)), value_REAP, np.nan)
+
+
+def _shuffled(ledger: Ledger, value_REAP: np.ndarray, statistic: stats.Statistic, tail: stats.Tail) -> Permuted:
+    """Shuffle the authors of the earlier turn; texts without one, which no tested number uses, are not shuffled."""
+
+    def with_nobody(mean_REA: np.ndarray) -> np.ndarray:
+        return statistic(np.concatenate([mean_REA[..., :1, :], mean_REA], axis=-2))
+
+    how = "authors of the earlier turn shuffled within each prompt"
+    return ledger.label_test(value_REAP[:, 1:], 1, with_nobody, STREAMS["prior", "earlier turns"], tail, how)
+
+
+@dataclass(frozen=True)
+class _Number:
+    """One number of each reader: `of` maps cell means [..., R, E, A] to [..., R]; `tail` is that of its test."""
+
+    name: str
+    unit: str
+    text: str
+    of: stats.Statistic
+    where: Mapping[str, Any] = field(default_factory=dict)
+    tail: stats.Tail | None = None
+    null: float | None = 0.0
+
+
+def _numbers(n_models: int) -> list[_Number]:
+    """All numbers, in the order of the findings; continuity of foreign text takes three models."""
+    numbers = []
+    for measured, pick in PICKS.items():
+        at = {"measured": measured}
+        numbers += [
+            _Number(
+                "earlier_entropy", "nats", "entropy of the measured turn in one arm",
+                partial(_entropy_in_arm, earlier=e, pick=pick), {"earlier": e, **at}, null=None,
+            )
+            for e in ARMS
+        ]  # fmt: skip
+        numbers += [
+            _Number(
+                "earlier_effect", "nats",
+                "entropy following an own earlier turn minus following a foreign one (mean over their authors), the "
+                "same measured text", partial(_effect, pick=pick), at, "both",
+            ),
+            _Number(
+                "earlier_interaction", "log units",
+                "diagonal residual of log entropy over reader x author of the earlier turn; below 0: an own earlier "
+                "turn lowers entropy beyond what this author's turns do to every reader",
+                partial(_interaction, pick=pick), at, "less",
+            ),
+        ]  # fmt: skip
+        if measured == "own" or n_models > 2:
+            text = (
+                "log entropy of a measured turn following an earlier turn of the same author minus following another "
+                "author's (not the reader's), mean over these"
+            )
+            numbers.append(_Number("continuity", "log units", text, partial(_continuity_of, pick=pick), at))
+    if n_models > 2:
+        numbers += [
+            _Number(
+                "continuity_difference", "log units",
+                "continuity of own text minus continuity of foreign text; below 0: two own turns do more than two "
+                "turns of any one author", _continuity_difference, tail="both",
+            ),
+            _Number(
+                "amplification_beyond_continuity", "log units",
+                "what an own earlier turn does to own text, less what it does to foreign text and less what two turns "
+                "of one foreign author do, all against an earlier turn of neither; above 0: amplified by more than "
+                "continuity", _beyond_continuity, tail="both",
+            ),
+        ]  # fmt: skip
+    text = "log of the other/self ratio of measured turns (geometric over authors) in one arm"
+    numbers += [_Number("gap_behind", "log units", text, partial(_log_gap, earlier=e), {"earlier": e}) for e in ARMS]
+    text = (
+        "log other/self ratio of measured turns following an own earlier turn minus following a foreign one; above 0: "
+        "the gap is larger following own prior outputs, continuity included"
+    )
+    return [*numbers, _Number("amplification", "log units", text, _amplification, tail="both")]
+
+
+def arm(value_REA: np.ndarray, earlier: str) -> np.ndarray:
+    """[..., R, A] of one arm; foreign is the mean over the other models."""
+    if earlier == "none":
+        return value_REA[..., :, 0, :]
+    read_REA = value_REA[..., 1:, :]
+    own_RA = _own_earlier(read_REA)
+    return own_RA if earlier == "own" else (read_REA.sum(axis=-2) - own_RA) / (read_REA.shape[-2] - 1)
+
+
+def _own_earlier(read_REA: np.ndarray) -> np.ndarray:
+    """[..., R, A] following an earlier turn of the reader itself."""
+    return np.stack([read_REA[..., r, r, :] for r in range(read_REA.shape[-2])], axis=-2)
+
+
+def _entropy_in_arm(value_REA: np.ndarray, earlier: str, pick: Pick) -> np.ndarray:
+    return pick(arm(value_REA, earlier))
+
+
+def _effect(value_REA: np.ndarray, pick: Pick) -> np.ndarray:
+    return pick(arm(value_REA, "own")) - pick(arm(value_REA, "foreign"))
+
+
+def _log_gap(value_REA: np.ndarray, earlier: str) -> np.ndarray:
+    log_RA = arm(np.log(value_REA), earlier)
+    return others(log_RA) - own(log_RA)
+
+
+def _amplification(value_REA: np.ndarray) -> np.ndarray:
+    return _log_gap(value_REA, "own") - _log_gap(value_REA, "foreign")
+
+
+def _interaction(value_REA: np.ndarray, pick: Pick) -> np.ndarray:
+    """Diagonal residual over reader x earlier author, of the measured turns that `pick` chooses for each reader."""
+    log_RAE = np.log(value_REA[..., 1:, :]).swapaxes(-1, -2)
+    log_RE = np.stack([pick(log_RAE[..., e]) for e in range(log_RAE.shape[-1])], axis=-1)
+    return stats.interaction(np.exp(log_RE))
+
+
+def _continuity(value_REA: np.ndarray) -> np.ndarray:
+    """[..., R, A] log entropy of a measured text following its own author minus following others, not the reader, mean.
+
+    NaN for foreign text with only two models.
+    """
+    log_REA = np.log(value_REA[..., 1:, :])
+    is_other_EA = ~np.eye(log_REA.shape[-1], dtype=bool)
+    is_other_REA = is_other_EA & is_other_EA[:, :, None]
+    same_RA = np.diagonal(log_REA, axis1=-2, axis2=-1)
+    count_RA = is_other_REA.sum(axis=-2)
+    mean_RA = np.where(is_other_REA, log_REA, 0.0).sum(axis=-2) / np.maximum(count_RA, 1)
+    return same_RA - np.where(count_RA > 0, mean_RA, np.nan)
+
+
+def _continuity_of(value_REA: np.ndarray, pick: Pick) -> np.ndarray:
+    return pick(_continuity(value_REA))
+
+
+def _continuity_difference(value_REA: np.ndarray) -> np.ndarray:
+    continuity_RA = _continuity(value_REA)
+    return own(continuity_RA) - others(continuity_RA)
+
+
+def _beyond_continuity(value_REA: np.ndarray) -> np.ndarray:
+    """[..., R] effect of an own earlier turn on own text beyond its effect on foreign text and beyond continuity."""
+    log_REA = np.log(value_REA[..., 1:, :])
+    continuity_RA = _continuity(value_REA)
+    # Following an author that is neither the reader nor the measured one.
+    neither_RA = np.diagonal(log_REA, axis1=-2, axis2=-1) - continuity_RA
+    gained_RA = _own_earlier(log_REA) - neither_RA
+    return others(gained_RA) + others(continuity_RA) - own(gained_RA)
