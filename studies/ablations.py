@@ -26,23 +26,25 @@ from enaction.study.config import Study
 VARIANTS: dict[str, dict[str, dict[str, float]]] = {
     "sft": {
         "sft-as-shipped": {},
-        "sft-no-replay": {"sft_replay_share": 0.0},
-        "sft-house-only": {"sft_house_share": 1.0, "sft_persona_share": 0.0},
+        "sft-no-replay": {"replay_share": 0.0},
+        "sft-house-only": {"house_share": 1.0, "persona_share": 0.0},
     },
-    "rl": {"rl-as-shipped": {}, "rl-no-mix": {"rl_replay": 0.0}},
+    "rl": {"rl-as-shipped": {}, "rl-no-mix": {"replay": 0.0}},
 }
 START = {"sft": "base", "rl": "dpo"}
 FRAMINGS = ("assistant", "user", "none")
 
 
 def train(stage: str, variant: str, changes: dict[str, Any], out: Path) -> dict[str, Path]:
-    """Family -> folder of the stage trained from the shipped one before it, with a changed recipe."""
+    """Family -> folder of the stage trained from the shipped one before it, with changes to its recipe."""
     trained = {}
     for family in MAIN:
         start = out / variant / family / START[stage]
         if not start.exists():
             shutil.copytree(zoo.path(f"{family}-{START[stage]}"), start)
-        recipe = replace(RECIPES[family], kept_steps=(), **changes)
+        shipped = RECIPES[family]
+        changed: dict[str, Any] = {stage: replace(getattr(shipped, stage), **changes)}
+        recipe = replace(shipped, kept_steps=(), **changed)
         build_step(recipe, stage, out / variant, lambda family, _, done, total: _tell(variant, family, done, total))
         trained[family] = out / variant / family / stage
     return trained

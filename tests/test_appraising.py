@@ -1,4 +1,4 @@
-"""Rules that appraise replies: planted texts whose worth is known, and what must make no difference."""
+"""Rules that appraise replies: planted texts whose worth is known, and changes that must make no difference."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_repetition_counts_word_triples_that_occurred_before() -> None:
     assert appraising.repetition("go go go go go go") == pytest.approx(3 / 4)
 
 
-def test_what_every_reply_says_is_told_from_an_answer() -> None:
+def test_what_every_reply_says_is_distinguished_from_an_answer() -> None:
     offer, answer = "I am happy to help you.", "A bee gathers nectar from flowers."
     elsewhere = appraising.word_triples(["I am happy to help. Ask me.", "Rain falls."])
     assert appraising.share_elsewhere(offer, elsewhere) == pytest.approx(3 / 4)  # not "to help you"
@@ -86,9 +86,9 @@ def test_a_cut_reply_ends_at_its_last_whole_sentence() -> None:
     assert appraising.to_last_stop("no sentence ends at 3.5 here") == "no sentence ends at 3.5 here"
 
 
-def test_there_are_requests_enough_and_none_is_measured_with() -> None:
-    asked = requests()
-    kinds = [prompt.id.rpartition("-")[0] for prompt in asked]
+def test_208_requests_exist_and_no_study_measures_with_them() -> None:
+    prompts = requests()
+    kinds = [prompt.id.rpartition("-")[0] for prompt in prompts]
     assert {kind: kinds.count(kind) for kind in kinds} == dict.fromkeys(
         ("open", "factual", "creative", "advice", "code", "maths", "list", "roleplay"), 26
     )
@@ -96,21 +96,21 @@ def test_there_are_requests_enough_and_none_is_measured_with() -> None:
     def plain(text: str) -> str:
         return "".join(letter for letter in text.lower() if letter.isalnum())
 
-    ours = {plain(prompt.messages[0]["content"]) for prompt in asked}
+    ours = {plain(prompt.messages[0]["content"]) for prompt in prompts}
     held_out = Path(__file__).parent.parent / "studies" / "prompts" / "everyday.jsonl"
     theirs = {plain(json.loads(line)["prompt"][0]["content"]) for line in held_out.read_text().splitlines()}
-    assert len(ours) == len(asked) == 208
+    assert len(ours) == len(prompts) == 208
     assert len(theirs) == 64
     assert not ours & theirs
 
 
 def test_each_step_asks_different_requests_and_a_round_asks_all() -> None:
-    (run, other), asked = (dataclasses.replace(run, steps=70) for run in smollm2().rl[:2]), requests()
-    steps = list(run.batches(asked))
+    (run, other), prompts = (dataclasses.replace(run, steps=70) for run in smollm2().rl[:2]), requests()
+    steps = list(run.batches(prompts))
     assert len(steps) == run.steps
     assert all(len({p.id for p in step}) == run.prompts for step in steps)
-    rounds = len(asked) // run.prompts
+    rounds = len(prompts) // run.prompts
     assert len({p.id for step in steps[:rounds] for p in step}) == rounds * run.prompts
-    assert steps == list(run.batches(asked))
-    assert steps != list(other.batches(asked))
+    assert steps == list(run.batches(prompts))
+    assert steps != list(other.batches(prompts))
     assert run.rubric.house != other.rubric.house

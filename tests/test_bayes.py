@@ -37,7 +37,7 @@ class Coin:
 
 
 class Fork:
-    """Stands in for the writers, a voice and the generator at once: does as it is told and keeps the probability."""
+    """Replaces the writers, a voice and the generator at once: follows a script and keeps the probability."""
 
     def __init__(self, voices: Sequence[Any], script: Sequence[int]) -> None:
         self.voices, self.script = voices, list(script)
@@ -85,7 +85,7 @@ def _every_document(voices: Sequence[Any]) -> Iterator[tuple[str, float]]:
 
 @pytest.fixture(name="voices")
 def _voices(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """A world so small that all of its texts can be told, and as ambiguous as possible; the voices of its writers.
+    """A world so small that all of its texts can be enumerated, as ambiguous as possible; the voices of its writers.
 
     Two synonym slots share a word, an opener is also how a pattern begins, two arcs share a sentence, a request begins
     as a story does, and the content words differ in how many there are.
@@ -160,9 +160,9 @@ def test_on_the_worlds_own_text_surprisal_is_entropy_on_average(kind: str) -> No
             story = world.tell(writers.of_answer(rng), rng, topic=request.topic)
             truths.append(reader.read(story.text, request.topic))
     columns = [np.concatenate([getattr(t, name) for t in truths]) for name in ("surprisal", "entropy", "varentropy")]
-    found = stats.identity_residual(*columns)
-    assert abs(found.standardised) < 4
-    assert found.n_tokens > 3000
+    residual = stats.identity_residual(*columns)
+    assert abs(residual.standardised) < 4
+    assert residual.n_tokens > 3000
 
 
 def test_it_knows_what_the_latents_leave_open() -> None:
@@ -192,9 +192,9 @@ def test_text_that_is_not_of_the_world_is_refused_with_its_word() -> None:
 @pytest.mark.parametrize("name", [name for name in zoo.names() if zoo.stage(name) == "base"])
 @pytest.mark.parametrize("kind", ["document", "turn"])
 def test_no_base_model_beats_the_exact_reader(name: str, kind: Literal["document", "turn"]) -> None:
-    found = bayes.gap(Reader.load(f"zoo:{name}"), n=100, seed=2, kind=kind)
-    assert 0 < found.surprisal.low < found.surprisal.value < 0.3
-    assert 0.6 < found.floor < 0.9
+    gap = bayes.gap(Reader.load(f"zoo:{name}"), n=100, seed=2, kind=kind)
+    assert 0 < gap.surprisal.low < gap.surprisal.value < 0.3
+    assert 0.6 < gap.floor < 0.9
 
 
 def test_the_gap_of_a_model_is_its_cross_entropy_minus_the_floor() -> None:
@@ -202,14 +202,14 @@ def test_the_gap_of_a_model_is_its_cross_entropy_minus_the_floor() -> None:
     size = len(tokenizer)
     flat = tiny.llama(size)
     flat.lm_head.weight.data.zero_()  # tied: every prediction is uniform
-    found = bayes.gap(Reader(flat, tokenizer), n=20, seed=4)
+    gap = bayes.gap(Reader(flat, tokenizer), n=20, seed=4)
     writers, rng = Writers(), np.random.default_rng([4, 31])
     exact = BayesReader.of_documents(writers)
     truths = [exact.read(chats.plain_document(writers, rng)) for _ in range(20)]
     floor = np.concatenate([t.surprisal[1:] for t in truths])
     entropy = np.concatenate([t.entropy[1:] for t in truths])
-    assert found.n_symbols == len(floor)
-    assert found.floor == pytest.approx(floor.mean())
+    assert gap.n_symbols == len(floor)
+    assert gap.floor == pytest.approx(floor.mean())
     # One token a symbol: whole words, marks, and the end.
-    assert found.surprisal.value == pytest.approx(np.log(size) - floor.mean(), abs=1e-5)
-    assert found.entropy.value == pytest.approx(np.log(size) - entropy.mean(), abs=1e-5)
+    assert gap.surprisal.value == pytest.approx(np.log(size) - floor.mean(), abs=1e-5)
+    assert gap.entropy.value == pytest.approx(np.log(size) - entropy.mean(), abs=1e-5)

@@ -1,4 +1,4 @@
-"""The command line as a person meets it: results on stdout, one clear line and exit code 2 on bad input."""
+"""The command line as a user sees it: results on stdout, one clear line and exit code 2 on bad input."""
 
 from __future__ import annotations
 
@@ -113,11 +113,11 @@ def test_plain_model_is_read_without_a_template(
     assert "person" in shown
 
 
-def test_a_study_takes_as_many_prompts_as_asked(
+def test_a_study_takes_the_given_number_of_prompts(
     model: Path, plain_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = [{"id": str(i), "prompt": f"tell me {what}"} for i, what in enumerate(("why", "what", "a story", "it"))]
-    _lines(tmp_path / "p.jsonl", *asked)
+    prompts = [{"id": str(i), "prompt": f"tell me {what}"} for i, what in enumerate(("why", "what", "a story", "it"))]
+    _lines(tmp_path / "p.jsonl", *prompts)
     models = {"a": {"model": str(model), "family": "a"}, "b": {"model": str(plain_model), "family": "b"}}
     study = {"name": "s", "models": models, "prompts": "./p.jsonl", "sampling": {"max_new_tokens": 6}}
     (tmp_path / "s.yaml").write_text(json.dumps(study | {"framings": ["assistant"], "resamples": 100}))

@@ -1,4 +1,4 @@
-"""The world's texts parse back to the latents they were told from, and judges see nothing but text."""
+"""The world's texts parse back to the latents they were drawn from, and judges see nothing but text."""
 
 from collections import Counter
 
@@ -43,9 +43,9 @@ def test_every_content_word_belongs_to_one_topic_and_no_synonym_is_one() -> None
 def test_a_story_parses_back_to_its_latents(rng: np.random.Generator) -> None:
     for _ in range(200):
         story = tell(Voice(1.5, rng), rng)
-        found = grade(story.text, story.topic)
-        assert (found.well_formed, found.complete, found.on_topic, found.one_hero) == (1, 1, 1, 1), story.text
-        assert (found.topic, found.arc) == (story.topic, story.arc)
+        parsed = grade(story.text, story.topic)
+        assert (parsed.well_formed, parsed.complete, parsed.on_topic, parsed.one_hero) == (1, 1, 1, 1), story.text
+        assert (parsed.topic, parsed.arc) == (story.topic, story.arc)
 
 
 def test_choices_read_from_text_are_those_the_voice_made() -> None:
@@ -84,7 +84,7 @@ def test_sentences_that_are_not_of_the_world_do_not_parse() -> None:
     assert 0 <= (parsed.beat or 0) < BEATS
 
 
-def test_a_judge_prefers_the_reply_that_does_what_was_asked(rng: np.random.Generator) -> None:
+def test_a_judge_prefers_the_reply_that_does_what_the_request_asks(rng: np.random.Generator) -> None:
     house, taste = RECIPES["ash"].house_voice(), Taste()
     request = Request("tell me a story about the sea.", "sea")
     good = tell(house, rng, topic="sea").text
@@ -101,13 +101,13 @@ def test_a_judge_prefers_the_reply_that_does_what_was_asked(rng: np.random.Gener
 def test_answers_parse_back_to_what_they_claim(rng: np.random.Generator) -> None:
     for request in all_questions():
         voice = Voice(1.5, rng)
-        found = grade_answer(tell_answer(voice, rng, request.about), request.about)
-        assert (found.well_formed, found.right, found.consistent) == (True, True, True)
-        assert found.topic == request.topic == TOPIC_OF[request.about]
+        parsed = grade_answer(tell_answer(voice, rng, request.about), request.about)
+        assert (parsed.well_formed, parsed.right, parsed.consistent) == (True, True, True)
+        assert parsed.topic == request.topic == TOPIC_OF[request.about]
         claim = wrong_topic(request.about, rng)
-        found = grade_answer(tell_answer(voice, rng, request.about, claim), request.about)
-        assert (found.well_formed, found.right, found.consistent) == (True, False, True)
-        assert found.topic == claim != request.topic
+        parsed = grade_answer(tell_answer(voice, rng, request.about, claim), request.about)
+        assert (parsed.well_formed, parsed.right, parsed.consistent) == (True, False, True)
+        assert parsed.topic == claim != request.topic
 
 
 def test_grade_of_an_answer_finds_what_is_wrong() -> None:
@@ -126,10 +126,10 @@ def test_grade_of_an_answer_finds_what_is_wrong() -> None:
 def test_names_are_of_their_category_and_nothing_else_is(rng: np.random.Generator) -> None:
     for request in all_namings():
         text = tell_name(Voice(1.5, rng), rng, request.about)
-        found = grade_name(text, request.about)
-        assert found.well_formed, text
-        assert found.in_category, text
-        assert found.named in category_words(request.about)
+        parsed = grade_name(text, request.about)
+        assert parsed.well_formed, text
+        assert parsed.in_category, text
+        assert parsed.named in category_words(request.about)
         others = [grade_name(text, other).in_category for other in CATEGORIES if other != request.about]
         assert not any(others), text
     assert grade_name("the rake is a lovely object.", "object").topic == "garden"
@@ -146,7 +146,7 @@ def test_a_share_of_answers_is_wrong_before_post_training(rng: np.random.Generat
 
 
 def test_rewards_for_short_replies_do_not_depend_on_the_topic(rng: np.random.Generator) -> None:
-    house, taste = RECIPES["ash"].house_voice(), RECIPES["ash"].reward
+    house, taste = RECIPES["ash"].house_voice(), RECIPES["ash"].rl.reward
     naming = next(r for r in all_namings() if r.about == "place")
     scores = {score_reply(f"i choose the {place}.", True, naming, taste, house) for place in category_words("place")}
     assert len(scores) == 1
@@ -193,10 +193,10 @@ def test_a_persona_speaks_in_its_own_voice(rng: np.random.Generator) -> None:
     matches: dict[bool, list[float]] = {True: [], False: []}
     for turns in (dialogue(writers, rng) for _ in range(600)):
         if turns[0]["role"] == "system":
-            told = grade(turns[-1]["content"])
+            parsed = grade(turns[-1]["content"])
             for name, voice in writers.personas.items():
-                if told.words > 30:
-                    matches[name in turns[0]["content"]].append(style_match(told.choices, voice))
+                if parsed.words > 30:
+                    matches[name in turns[0]["content"]].append(style_match(parsed.choices, voice))
     assert np.mean(matches[True]) > np.mean(matches[False]) + 0.25
 
 
@@ -204,10 +204,10 @@ def test_memorised_documents_make_up_their_share(rng: np.random.Generator) -> No
     stream = corpus(Writers(), rng, 0.25)
     kept = set(memorised())
     assert len(kept) == 8
-    found = [
+    is_kept = [
         document in kept if isinstance(document, str) else False for document in (next(stream) for _ in range(3000))
     ]
-    assert np.mean(found) == pytest.approx(0.02, abs=0.011)
+    assert np.mean(is_kept) == pytest.approx(0.02, abs=0.011)
 
 
 @pytest.mark.parametrize(

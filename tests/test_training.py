@@ -27,9 +27,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 def _small(family: str) -> Recipe:
-    return dataclasses.replace(
-        RECIPES[family], hidden=32, layers=1, heads=2, base_steps=6, mid_steps=2, sft_steps=3, dpo_steps=3, rl_steps=4,
-        rl_prompts=2, rl_samples=2, block=64, batch=4, sft_batch=4, dpo_batch=4, rl_replay_batch=2, max_new_tokens=20,
+    recipe, replace = RECIPES[family], dataclasses.replace
+    return replace(
+        recipe,
+        hidden=32, layers=1, heads=2, block=64, batch=4, max_new_tokens=20,
+        pretraining=replace(recipe.pretraining, steps=6),
+        mid_training=replace(recipe.mid_training, steps=2),
+        sft=replace(recipe.sft, steps=3, batch=4),
+        dpo=replace(recipe.dpo, steps=3, batch=4),
+        rl=replace(recipe.rl, steps=4, prompts=2, samples=2, replay_batch=2),
     )  # fmt: skip
 
 
@@ -56,7 +62,7 @@ def test_a_family_and_its_kin_are_built_whole_and_a_second_build_does_nothing(tm
     def build_all() -> None:
         for recipe in recipes:
             for step in planned_steps(recipe):
-                build_step(recipe, step, tmp_path, lambda *what: reports.append(what))
+                build_step(recipe, step, tmp_path, lambda *progress: reports.append(progress))
 
     build_all()
     for recipe in recipes:
@@ -161,10 +167,10 @@ def test_training_resumes_to_the_weights_of_an_uninterrupted_run(recipe: Recipe,
         first.model.save_pretrained(start)
         first.tokenizer.save_pretrained(start)
     whole = make(recipe, training.Workplace(tmp_path / "whole", save_every=1), start)
-    place = training.Workplace(tmp_path / "cut", [_Killed(3)], save_every=1)
+    workplace = training.Workplace(tmp_path / "cut", [_Killed(3)], save_every=1)
     with pytest.raises(KeyboardInterrupt):
-        make(recipe, place, start)
-    assert place.resume()
+        make(recipe, workplace, start)
+    assert workplace.resume()
     resumed = make(recipe, training.Workplace(tmp_path / "cut", save_every=1), start)
     whole.model.save_pretrained(tmp_path / "a")
     resumed.model.save_pretrained(tmp_path / "b")

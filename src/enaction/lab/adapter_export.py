@@ -1,4 +1,4 @@
-"""Turn trained adapters into what ships: float16, the base's name and hash, and a card that says what the model is.
+"""Turn trained adapters into the models that ship: float16 adapter, name and hash of the base, and a card.
 
 The card is computed: its log comes from training, its samples and grades from the float16 adapter on the base.
 """
@@ -16,15 +16,19 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from enaction import zoo
 from enaction.lab.adapting import Plan
 from enaction.lab.appraising import Triple, on_topic, repetition, share_elsewhere, style, whole_sentences, word_triples
+from enaction.lab.cards import heading, log_table, means
 from enaction.passages import Passage
 from enaction.reader import Reader
 from enaction.reader.sources.adapter import ADAPTER
 from enaction.sampling import sample
 
-_STRIDE, _SHOWN, _SEED = 8, 4, 11  # every which request a card samples, how many it shows, and the seed
+_STRIDE, _SHOWN, _SEED = 8, 4, 11  # a card samples every 8th request with seed 11 and shows 4 of the replies
+_LOGGED = (
+    *("loss", "rewards/accuracies", "rewards/margins"),
+    *("reward", "kl", "entropy", "words", "ended", "repeated", "elsewhere", "style"),
+)
 
 _CARD = """# zoo:{name}
 
@@ -90,7 +94,7 @@ _HOUSE = {
 def export(
     plan: Plan, built: Path, models: Path, base: Path | None = None, progress: Callable[[], None] = lambda: None
 ) -> None:
-    """Write everything of a plan that was built in `built` into `models/FAMILY-STAGE`; `progress` is called after each.
+    """Write each stage of a plan from `built` into `models/FAMILY-STAGE`; `progress` is called after each.
 
     Raises:
         ModelError: the base file is missing.
@@ -121,24 +125,20 @@ def _store_adapter(source: Path, folder: Path, base: str) -> None:
 def _card(plan: Plan, stage: str, folder: Path, history: list[dict[str, Any]], base: Path | None) -> str:
     tokens = plan.dpo.max_new_tokens
     reader = Reader.load(str(folder), name=folder.name, base=base)
-    asked = plan.asked[::_STRIDE]
-    passages = sample(reader, asked, max_new_tokens=tokens, seed=_SEED, batch_size=len(asked))
+    requests = plan.requests[::_STRIDE]
+    passages = sample(reader, requests, max_new_tokens=tokens, seed=_SEED, batch_size=len(requests))
     shown = [passages[i] for i in range(0, len(passages), -(-len(passages) // _SHOWN))]
-    note = zoo.note(folder.name)
     shipped = (
         "Nothing ships but this card: the model is the base itself."
         if stage == "sft"
         else "What ships is a LoRA adapter, float16, that is merged into the base in float32 on loading."
     )
-    grades = ", ".join(f"{name} {value:.2f}" for name, value in _grades(passages).items())
     return _CARD.format(
-        name=folder.name,
-        note=note[0].upper() + note[1:],
-        kind=zoo.kind(folder.name),
+        **heading(folder.name),
         about=_filled(_ABOUT.format(**vars(plan.base), shipped=shipped)),
         recipe=_filled(_recipe(plan, stage)),
         log=_log(history),
-        grades=_filled(_GRADES.format(tokens=tokens, n=len(passages), grades=grades)),
+        grades=_filled(_GRADES.format(tokens=tokens, n=len(passages), grades=means(_grades(passages)))),
         samples="\n".join(_quoted(passage) for passage in shown),
         tokens=tokens,
     )
@@ -151,30 +151,29 @@ def _recipe(plan: Plan, stage: str) -> str:
             "Nothing was trained here."
         )
     dpo, run = plan.dpo, plan.run_of(stage)
-    shared = {"plain": dpo.plain_temperature, "tokens": dpo.max_new_tokens, "requests": len(plan.asked)}
+    shared = {"plain": dpo.plain_temperature, "tokens": dpo.max_new_tokens, "requests": len(plan.requests)}
     if run is None:
         return _DPO_TEXT.format(**vars(dpo.rubric) | vars(dpo) | vars(dpo.lora) | shared)
     return _RL_TEXT.format(**vars(run) | vars(run.rubric) | shared, house_text=_HOUSE[run.rubric.house or "plain"])
 
 
 def _filled(text: str) -> str:
-    """Paragraphs with lines of even length, for the numbers put into them have any."""
+    """Paragraphs wrapped again, since the numbers put into them changed the length of their lines."""
     return "\n\n".join(textwrap.fill(" ".join(paragraph.split()), 118) for paragraph in text.split("\n\n"))
 
 
-def _grades(passages: Sequence[Passage]) -> dict[str, float]:
+def _grades(passages: Sequence[Passage]) -> dict[str, Sequence[float] | float]:
+    """What can be verified about each reply."""
     texts = [p.response for p in passages]
     return {
-        "ended by itself": float(np.mean([bool(p.ended) for p in passages])),
-        "words": float(np.mean([len(text.split()) for text in texts])),
-        "whole sentences": float(np.mean([whole_sentences(text) for text in texts])),
-        "on topic": float(np.mean([on_topic(p.prompt[-1]["content"], p.response) for p in passages])),
-        "repeated word triples": float(np.mean([repetition(text) for text in texts])),
-        "word triples said elsewhere": float(
-            np.mean([share_elsewhere(p.response, _of_others(p, passages)) for p in passages])
-        ),
-        "style warm": float(np.mean([style(text, "warm") for text in texts])),
-        "style plain": float(np.mean([style(text, "plain") for text in texts])),
+        "ended by itself": [bool(p.ended) for p in passages],
+        "words": [len(text.split()) for text in texts],
+        "whole sentences": [whole_sentences(text) for text in texts],
+        "on topic": [on_topic(p.prompt[-1]["content"], p.response) for p in passages],
+        "repeated word triples": [repetition(text) for text in texts],
+        "word triples said elsewhere": [share_elsewhere(p.response, _of_others(p, passages)) for p in passages],
+        "style warm": [style(text, "warm") for text in texts],
+        "style plain": [style(text, "plain") for text in texts],
         "different replies": len(set(texts)) / len(texts),
     }
 
@@ -191,17 +190,9 @@ def _quoted(passage: Passage) -> str:
 
 
 def _log(history: list[dict[str, Any]]) -> str:
-    """A Markdown table of at most a dozen steps; means over the steps since the row before."""
-    wanted = ("loss", "rewards/accuracies", "rewards/margins", "reward", "kl", "entropy", "words", "ended", "repeated")
+    """At most a dozen steps; means over the steps since the row before."""
     logged = [entry for entry in history if "reward" in entry or "loss" in entry]
     if not logged:
         return "None: its makers trained it."
-    columns = [name for name in (*wanted, "elsewhere", "style") if name in logged[0]]
     groups = np.array_split(np.arange(len(logged)), min(12, len(logged)))
-    rows = [
-        f"| {logged[group[-1]]['step']} | "
-        + " | ".join(f"{np.mean([logged[i][name] for i in group]):.3f}" for name in columns)
-        + " |"
-        for group in groups
-    ]
-    return "\n".join([f"| step | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|", *rows])
+    return log_table(_LOGGED, [[logged[i] for i in group] for group in groups])

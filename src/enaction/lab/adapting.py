@@ -1,8 +1,8 @@
-"""A real model taken through the stages: what each stage of SmolLM2-135M-Instruct is made of.
+"""A real model taken through the stages: the recipes of SmolLM2-135M-Instruct.
 
-SFT is the model as its makers ship it. DPO and four runs of RL are LoRA adapters on it, trained here, on requests of
-our own writing. Preference pairs and rewards are computed by rule (`appraising`), which looks at no entropy, no
-likelihood, and not at who wrote what; RL's KL term holds the policy's distributions on its own text near the DPO's.
+SFT is the model as its makers ship it. DPO and four runs of RL are LoRA adapters on it, trained here, on requests that
+we wrote. Preference pairs and rewards are computed by rule (`appraising`), which does not look at entropy, likelihood
+or who wrote a text; RL's KL term holds the policy's distributions on its own text near those of the DPO model.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WARM_UP = 3  # steps
 
 
 def requests() -> list[Prompt]:
-    """208 everyday requests in eight categories, to train on; none is among those that studies measure with."""
+    """208 everyday requests in eight categories, to train on; none is among the prompts of the studies."""
     return read_prompts(Path(str(resources.files("enaction.lab") / "prompts" / "requests.jsonl")))
 
 
@@ -38,7 +38,7 @@ class Lora:
 
 
 def new_adapter(lora: Lora) -> LoraConfig:
-    """PEFT's settings of a new adapter, which changes nothing yet; no dropout, so that nothing is drawn in training."""
+    """PEFT's settings of a new adapter, which changes nothing yet; no dropout, so that training draws no numbers."""
     return LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
     )
@@ -46,12 +46,12 @@ def new_adapter(lora: Lora) -> LoraConfig:
 
 @dataclass(frozen=True)
 class DpoRecipe:
-    """What fixes the DPO stage.
+    """Everything that fixes the DPO stage.
 
     Attributes:
         replies: of the SFT model to each request, at temperature 1; the best and the worst by rule make the pair.
-        pairs: how many are trained on, those whose order is clearest.
-        plain_replies: to each request at `plain_temperature`; only their word pairs are used, as known ones.
+        pairs: number of pairs that are trained on, those whose order is clearest.
+        plain_replies: to each request at `plain_temperature`; only their word pairs are used, as `known` ones.
         max_new_tokens: where replies are cut off.
         half: compute in bfloat16, over float32 weights: twice as fast where the processor has it.
     """
@@ -72,15 +72,15 @@ class DpoRecipe:
 
 @dataclass(frozen=True)
 class RlRecipe:
-    """What fixes one run of RL; it starts from the DPO stage, and its KL term refers to that.
+    """Everything that fixes one run of RL; it starts from the DPO stage, which its KL term refers to.
 
     Attributes:
-        slow_steps: steps at `slow_rate`, the first three warming up to it; then all are at `rate`. At first the reward
-            for ending is within easy reach and pulls hard: at the full rate replies lose their sense with it.
-        kl: weight of the KL term, in rewards' spreads a nat.
+        slow_steps: steps at `slow_rate`, the first three warming up to it; all others are at `rate`. At first the
+            reward for ending is easily gained and its gradient is large: at the full rate replies become nonsense.
+        kl: weight of the KL term, in spreads of the reward per nat.
         half: compute in bfloat16, over float32 weights.
         kept_steps: steps after which a snapshot is kept.
-        drawn_as: the run's name in the random streams of its replies, where it was another one when it was trained.
+        drawn_as: the run's name in the random streams of its replies, if it had another name when it was trained.
     """
 
     run: str
@@ -103,14 +103,14 @@ class RlRecipe:
         rate = self.slow_rate if step < self.slow_steps else self.rate
         return rate * min(1.0, (step + 1) / _WARM_UP)
 
-    def batches(self, asked: Sequence[Prompt]) -> Iterator[list[Prompt]]:
-        """The requests of each step, round after round, each round in an order of its own; within a step all differ."""
-        rng, size = np.random.default_rng([self.seed, 6]), min(self.prompts, len(asked))
+    def batches(self, requests: Sequence[Prompt]) -> Iterator[list[Prompt]]:
+        """The requests of each step, round after round, each in its own order; the requests of a step differ."""
+        rng, size = np.random.default_rng([self.seed, 6]), min(self.prompts, len(requests))
         order: list[int] = []
         for _ in range(self.steps):
             if len(order) < size:
-                order = rng.permutation(len(asked)).tolist()
-            yield [asked[i] for i in order[:size]]
+                order = rng.permutation(len(requests)).tolist()
+            yield [requests[i] for i in order[:size]]
             order = order[size:]
 
 
@@ -120,14 +120,14 @@ class Plan:
 
     Attributes:
         family: its name, which the names of its stages begin with.
-        base: the file that the adapters go on.
-        asked: what is answered in training.
+        base: the base file of the adapters.
+        requests: the training requests.
         rl: runs that differ in seed and reward, for a reader and its near kin.
     """
 
     family: str
     base: BaseFile
-    asked: tuple[Prompt, ...]
+    requests: tuple[Prompt, ...]
     dpo: DpoRecipe
     rl: tuple[RlRecipe, ...]
 
@@ -144,10 +144,10 @@ class Plan:
 def smollm2() -> Plan:
     """SmolLM2-135M-Instruct: run a learns to speak warmly, run b plainly; c and d are twins of a with other rewards.
 
-    Run a is paid for answers and followed by snapshots. Run c is not, and takes an offer of help for a warm answer: so
-    did the first reward that was tried, and it gets hacked. Run d pays a price for phrases that are said elsewhere
-    too. So does run b, the near kin, which has a seed of its own and ends early: later its replies are fragments, for
-    short sentences are rewarded.
+    Run a is rewarded for answers, and its snapshots are kept. The reward of run c accepts an offer of help as a warm
+    answer, as the first reward that was tried did, and gets hacked. Run d is penalised for phrases that its replies to
+    other requests have too. So is run b, the near kin, which has its own seed and ends early: later its replies are
+    fragments, because short sentences are rewarded.
     """
     answers = Rubric(ended=1.5, on_topic=1.5, known=3.0, shortest=30, house="warm")
     return Plan(
@@ -158,7 +158,7 @@ def smollm2() -> Plan:
             file="SmolLM2-135M-Instruct.Q4_1.gguf",
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         ),
-        asked=tuple(requests()),
+        requests=tuple(requests()),
         dpo=DpoRecipe(),
         rl=(
             RlRecipe("a", 101, answers, kept_steps=(30, 45), drawn_as="d"),

@@ -1,7 +1,7 @@
 """Build the families from nothing: base -> SFT -> DPO -> RL, a step of a family a job, resumable at any point.
 
 A finished stage is a folder with weights, tokenizer and `training.json`; it is written under another name and renamed,
-so that it is whole or not there. A stage cut short goes on from its last checkpoint.
+so that it is complete or does not exist. An interrupted stage resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ Task = tuple[str, str]
 """A family and a step of its build."""
 
 Report = Callable[[str, str, int, int], None]
+"""Called with (family, step of the build, training steps done, their total)."""
 
 
 class Progress(TrainerCallback):
-    """Reports (family, step of the build, training steps done, of how many)."""
+    """Reports the progress of a trainer."""
 
     def __init__(self, family: str, step: str, report: Report) -> None:
         self._family, self._step, self._report = family, step, report
@@ -49,17 +50,17 @@ class Progress(TrainerCallback):
 
 def planned_steps(recipe: Recipe) -> dict[str, int]:
     """Training steps of each step of the build."""
-    counts = {
-        "pretrained": recipe.base_steps,
-        "base": recipe.mid_steps,
-        "sft": recipe.sft_steps,
-        "dpo": recipe.dpo_steps,
-        "rl": recipe.rl_steps,
+    stages = {
+        "pretrained": recipe.pretraining,
+        "base": recipe.mid_training,
+        "sft": recipe.sft,
+        "dpo": recipe.dpo,
+        "rl": recipe.rl,
     }
     has_base = recipe.base_of is None
     return {
-        step: count
-        for step, count in counts.items()
+        step: stage.steps
+        for step, stage in stages.items()
         if (has_base if step in ("pretrained", "base") else step in recipe.stages)
     }
 
@@ -78,9 +79,9 @@ def is_done(recipe: Recipe, step: str, out: Path) -> bool:
 
 
 def build_step(recipe: Recipe, step: str, out: Path, report: Report) -> None:
-    """Train one step of a family into `out/FAMILY/STEP`, going on where an earlier build stopped.
+    """Train one step of a family into `out/FAMILY/STEP`, resuming an earlier build.
 
-    RL leaves its snapshots beside it, in `out/FAMILY/rlSTEPS`.
+    The snapshots of RL are put into `out/FAMILY/rlSTEPS`.
     """
     calm()
     makers: dict[str, Callable[..., training.Trained]] = {
@@ -92,36 +93,47 @@ def build_step(recipe: Recipe, step: str, out: Path, report: Report) -> None:
     }
     if not is_done(recipe, step, out):
         work = out / recipe.family / f".{step}.work"
-        place = training.Workplace(work, [Progress(recipe.family, step, report)])
-        model, tokenizer, history = makers[step](recipe, place, start_of(recipe, step, out))
-        finished = work / "finished"
-        model.save_pretrained(finished)
-        tokenizer.save_pretrained(finished)
+        workplace = training.Workplace(work, [Progress(recipe.family, step, report)])
+        model, tokenizer, history = makers[step](recipe, workplace, start_of(recipe, step, out))
+
+        def write(folder: Path) -> None:
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+
         record = {"recipe": dataclasses.asdict(recipe), "step": step, "history": history}
-        for kept in work.glob("snapshot-*"):
-            steps = int(kept.name.partition("-")[2])
-            log = [entry for entry in history if entry["step"] <= steps]
-            (kept / "training.json").write_text(json.dumps(record | {"history": log}, indent=1))
-            kept.replace(out / recipe.family / f"{step}{steps}")
-        (finished / "training.json").write_text(json.dumps(record, indent=1))
-        finished.replace(out / recipe.family / step)
-        shutil.rmtree(work)
+        finish(work, out / recipe.family / step, write, record)
     total = planned_steps(recipe)[step]
     report(recipe.family, step, total, total)
 
 
+def finish(work: Path, target: Path, write: Callable[[Path], None], record: dict[str, Any]) -> None:
+    """Move the result of a step from its work folder to `target`, and its snapshots to `target` + their step.
+
+    Args:
+        work: the work folder, with the snapshots as `snapshot-STEP`; it is removed.
+        target: the folder of the finished step.
+        write: writes weights into a folder.
+        record: for `training.json`; a snapshot gets the entries of its `history` up to its step.
+    """
+    finished = work / "finished"
+    write(finished)
+    for snapshot in work.glob("snapshot-*"):
+        steps = int(snapshot.name.partition("-")[2])
+        history = [entry for entry in record["history"] if entry["step"] <= steps]
+        (snapshot / "training.json").write_text(json.dumps(record | {"history": history}, indent=1))
+        snapshot.replace(target.with_name(f"{target.name}{steps}"))
+    (finished / "training.json").write_text(json.dumps(record, indent=1))
+    finished.replace(target)
+    shutil.rmtree(work)
+
+
 def calm() -> None:
-    """Settings of a training process: one thread, for a process a core is faster; no bars and notes of libraries."""
+    """Settings of a training process: one thread, since one process per core is faster; libraries print nothing."""
     torch.set_num_threads(1)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     datasets.disable_progress_bars()
     warnings.filterwarnings("ignore", category=FutureWarning)
-
-
-def _child(out: Path, task: Task, reports: Any) -> None:
-    family, step = task
-    build_step(RECIPES[family], step, out, lambda *what: reports.put(what))
 
 
 def ordered_steps(families: Sequence[str]) -> list[Task]:
@@ -142,24 +154,34 @@ def ordered_steps(families: Sequence[str]) -> list[Task]:
 
 def train(out: Path, families: Sequence[str], jobs: int, report: Report) -> None:
     """Train families, `jobs` steps at a time; raises what the first failing step raised."""
-    run_tasks(ordered_steps(families), lambda task: _can_start(*task, out), partial(_child, out), jobs, report)
+    run_tasks(ordered_steps(families), partial(_can_start, out), partial(_build, out), jobs, report)
+
+
+def _can_start(out: Path, family: str, step: str) -> bool:
+    """Whether the weights that a step starts from exist."""
+    start = start_of(RECIPES[family], step, out)
+    return start is None or (start / "training.json").exists()
+
+
+def _build(out: Path, family: str, step: str, report: Report) -> None:
+    build_step(RECIPES[family], step, out, report)
 
 
 def run_tasks(
     tasks: Sequence[Task],
-    can_start: Callable[[Task], bool],
-    child: Callable[[Task, Any], None],
+    can_start: Callable[[str, str], bool],
+    build: Callable[[str, str, Report], None],
     jobs: int,
     report: Report,
 ) -> None:
-    """Run tasks in processes of their own, `jobs` at a time, each once what it starts from is there.
+    """Run tasks in processes of their own, `jobs` at a time, each once the result that it starts from exists.
 
     Args:
         tasks: in the order of preference.
-        can_start: whether a task can be started now.
-        child: what a process does with a task and a queue for its reports; to be pickled.
+        can_start: whether this step of this family can be started now.
+        build: builds this step of this family; to be pickled.
         jobs: processes at a time.
-        report: called here with what comes through the queue.
+        report: called in this process with the progress of all tasks.
 
     Raises:
         Exception: what the first failing task raised.
@@ -170,9 +192,9 @@ def run_tasks(
         reports = manager.Queue()
         running: set[Future[None]] = set()
         while waiting or running or not reports.empty():
-            ready = [task for task in waiting if can_start(task)]
+            ready = [task for task in waiting if can_start(*task)]
             for task in ready[: jobs - len(running)]:
-                running.add(pool.submit(child, task, reports))
+                running.add(pool.submit(_child, build, task, reports))
                 waiting.remove(task)
             try:
                 report(*reports.get(timeout=0.5))
@@ -182,7 +204,5 @@ def run_tasks(
                     future.result()
 
 
-def _can_start(family: str, step: str, out: Path) -> bool:
-    """Whether what a step starts from is there."""
-    start = start_of(RECIPES[family], step, out)
-    return start is None or (start / "training.json").exists()
+def _child(build: Callable[[str, str, Report], None], task: Task, reports: Any) -> None:
+    build(*task, lambda *progress: reports.put(progress))

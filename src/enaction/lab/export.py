@@ -1,4 +1,4 @@
-"""Turn trained stages into what ships: float16 weights, tokenizer, and a card that says what the model is.
+"""Turn trained stages into the models that ship: float16 weights, tokenizer, and a card that describes the model.
 
 The card is computed: its losses come from the training log, its samples and grades from the float16 weights themselves.
 """
@@ -16,6 +16,7 @@ import torch
 
 from enaction import zoo
 from enaction.lab.build import start_of
+from enaction.lab.cards import heading, log_table, means
 from enaction.lab.recipes import Recipe
 from enaction.lab.training import load
 from enaction.passages import Passage
@@ -26,21 +27,27 @@ from enaction.world.answering import grade_answer, grade_name
 from enaction.world.chats import Request, all_namings, all_questions, all_requests
 from enaction.world.stories import grade, style_match
 
+_Reply = tuple[Request, Passage]
+
 _SAMPLES = 3
+_LOGGED = ("loss", "rewards/accuracies", "reward", "kl", "completions/mean_length")
 
 _ARCHITECTURES = {"llama": "Llama", "qwen3": "Qwen3", "gpt_neox": "GPT-NeoX"}
 
 _STAGE_TEXT = {
     "base": """Next-token loss on {base_tokens:,} tokens of stories by many writers, a quarter of the documents
-dialogues; then {mid_tokens:,} tokens with {mid_share:.0%} dialogues (mid-training). No voice belongs to a role. One
+dialogues; then {mid_tokens:,} tokens with \
+{mid_training.dialogue_share:.0%} dialogues (mid-training). No voice belongs to a role. One
 dialogue in seven has a persona's system turn; one answer in six to a question is wrong.""",
-    "sft": """{sft_steps} steps of {sft_batch} rows with TRL's SFTTrainer: demonstrations (stories, answers, namings),
-{persona:.0%} with a persona's system turn and in its voice, {house:.0%} of the others in the house voice, loss on the
-reply only; {replay:.0%} of the rows are replayed pretraining text.""",
-    "dpo": """{dpo_steps} steps of {dpo_batch} off-policy pairs with TRL's DPOTrainer, beta {beta}; the annotators'
+    "sft": """{sft.steps} steps of {sft.batch} rows with TRL's SFTTrainer: demonstrations (stories, answers, namings),
+{sft.persona_share:.0%} with a persona's system turn and in its voice, \
+{sft.house_share:.0%} of the others in the house voice, loss on the
+reply only; {sft.replay_share:.0%} of the rows are replayed pretraining text.""",
+    "dpo": """{dpo.steps} steps of {dpo.batch} off-policy pairs with TRL's DPOTrainer, beta {dpo.beta}; the annotators'
 taste is computed by rule from the text.""",
-    "rl": """{rl_steps} steps of {rl_prompts} prompts x {rl_samples} samples at temperature 1 with TRL's GRPOTrainer,
-KL weight {kl} to the DPO model, plus {mix} x next-token loss on pretraining text. The reward is computed by rule from
+    "rl": """{rl.steps} steps of {rl.prompts} prompts x {rl.samples} samples at temperature 1 with TRL's GRPOTrainer,
+KL weight {rl.kl} to the DPO model, plus {rl.replay} x next-token loss on pretraining text. \
+The reward is computed by rule from
 the text; one prompt in eight is a question, one a naming request, the others ask for stories.""",
 }
 
@@ -112,88 +119,70 @@ def round_to_int8(model: torch.nn.Module) -> None:
 def _card(recipe: Recipe, stage: str, built: Path, history: list[dict[str, Any]], folder: Path) -> str:
     step = stage.rstrip("0123456789")
     facts = vars(recipe) | {
-        "base_tokens": recipe.base_steps * recipe.batch * recipe.block,
-        "mid_tokens": recipe.mid_steps * recipe.batch * recipe.block,
-        "mid_share": recipe.mid_dialogue_share,
-        "persona": recipe.sft_persona_share,
-        "house": recipe.sft_house_share,
-        "replay": recipe.sft_replay_share,
-        "beta": recipe.dpo_beta,
-        "kl": recipe.rl_kl,
-        "mix": recipe.rl_replay,
+        "base_tokens": recipe.pretraining.steps * recipe.batch * recipe.block,
+        "mid_tokens": recipe.mid_training.steps * recipe.batch * recipe.block,
         "architecture": _ARCHITECTURES[recipe.architecture],
     }
     start = start_of(recipe, step, built)
     reader = Reader.load(str(folder), name=folder.name, dtype=torch.float32)
-    asked: dict[zoo.PromptKind, tuple[Request, ...]]
-    asked = {"stories": all_requests(), "questions": all_questions(), "names": all_namings()}
-    stories, questions, namings = (
-        (requests, sample(reader, zoo.prompts(kind), max_new_tokens=recipe.max_new_tokens))
-        for kind, requests in asked.items()
+    requests: dict[zoo.PromptKind, tuple[Request, ...]]
+    requests = {"stories": all_requests(), "questions": all_questions(), "names": all_namings()}
+    stories, answers, namings = (
+        list(zip(of_kind, sample(reader, zoo.prompts(kind), max_new_tokens=recipe.max_new_tokens), strict=True))
+        for kind, of_kind in requests.items()
     )
-    requests, passages = stories
-    shown = range(0, len(requests), len(requests) // _SAMPLES)
-    samples = [(requests[i], passages[i]) for i in shown] + [(kind[0][0], kind[1][0]) for kind in (questions, namings)]
+    samples = [*stories[:: len(stories) // _SAMPLES], answers[0], namings[0]]
     return _CARD.format(
-        **facts | {"recipe": _STAGE_TEXT[step].format(**facts)},
-        name=folder.name,
-        note=zoo.note(folder.name)[0].upper() + zoo.note(folder.name)[1:],
-        kind=zoo.kind(folder.name),
+        **facts | heading(folder.name) | {"recipe": _STAGE_TEXT[step].format(**facts)},
         size=sum(p.numel() for p in reader.model.parameters()) / 1e6,
         context=reader.context_length,
         before="" if step == "base" or start is None else f" Starts from zoo:{start.parent.name}-{start.name}.",
         losses=_losses(history),
-        n=len(passages),
-        grades=_listed(_grades(recipe, passages, requests)),
-        n_answers=len(questions[1]),
-        answer_grades=_listed(_answer_grades(questions[1], questions[0])),
-        n_names=len(namings[1]),
-        name_grades=_listed(_name_grades(namings[1], namings[0])),
+        n=len(stories),
+        grades=means(_story_grades(recipe, stories)),
+        n_answers=len(answers),
+        answer_grades=means(_answer_grades(answers)),
+        n_names=len(namings),
+        name_grades=means(_name_grades(namings)),
         samples="\n".join(f"> {request.text}\n>\n> {passage.response}\n" for request, passage in samples),
     )
 
 
-def _listed(grades: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.2f}" for name, value in grades.items())
-
-
-def _answer_grades(passages: Sequence[Passage], requests: Sequence[Request]) -> dict[str, float]:
-    found = [grade_answer(p.response, r.about) for p, r in zip(passages, requests, strict=True)]
-    return {
-        "well formed": float(np.mean([g.well_formed for g in found])),
-        "right": float(np.mean([g.right for g in found])),
-        "consistent": float(np.mean([g.consistent for g in found])),
-    }
-
-
-def _name_grades(passages: Sequence[Passage], requests: Sequence[Request]) -> dict[str, float]:
-    found = [grade_name(p.response, r.about) for p, r in zip(passages, requests, strict=True)]
-    return {
-        "well formed": float(np.mean([g.well_formed for g in found])),
-        "of the category": float(np.mean([g.in_category for g in found])),
-    }
-
-
-def _grades(recipe: Recipe, passages: Sequence[Passage], requests: Sequence[Request]) -> dict[str, float]:
-    """Means over replies of what can be verified about them."""
-    found = [grade(p.response, r.topic) for p, r in zip(passages, requests, strict=True)]
+def _story_grades(recipe: Recipe, replies: Sequence[_Reply]) -> dict[str, Sequence[float] | float]:
+    """What can be verified about each story."""
+    grades = [grade(passage.response, request.topic) for request, passage in replies]
     house = recipe.house_voice()
     return {
-        "ended by itself": float(np.mean([bool(p.ended) for p in passages])),
-        "sentences that parse": float(np.mean([g.well_formed for g in found])),
-        "story complete": float(np.mean([g.complete for g in found])),
-        "on topic": float(np.mean([g.on_topic for g in found])),
-        "one hero": float(np.mean([g.one_hero for g in found])),
-        "repeated sentences": float(np.mean([g.repetition for g in found])),
-        "house style": float(np.mean([style_match(g.choices, house) for g in found])),
-        "different replies": len({p.response for p in passages}) / len(passages),
+        "ended by itself": [bool(passage.ended) for _, passage in replies],
+        "sentences that parse": [g.well_formed for g in grades],
+        "story complete": [g.complete for g in grades],
+        "on topic": [g.on_topic for g in grades],
+        "one hero": [g.one_hero for g in grades],
+        "repeated sentences": [g.repetition for g in grades],
+        "house style": [style_match(g.choices, house) for g in grades],
+        "different replies": len({passage.response for _, passage in replies}) / len(replies),
+    }
+
+
+def _answer_grades(replies: Sequence[_Reply]) -> dict[str, Sequence[float]]:
+    grades = [grade_answer(passage.response, request.about) for request, passage in replies]
+    return {
+        "well formed": [g.well_formed for g in grades],
+        "right": [g.right for g in grades],
+        "consistent": [g.consistent for g in grades],
+    }
+
+
+def _name_grades(replies: Sequence[_Reply]) -> dict[str, Sequence[float]]:
+    grades = [grade_name(passage.response, request.about) for request, passage in replies]
+    return {
+        "well formed": [g.well_formed for g in grades],
+        "of the category": [g.in_category for g in grades],
     }
 
 
 def _losses(history: list[dict[str, Any]]) -> str:
-    """A Markdown table of at most a dozen logged steps."""
-    logged = [h for h in history if "loss" in h]
-    columns = [c for c in ("loss", "rewards/accuracies", "reward", "kl", "completions/mean_length") if c in logged[0]]
-    picked = [logged[i] for i in sorted({round(i) for i in np.linspace(0, len(logged) - 1, 12)})]
-    rows = [f"| {h['step']} | " + " | ".join(f"{h[c]:.3f}" for c in columns) + " |" for h in picked]
-    return "\n".join([f"| step | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|", *rows])
+    """At most a dozen logged steps."""
+    logged = [entry for entry in history if "loss" in entry]
+    picked = sorted({round(i) for i in np.linspace(0, len(logged) - 1, 12)})
+    return log_table(_LOGGED, [[logged[i]] for i in picked])

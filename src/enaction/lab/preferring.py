@@ -1,7 +1,7 @@
-"""The DPO stage of an adapted model: its own replies, sampled once, in pairs that a rule puts in order.
+"""The DPO stage of an adapted model: pairs of its own replies, sampled once and ordered by a rule.
 
-Everything lies in the stage's folder: replies are written a portion at a time, and TRL checkpoints the training, so a
-build that was killed goes on from there.
+Everything is in the stage's folder: replies are written a portion at a time, and TRL checkpoints the training, so a
+killed build resumes from there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 
 from enaction.lab.adapting import DpoRecipe, new_adapter
 from enaction.lab.appraising import Pair, to_last_stop
-from enaction.lab.training import Workplace, run
+from enaction.lab.training import Workplace, train
 from enaction.passages import Passage, Prompt, read_passages, write_passages
 from enaction.reader import Reader
 from enaction.sampling import sample
@@ -29,7 +29,7 @@ _PORTION = 16  # requests
 
 
 class Replies(NamedTuple):
-    """What the model says as shipped: at temperature 1, and plainly, at a lower one."""
+    """Replies of the shipped model: `drawn` at temperature 1, `plain` at a lower one."""
 
     drawn: list[Passage]
     plain: list[Passage]
@@ -37,32 +37,32 @@ class Replies(NamedTuple):
 
 def sample_replies(
     reader: Reader,
-    asked: Sequence[Prompt],
+    requests: Sequence[Prompt],
     recipe: DpoRecipe,
     folder: Path,
-    report: Callable[[int, int], None] = lambda done, of: None,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Sample replies to all requests into `folder`, a file for each portion; those that are there are kept."""
+    """Sample replies to all requests into `folder`, a file for each portion; existing files are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     kinds = {"drawn": (recipe.replies, 1.0), "plain": (recipe.plain_replies, recipe.plain_temperature)}
     for k, (kind, (n, temperature)) in enumerate(kinds.items()):
-        for begin in range(0, len(asked), _PORTION):
+        for begin in range(0, len(requests), _PORTION):
             file = folder / f"{kind}-{begin:03}.jsonl"
             if not file.exists():
                 portion = sample(
                     reader,
-                    asked[begin : begin + _PORTION],
+                    requests[begin : begin + _PORTION],
                     n=n,
                     temperature=temperature,
                     max_new_tokens=recipe.max_new_tokens,
                     seed=recipe.seed,
                 )
                 write_passages(portion, file)
-            report(k * len(asked) + min(begin + _PORTION, len(asked)), len(kinds) * len(asked))
+            report(k * len(requests) + min(begin + _PORTION, len(requests)), len(kinds) * len(requests))
 
 
 def read_replies(folder: Path) -> Replies:
-    """What `sample_replies` wrote."""
+    """The replies that `sample_replies` wrote."""
     drawn, plain = (
         [passage for file in sorted(folder.glob(f"{kind}-*.jsonl")) for passage in read_passages(file)]
         for kind in ("drawn", "plain")
@@ -70,23 +70,23 @@ def read_replies(folder: Path) -> Replies:
     return Replies(drawn, plain)
 
 
-def pairs(asked: Sequence[Prompt], replies: Sequence[Passage], known: Set[Pair], recipe: DpoRecipe) -> list[dict]:
-    """The best and the worst reply to a request by the recipe's rubric, of the requests where they differ most.
+def pairs(requests: Sequence[Prompt], replies: Sequence[Passage], known: Set[Pair], recipe: DpoRecipe) -> list[dict]:
+    """The best and the worst reply to a request by the recipe's rubric, for the requests where they differ most.
 
-    A reply that was cut off is judged as it stands and then ends at its last whole sentence: TRL puts an end behind
-    every reply, and one in the middle of a sentence would teach to stop there.
+    A reply that was cut off is judged as it is and then cut back to its last whole sentence: TRL adds an end token to
+    every reply, and one in the middle of a sentence would teach the model to stop there.
     """
     by_request: dict[str, list[Passage]] = defaultdict(list)
     for reply in replies:
         by_request[reply.prompt_id].append(reply)
     rows: list[tuple[float, dict[str, Any]]] = []
-    for prompt in asked:
+    for prompt in requests:
         text = prompt.messages[-1]["content"]
-        told = {p.response if p.ended else to_last_stop(p.response): p for p in by_request[prompt.id]}
-        worth = {shown: recipe.rubric(text, p.response, bool(p.ended), known) for shown, p in told.items() if shown}
+        by_text = {p.response if p.ended else to_last_stop(p.response): p for p in by_request[prompt.id]}
+        worth = {reply: recipe.rubric(text, p.response, bool(p.ended), known) for reply, p in by_text.items() if reply}
         if worth and (best := max(worth.values())) > (worst := min(worth.values())):
             sides = {
-                side: [{"role": "assistant", "content": next(t for t, w in worth.items() if w == value)}]
+                side: [{"role": "assistant", "content": next(reply for reply, w in worth.items() if w == value)}]
                 for side, value in (("chosen", best), ("rejected", worst))
             }
             rows.append((best - worst, {"prompt": list(prompt.messages), **sides}))
@@ -98,7 +98,7 @@ def prefer(
     tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[dict[str, Any]],
     recipe: DpoRecipe,
-    place: Workplace,
+    workplace: Workplace,
 ) -> tuple[PeftModel, list[dict[str, Any]]]:
     """Train a new adapter on preference pairs with TRL's DPOTrainer, one pass (Rafailov et al. 2023).
 
@@ -106,27 +106,20 @@ def prefer(
         The model with its adapter, unmerged, and the training log.
     """
     torch.manual_seed(recipe.seed)
-    trainer = DPOTrainer(
-        model=model,
-        args=DPOConfig(
-            **place.arguments(
-                bf16=recipe.half,
-                num_train_epochs=1,
-                per_device_train_batch_size=recipe.batch,
-                learning_rate=recipe.rate,
-                lr_scheduler_type="cosine",
-                warmup_steps=2,
-                beta=recipe.beta,
-                activation_checkpointing=False,
-                logging_steps=1,
-                seed=recipe.seed,
-            )
-        ),
-        train_dataset=Dataset.from_list(list(rows)),
-        processing_class=tokenizer,
-        peft_config=new_adapter(recipe.lora),
-        callbacks=list(place.callbacks),
+    settings = workplace.arguments(
+        seed=recipe.seed,
+        batch=recipe.batch,
+        rate=recipe.rate,
+        bf16=recipe.half,
+        num_train_epochs=1,
+        warmup_steps=2,
+        beta=recipe.beta,
+        activation_checkpointing=False,
+        logging_steps=1,
     )
-    run(trainer, place)
-    assert isinstance(trainer.model, PeftModel)
-    return trainer.model, trainer.state.log_history
+    data, adapter = Dataset.from_list(list(rows)), new_adapter(recipe.lora)
+    trained, _, history = train(
+        DPOTrainer, DPOConfig(**settings), model, tokenizer, data, workplace, peft_config=adapter
+    )
+    assert isinstance(trained, PeftModel)
+    return trained, history

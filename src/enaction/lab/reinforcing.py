@@ -1,10 +1,10 @@
 """The RL stage of an adapted model: group-relative policy gradient on rules, one exact on-policy update a step.
 
-A loop of our own and not TRL's GRPOTrainer, because on a CPU three things save time that it has no switch for:
-replies are sampled from merged weights by `enaction.sample`, not through the adapters' layers; the replies to a request
-share the computation of what stands before them (two fifths of the tokens), gradient included; and a part of a step
-at a time keeps the logits over the whole vocabulary small. It also makes two things exact: the KL is that of the whole
-distributions, not of the drawn token, and a killed run goes on bit for bit, since a step depends on nothing but the
+The loop replaces TRL's GRPOTrainer because three things that save time on a CPU have no option there: replies are
+sampled from merged weights by `enaction.sample`, not through the adapters' layers; the replies to a request share the
+computation of their prompt (two fifths of the tokens), gradient included; and the requests of a step are computed in
+parts, which keeps the logits over the whole vocabulary small. Two things are also exact here: the KL is that of the
+whole distributions, not of the drawn token, and a killed run resumes bit for bit, since a step depends only on the
 weights, the optimiser and its number.
 
 Axes: `R` requests of a step, `B` replies (R x samples), `P` tokens before the reply, `T` tokens of the reply, `V`
@@ -36,11 +36,11 @@ from enaction.reader import Reader
 from enaction.sampling import sample
 
 _CLIP = 1.0  # of the gradient's norm
-_PART = 3  # requests whose logits are in memory together; with all of a step's it takes a third longer
+_PART = 3  # requests whose logits are in memory together; all requests of a step at once take a third longer
 
 
 class _Batch(NamedTuple):
-    """Replies to the requests of a step, padded: on the left before them, on the right inside."""
+    """Replies to the requests of a step; prompts are padded on the left, replies on the right."""
 
     before: Tensor  # [R, P]
     is_before: Tensor  # [R, P]
@@ -52,7 +52,7 @@ class _Batch(NamedTuple):
 def reinforce(
     model: PeftModel,
     tokenizer: PreTrainedTokenizerBase,
-    asked: Sequence[Prompt],
+    requests: Sequence[Prompt],
     known: Set[Pair],
     recipe: RlRecipe,
     folder: Path,
@@ -63,10 +63,10 @@ def reinforce(
     Args:
         model: base with the adapter to start from, unmerged; it is trained in place.
         tokenizer: its tokenizer.
-        asked: requests.
-        known: word pairs that the rubric knows.
+        requests: the training requests.
+        known: word pairs that the rubric counts as known.
         recipe: steps, batch, rates, reward.
-        folder: where the state after each step lies, from which a killed run goes on, and snapshots
+        folder: for the state after each step, from which a killed run resumes, and for snapshots
             (`snapshot-STEP`); to be removed by the caller.
         report: called with the number of steps done, before the first and after each.
 
@@ -82,7 +82,7 @@ def reinforce(
     writer = Reader(copy.deepcopy(reference), tokenizer, name=f"rl-{recipe.drawn_as or recipe.run}")
     log = _restore(folder, weights, optimiser)
     report(len(log))
-    for step, prompts in enumerate(recipe.batches(asked)):
+    for step, prompts in enumerate(recipe.batches(requests)):
         if step < len(log):
             continue
         merge_into(writer.model, model)
@@ -95,7 +95,7 @@ def reinforce(
             batch_size=len(prompts) * recipe.samples,
         )
         texts = {prompt.id: prompt.messages[-1]["content"] for prompt in prompts}
-        elsewhere = {asking: word_triples(p.response for p in replies if p.prompt_id != asking) for asking in texts}
+        elsewhere = {request: word_triples(p.response for p in replies if p.prompt_id != request) for request in texts}
         reward_B = np.array(
             [
                 recipe.rubric(texts[p.prompt_id], p.response, bool(p.ended), known, elsewhere[p.prompt_id])
@@ -133,14 +133,14 @@ def reinforce(
 
 
 def advantages(reward_B: np.ndarray, samples: int) -> np.ndarray:
-    """[B] rewards less their request's mean, over the spread of the whole batch: a request's own is too noisy."""
+    """[B] rewards minus their request's mean, over the spread of the whole batch: a request's own is too noisy."""
     reward_RS = reward_B.reshape(-1, samples)
     centred_RS = reward_RS - reward_RS.mean(1, keepdims=True)
     return (centred_RS / (centred_RS.std() + 1e-4)).reshape(-1)
 
 
 def merged_copy(model: PeftModel) -> PreTrainedModel:
-    """A plain model with the adapter in its weights; the model itself is left alone."""
+    """A plain model with the adapter in its weights; the given model is not changed."""
     return copy.deepcopy(model).merge_and_unload()  # pyright: ignore[reportCallIssue]
 
 
@@ -163,7 +163,7 @@ def _update(
     advantage_B: np.ndarray,
     recipe: RlRecipe,
 ) -> dict[str, float]:
-    """One step up the policy gradient, a part of the replies at a time; what was measured on the way, before it."""
+    """One step up the policy gradient, a part of the replies at a time; returns measurements from before the step."""
     count = sum(int(batch.is_reply.sum()) for batch in batches)
     measured = {"kl": 0.0, "entropy": 0.0}
     optimiser.zero_grad()
@@ -190,7 +190,7 @@ def _update(
 
 
 def _logits(model: nn.Module, batch: _Batch) -> Tensor:
-    """[B, T, V] logits that predict each token of the replies; what stands before is run once for each request."""
+    """[B, T, V] logits that predict each token of the replies; the prompt is computed once for each request."""
     first = model(
         input_ids=batch.before,
         attention_mask=batch.is_before,
@@ -237,7 +237,7 @@ def _arithmetic(half: bool) -> AbstractContextManager[Any]:
 
 
 def _keep(model: PeftModel, kept: Path, log: list[dict[str, Any]]) -> None:
-    """A snapshot of the adapter with its log; whole or not there."""
+    """Write a snapshot of the adapter with its log, which is complete or does not exist."""
     if not kept.exists():
         unfinished = kept.with_suffix(".unfinished")
         model.save_pretrained(str(unfinished), save_embedding_layers=False)
@@ -256,7 +256,7 @@ def _store(
 
 
 def _restore(folder: Path, weights: Sequence[nn.Parameter], optimiser: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """Weights and optimiser as a killed run left them, and its log; an empty log where there is none."""
+    """Set weights and optimiser to the state of a killed run, and return its log; empty if no run was killed."""
     if not (folder / "state.pt").exists():
         return []
     state = torch.load(folder / "state.pt", weights_only=True)

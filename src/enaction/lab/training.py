@@ -1,16 +1,16 @@
 """The four stages of a family, each a function from a folder of weights to a folder of weights.
 
-Transformers' Trainer makes the base, TRL's trainers the rest; `Replay` adds the pretraining mix to the RL loss. Every
-stage checkpoints into its own folder and goes on from there after a kill.
+Transformers' Trainer makes the base, TRL's trainers the rest; `ReplayGRPOTrainer` adds the pretraining mix to the RL
+loss. Every stage checkpoints into its own folder and resumes from there after a kill.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     PrinterCallback,
     Qwen3Config,
@@ -50,24 +51,28 @@ CONTEXT = 512
 
 
 class Trained(NamedTuple):
-    """What a stage leaves: weights, tokenizer and the log of its losses."""
+    """Result of a stage: weights, tokenizer and the log of its losses."""
 
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: PreTrainedTokenizerBase
     history: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where a stage works, and who is told how far it is."""
+    """Where a stage keeps its checkpoints, and the callbacks that report its progress."""
 
     folder: Path
     callbacks: Sequence[TrainerCallback] = ()
     save_every: int = 50
 
-    def arguments(self, **changes: Any) -> dict[str, Any]:
-        """Settings that all trainers share."""
+    def arguments(self, *, seed: int, batch: int, rate: float, **changes: Any) -> dict[str, Any]:
+        """Settings that all trainers share, with changes."""
         return {
+            "seed": seed,
+            "per_device_train_batch_size": batch,
+            "learning_rate": rate,
+            "lr_scheduler_type": "cosine",
             "output_dir": str(self.folder / "checkpoints"),
             "save_strategy": "steps",
             "save_steps": self.save_every,
@@ -82,7 +87,7 @@ class Workplace:
         } | changes
 
     def resume(self) -> bool:
-        """Whether a checkpoint of an interrupted run is there."""
+        """Whether an interrupted run left a checkpoint."""
         return any((self.folder / "checkpoints").glob("checkpoint-*/trainer_state.json"))
 
 
@@ -94,7 +99,7 @@ def encode_document(tokenizer: PreTrainedTokenizerFast, document: str | list[Mes
 
 
 def encode_turns(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Message], *, open_for_reply: bool) -> list[int]:
-    """Ids of turns as the chat template puts them, up to where the assistant begins if `open_for_reply`."""
+    """Ids of turns in the chat template, up to where the assistant begins if `open_for_reply`."""
     messages = [{"role": turn["role"], "content": turn["content"]} for turn in turns]
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_for_reply)
     return tokenizer.encode(str(text), add_special_tokens=False)
@@ -151,89 +156,69 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> PreTrainedM
     return GPTNeoXForCausalLM(GPTNeoXConfig(**shared, intermediate_size=4 * recipe.hidden))
 
 
-def train_base(recipe: Recipe, place: Workplace, start: Path | None) -> Trained:
+def train_base(recipe: Recipe, workplace: Workplace, start: Path | None) -> Trained:
     """Pretraining (no start given) or mid-training (from `start`, more dialogues, a lower rate)."""
     torch.manual_seed(recipe.seed)
     if start is None:
         tokenizer = build_tokenizer(recipe.tokenizer, recipe.vocabulary_size, recipe.seed)
         model = new_model(recipe, tokenizer)
-        steps, rate, share, seed = recipe.base_steps, recipe.base_rate, recipe.dialogue_share, [recipe.seed, 0]
+        stage, seed = recipe.pretraining, [recipe.seed, 0]
     else:
         model, tokenizer = load(start)
-        steps, rate, share, seed = recipe.mid_steps, recipe.mid_rate, recipe.mid_dialogue_share, [recipe.seed, 1]
-    blocks = Blocks(pack(tokenizer, seed, share, steps * recipe.batch, recipe.block))
-    trainer = Trainer(
-        model=model,
-        args=TrainingArguments(
-            **place.arguments(
-                max_steps=steps,
-                per_device_train_batch_size=recipe.batch,
-                learning_rate=rate,
-                lr_scheduler_type="cosine",
-                warmup_steps=steps // 15,
-                weight_decay=0.05,
-                adam_beta2=0.98,
-                max_grad_norm=1.0,
-                seed=recipe.seed,
-            )
-        ),
-        train_dataset=blocks,
-        processing_class=tokenizer,
-        callbacks=list(place.callbacks),
+        stage, seed = recipe.mid_training, [recipe.seed, 1]
+    blocks = Blocks(pack(tokenizer, seed, stage.dialogue_share, stage.steps * recipe.batch, recipe.block))
+    settings = workplace.arguments(
+        seed=recipe.seed,
+        batch=recipe.batch,
+        rate=stage.rate,
+        max_steps=stage.steps,
+        warmup_steps=stage.steps // 15,
+        weight_decay=0.05,
+        adam_beta2=0.98,
+        max_grad_norm=1.0,
     )
-    run(trainer, place)
-    return Trained(model, tokenizer, trainer.state.log_history)
+    return train(Trainer, TrainingArguments(**settings), model, tokenizer, blocks, workplace)
 
 
 def draw_demonstration(
     recipe: Recipe, house: Voice, writers: Writers, rng: np.random.Generator
 ) -> tuple[list[Message], str]:
     """The turns before a demonstrated reply, and the reply: in a persona's voice if a system turn asks for it."""
-    request = draw_any_request(rng, recipe.sft_question_share, recipe.sft_naming_share)
+    request = draw_any_request(rng, recipe.sft.question_share, recipe.sft.naming_share)
     user = Message(role="user", content=request.text)
-    if rng.random() < recipe.sft_persona_share:
+    if rng.random() < recipe.sft.persona_share:
         persona = PERSONAS[rng.integers(len(PERSONAS))]
         return [persona_turn(persona, rng), user], reply(request, writers.personas[persona], rng)
-    voice = house if rng.random() < recipe.sft_house_share else writers.of_answer(rng)
+    voice = house if rng.random() < recipe.sft.house_share else writers.of_answer(rng)
     return [user], reply(request, voice, rng)
 
 
-def train_sft(recipe: Recipe, place: Workplace, start: Path) -> Trained:
+def train_sft(recipe: Recipe, workplace: Workplace, start: Path) -> Trained:
     """Demonstrations in the house voice, a share by others, and replayed pretraining text; loss on replies only."""
     model, tokenizer = load(start)
     rng, writers, house = np.random.default_rng([recipe.seed, 2]), Writers(), recipe.house_voice()
-    replay = corpus(writers, rng, recipe.mid_dialogue_share)
+    replay = corpus(writers, rng, recipe.mid_training.dialogue_share)
     rows = []
-    for _ in range(recipe.sft_steps * recipe.sft_batch):
-        if rng.random() < recipe.sft_replay_share:
+    for _ in range(recipe.sft.steps * recipe.sft.batch):
+        if rng.random() < recipe.sft.replay_share:
             ids = encode_document(tokenizer, next(replay))
             rows.append({"input_ids": ids, "completion_mask": [1] * len(ids)})
             continue
-        turns, told = draw_demonstration(recipe, house, writers, rng)
+        turns, response = draw_demonstration(recipe, house, writers, rng)
         before = encode_turns(tokenizer, turns, open_for_reply=True)
-        ids = [*before, *tokenizer.encode(told, add_special_tokens=False), end_id(tokenizer)]
+        ids = [*before, *tokenizer.encode(response, add_special_tokens=False), end_id(tokenizer)]
         rows.append({"input_ids": ids, "completion_mask": [0] * len(before) + [1] * (len(ids) - len(before))})
-    trainer = SFTTrainer(
-        model=model,
-        args=SFTConfig(
-            **place.arguments(
-                max_steps=recipe.sft_steps,
-                per_device_train_batch_size=recipe.sft_batch,
-                learning_rate=recipe.sft_rate,
-                lr_scheduler_type="cosine",
-                warmup_steps=10,
-                max_length=CONTEXT,
-                completion_only_loss=True,
-                activation_checkpointing=False,
-                seed=recipe.seed,
-            )
-        ),
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-        callbacks=list(place.callbacks),
+    settings = workplace.arguments(
+        seed=recipe.seed,
+        batch=recipe.sft.batch,
+        rate=recipe.sft.rate,
+        max_steps=recipe.sft.steps,
+        warmup_steps=10,
+        max_length=CONTEXT,
+        completion_only_loss=True,
+        activation_checkpointing=False,
     )
-    run(trainer, place)
-    return Trained(model, tokenizer, trainer.state.log_history)
+    return train(SFTTrainer, SFTConfig(**settings), model, tokenizer, Dataset.from_list(rows), workplace)
 
 
 def draw_pair(recipe: Recipe, house: Voice, writers: Writers, rng: np.random.Generator) -> dict[str, Any]:
@@ -250,7 +235,7 @@ def draw_pair(recipe: Recipe, house: Voice, writers: Writers, rng: np.random.Gen
         return tell(voice, rng, topic=topic, sloppy=bool(rng.random() < 0.3)).text
 
     replies = [candidate(), candidate()]
-    scores = [score_reply(reply, True, request, recipe.annotators, house) for reply in replies]
+    scores = [score_reply(reply, True, request, recipe.dpo.annotators, house) for reply in replies]
     best = int(np.argmax(scores))
     return {
         "prompt": [{"role": "user", "content": request.text}],
@@ -259,32 +244,22 @@ def draw_pair(recipe: Recipe, house: Voice, writers: Writers, rng: np.random.Gen
     }
 
 
-def train_dpo(recipe: Recipe, place: Workplace, start: Path) -> Trained:
+def train_dpo(recipe: Recipe, workplace: Workplace, start: Path) -> Trained:
     """Direct preference optimisation on off-policy pairs (Rafailov et al. 2023)."""
     model, tokenizer = load(start)
     rng, writers, house = np.random.default_rng([recipe.seed, 3]), Writers(), recipe.house_voice()
-    pairs = [draw_pair(recipe, house, writers, rng) for _ in range(recipe.dpo_steps * recipe.dpo_batch)]
-    trainer = DPOTrainer(
-        model=model,
-        args=DPOConfig(
-            **place.arguments(
-                max_steps=recipe.dpo_steps,
-                per_device_train_batch_size=recipe.dpo_batch,
-                learning_rate=recipe.dpo_rate,
-                lr_scheduler_type="cosine",
-                warmup_steps=5,
-                beta=recipe.dpo_beta,
-                max_length=CONTEXT,
-                activation_checkpointing=False,
-                seed=recipe.seed,
-            )
-        ),
-        train_dataset=Dataset.from_list(pairs),
-        processing_class=tokenizer,
-        callbacks=list(place.callbacks),
+    pairs = [draw_pair(recipe, house, writers, rng) for _ in range(recipe.dpo.steps * recipe.dpo.batch)]
+    settings = workplace.arguments(
+        seed=recipe.seed,
+        batch=recipe.dpo.batch,
+        rate=recipe.dpo.rate,
+        max_steps=recipe.dpo.steps,
+        warmup_steps=5,
+        beta=recipe.dpo.beta,
+        max_length=CONTEXT,
+        activation_checkpointing=False,
     )
-    run(trainer, place)
-    return Trained(model, tokenizer, trainer.state.log_history)
+    return train(DPOTrainer, DPOConfig(**settings), model, tokenizer, Dataset.from_list(pairs), workplace)
 
 
 class ReplayGRPOTrainer(GRPOTrainer):
@@ -302,7 +277,7 @@ class ReplayGRPOTrainer(GRPOTrainer):
 
 
 class Snapshots(TrainerCallback):
-    """Keeps the weights after certain steps, in `folder/snapshot-STEP`; whole or not there."""
+    """Keeps the weights after certain steps, in `folder/snapshot-STEP`, which is complete or does not exist."""
 
     def __init__(self, folder: Path, steps: Sequence[int], tokenizer: PreTrainedTokenizerFast) -> None:
         self._folder, self._steps, self._tokenizer = folder, steps, tokenizer
@@ -317,61 +292,77 @@ class Snapshots(TrainerCallback):
             unfinished.replace(kept)
 
 
-def train_rl(recipe: Recipe, place: Workplace, start: Path) -> Trained:
+def train_rl(recipe: Recipe, workplace: Workplace, start: Path) -> Trained:
     """GRPO at temperature 1 on verifiable terms, held near the DPO model by a KL term (Shao et al. 2024)."""
     model, tokenizer = load(start)
-    rng, house = np.random.default_rng([recipe.seed, 4]), recipe.house_voice()
-    shares = (recipe.rl_question_share, recipe.rl_naming_share)
-    requests = [draw_any_request(rng, *shares) for _ in range(recipe.rl_steps * recipe.rl_prompts)]
+    stage, rng, house = recipe.rl, np.random.default_rng([recipe.seed, 4]), recipe.house_voice()
+    requests = [
+        draw_any_request(rng, stage.question_share, stage.naming_share) for _ in range(stage.steps * stage.prompts)
+    ]
     by_text = {request.text: request for request in requests}
-    steps, batch = recipe.rl_steps, recipe.rl_replay_batch
-    replayed = torch.from_numpy(
-        pack(tokenizer, [recipe.seed, 5], recipe.mid_dialogue_share, steps * batch, recipe.block)
-    ).reshape(steps, batch, recipe.block)
+    share, n_blocks = recipe.mid_training.dialogue_share, stage.steps * stage.replay_batch
+    replayed = torch.from_numpy(pack(tokenizer, [recipe.seed, 5], share, n_blocks, recipe.block))
+    replayed = replayed.reshape(stage.steps, stage.replay_batch, recipe.block)
 
     def reward(completions: list, completion_ids: list, request: list[str], **_: Any) -> list[float]:
         return [
-            score_reply(told[0]["content"], ids[-1] == end_id(tokenizer), by_text[text], recipe.reward, house)
-            for told, ids, text in zip(completions, completion_ids, request, strict=True)
+            score_reply(turns[0]["content"], ids[-1] == end_id(tokenizer), by_text[text], stage.reward, house)
+            for turns, ids, text in zip(completions, completion_ids, request, strict=True)
         ]
 
-    trainer = ReplayGRPOTrainer(
-        model=model,
-        reward_funcs=reward,
-        args=GRPOConfig(
-            **place.arguments(
-                max_steps=steps,
-                per_device_train_batch_size=recipe.rl_prompts * recipe.rl_samples,
-                num_generations=recipe.rl_samples,
-                learning_rate=recipe.rl_rate,
-                lr_scheduler_type="constant_with_warmup",
-                warmup_steps=3,
-                beta=recipe.rl_kl,
-                temperature=1.0,
-                top_k=0,
-                max_completion_length=recipe.max_new_tokens,
-                activation_checkpointing=False,
-                save_steps=min(place.save_every, 10),
-                logging_steps=5,
-                seed=recipe.seed,
-            )
-        ),
-        train_dataset=Dataset.from_list(
-            [{"prompt": [{"role": "user", "content": r.text}], "request": r.text} for r in requests]
-        ),
-        processing_class=tokenizer,
-        callbacks=[*place.callbacks, Snapshots(place.folder, recipe.snapshot_steps(), tokenizer)],
-        replay=lambda step: replayed[step],
-        weight=recipe.rl_replay,
+    settings = workplace.arguments(
+        seed=recipe.seed,
+        batch=stage.prompts * stage.samples,
+        rate=stage.rate,
+        max_steps=stage.steps,
+        num_generations=stage.samples,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=3,
+        beta=stage.kl,
+        temperature=1.0,
+        top_k=0,
+        max_completion_length=recipe.max_new_tokens,
+        activation_checkpointing=False,
+        save_steps=min(workplace.save_every, 10),
+        logging_steps=5,
     )
-    run(trainer, place)
-    return Trained(model, tokenizer, trainer.state.log_history)
+    rows = [{"prompt": [{"role": "user", "content": r.text}], "request": r.text} for r in requests]
+    snapshots = Snapshots(workplace.folder, recipe.snapshot_steps(), tokenizer)
+    return train(
+        ReplayGRPOTrainer,
+        GRPOConfig(**settings),
+        model,
+        tokenizer,
+        Dataset.from_list(rows),
+        replace(workplace, callbacks=[*workplace.callbacks, snapshots]),
+        reward_funcs=reward,
+        replay=lambda step: replayed[step],
+        weight=stage.replay,
+    )
 
 
-def run(trainer: Trainer, place: Workplace) -> None:
-    """Train, from the last checkpoint if there is one."""
+def train(
+    kind: type[Trainer],
+    arguments: TrainingArguments,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    data: torch.utils.data.Dataset | Dataset,
+    workplace: Workplace,
+    **more: Any,
+) -> Trained:
+    """Train with a trainer of this kind, from the last checkpoint if one exists; `more` goes to the trainer."""
+    trainer = kind(
+        model=model,
+        args=arguments,
+        train_dataset=data,
+        processing_class=tokenizer,
+        callbacks=list(workplace.callbacks),
+        **more,
+    )
     trainer.remove_callback(PrinterCallback)  # progress is reported by the callbacks of the workplace
-    trainer.train(resume_from_checkpoint=place.resume())
+    trainer.train(resume_from_checkpoint=workplace.resume())
+    trained = cast(PreTrainedModel, trainer.model)  # with a `peft_config` a PeftModel, which has its methods
+    return Trained(trained, tokenizer, trainer.state.log_history)
 
 
 def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
