@@ -46,14 +46,7 @@ NULLS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of recognition in an arm.
-
-    Attributes:
-        name: by the rule of the page.
-        verdict: of the statement.
-        colour: in the chart.
-        more: printed after the name.
-    """
+    """What became of recognition in an arm: its name by the rule, what is printed after it, and its looks."""
 
     name: str
     verdict: Verdict
