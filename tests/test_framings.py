@@ -13,11 +13,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from enaction.errors import StudyError
-from enaction.experiments import analyse, framings, plan
-from enaction.findings import Finding, select
+from enaction.experiments import analyse, plan
+from enaction.experiments.framings import Framings
+from enaction.findings import Findings, select
 from enaction.framing import frame
 from enaction.passages import Passage
-from enaction.report.pages.framings import page
 from enaction.running import run_study
 from enaction.study.config import Study
 from enaction.study.store import Cell, Run
@@ -42,7 +42,7 @@ def _reading(cell: Cell, passage: Passage) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module", name="findings")
-def _findings(tmp_path_factory: pytest.TempPathFactory) -> list[Finding]:
+def _findings(tmp_path_factory: pytest.TempPathFactory) -> Findings:
     folder = tmp_path_factory.mktemp("planted")
     study = handmade.study(folder, {"framings": {}})
     return analyse(study, handmade.run(study, folder / "run", _reading, words=lambda *_: 4))
@@ -58,7 +58,7 @@ def _findings(tmp_path_factory: pytest.TempPathFactory) -> list[Finding]:
     ],
 )
 def test_planted_role_effect_is_the_difference_of_interactions(
-    findings: list[Finding], first: tuple[str, str], second: tuple[str, str], expected: float
+    findings: Findings, first: tuple[str, str], second: tuple[str, str], expected: float
 ) -> None:
     where = {"framing": first[0], "question": first[1], "minus_framing": second[0], "minus_question": second[1]}
     (found,) = select(findings, "interaction_difference", reader="mean", stage="rl", **where)
@@ -71,7 +71,7 @@ def test_planted_role_effect_is_the_difference_of_interactions(
     assert null.estimate == pytest.approx(0, abs=1e-6)
 
 
-def test_role_that_moves_all_text_moves_no_interaction(findings: list[Finding]) -> None:
+def test_role_that_moves_all_text_moves_no_interaction(findings: Findings) -> None:
     where = {"reader": "ash-rl", "stage": "rl", "minus_framing": "user", "question": "kept", "minus_question": "kept"}
     (own,) = select(findings, "own_change", framing="assistant", **where)
     (foreign,) = select(findings, "foreign_change", framing="assistant", **where)
@@ -81,7 +81,7 @@ def test_role_that_moves_all_text_moves_no_interaction(findings: list[Finding]) 
     assert both.estimate == pytest.approx(-0.3, abs=1e-6)
 
 
-def test_own_is_lowest_where_it_was_planted_so_and_the_table_says_so(findings: list[Finding]) -> None:
+def test_own_is_lowest_where_it_was_planted_so_and_the_table_says_so(findings: Findings) -> None:
     for framing in OWN:
         for reader in ("ash-rl", "birch-rl", "cedar-rl"):
             at = {"reader": reader, "stage": "rl", "framing": framing, "question": "kept"}
@@ -94,11 +94,11 @@ def test_own_is_lowest_where_it_was_planted_so_and_the_table_says_so(findings: l
     assert share.estimate == 1
 
 
-def test_page_tells_the_role_effect_with_its_null(findings: list[Finding]) -> None:
-    made = page([f for f in findings if f.experiment == "framings"])
+def test_page_tells_the_role_effect_with_its_null(findings: Findings) -> None:
+    made = Framings().page(findings)
     assert any("assistant turn" in s and "user turn" in s and "-0.200" in s for s in made.sentences)
     assert any("base" in s.lower() for s in made.sentences)
-    assert set(made.figures) == {"framings"}
+    assert set(made.charts) == {"framings"}
     assert all(len(row) == len(grid.header) for grid in made.grids for row in grid.rows)
 
 
@@ -159,7 +159,7 @@ def test_a_template_that_wants_a_question_leaves_its_cell_out_with_the_reason(ru
     assert "a user speaks first" in gone.notes[0]
     assert not select(found, "interaction", framing="assistant", question="dropped")
     assert len(select(found, "interaction", framing="user", question="dropped")) == 3
-    assert page(found).sentences
+    assert Framings().page(found).sentences
 
 
 def test_required_cells_still_stop_the_run(run: Run, tmp_path: Path) -> None:
@@ -186,4 +186,4 @@ def test_settings_are_checked() -> None:
     )
     with pytest.raises(StudyError, match="framings: question"):
         plan(study)
-    assert [c.question for c in framings.conditions(framings.Settings(framings=("user",)))] == ["kept", "dropped"]
+    assert [c.question for c in Framings(framings=("user",)).conditions] == ["kept", "dropped"]

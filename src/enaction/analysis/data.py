@@ -162,6 +162,10 @@ class Data:
         """The cell that stands for a reader and author where `framing` is asked for."""
         return Cell(reader, author, framing_for(self.own_framing[reader], framing))
 
+    def without_template(self, readers: Sequence[str], framing: Framing) -> list[str]:
+        """The readers that have no chat template and so are read in `none` where `framing` is asked for."""
+        return [reader for reader in readers if framing_for(self.own_framing[reader], framing) != framing]
+
     def tokens(self, cell: Cell) -> Tokens:
         """The columns of a cell's token table."""
         if cell in self._tokens:

@@ -14,8 +14,9 @@ from enaction.analysis.ledger import Ledger
 from enaction.errors import StudyError
 from enaction.experiments.base import Experiment
 from enaction.experiments.controls import Controls
+from enaction.experiments.framings import Framings
 from enaction.experiments.matrix import Matrix
-from enaction.experiments.old import Calibration, Framings
+from enaction.experiments.old import Calibration
 from enaction.experiments.persona import Persona
 from enaction.experiments.prior import Prior
 from enaction.experiments.splice import Splice

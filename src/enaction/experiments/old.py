@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enaction.experiments import calibration, framings
+from enaction.experiments import calibration
 from enaction.experiments.base import Experiment
 from enaction.experiments.cells import Data as OldData
 from enaction.page import Grid, Page, Section, Statement
@@ -35,5 +35,4 @@ def _old(module):
     return Old
 
 
-Framings = _old(framings)
 Calibration = _old(calibration)

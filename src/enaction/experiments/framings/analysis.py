@@ -1,15 +1,4 @@
-"""E2: is it chat formatting or authorship? The same texts in every role, with the question and without it.
-
-Question: is own text read with least entropy in every framing, and does the reader x author interaction depend on the
-role that byte-identical text stands in?
-Procedure: the cells that the matrix reads (assistant turn, user turn, no template), read again with the question
-dropped: `assistant` as a turn behind nothing, `user` as a turn that holds the response alone, `none` behind BOS alone.
-Every reader of a stage reads every author of it; so does each reader's base. Nulls: the base stage, roles swapped
-within prompts, authors shuffled within prompts.
-Source: From Simulation to Enaction (arXiv 2605.25459), its comparison of roles and formats.
-
-A model's own text has recorded ids, which are read in every framing; foreign text is tokenised anew with what stands
-before it, so that its first token can differ from framing to framing: `first_token_differs` counts that.
+"""Recognition in each condition, and how it changes with the role and with the question.
 
 Axes: C condition (framing and question), R reader, A author, P prompt, M passage.
 """
@@ -17,356 +6,233 @@ Axes: C condition (framing and question), R reader, A author, P prompt, M passag
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from pydantic import Field
 
-from enaction import stats
-from enaction.experiments.cells import INTERVAL, POOLED, Data, NoSettings, Part, estimated, with_mean
-from enaction.experiments.old_planning import Derived
-from enaction.findings import Finding, permutation_note
-from enaction.passages import Passage
+from enaction.analysis.data import Data, Tokens
+from enaction.analysis.ledger import POOLED, STREAMS, Ledger, along, with_mean
+from enaction.analysis.measures import (
+    BASE_READER_MARGIN,
+    BASE_READER_RATIO,
+    INTERACTION,
+    LOWEST_MARGIN,
+    OTHER_SELF_RATIO,
+    add_measure,
+    difference,
+    in_place_of,
+    own,
+)
+from enaction.experiments.framings.texts import Condition
+from enaction.stats import Resampled
 from enaction.study.config import Study
-from enaction.study.planning import Plan, Text, framing_for
-from enaction.study.store import Cell, Run
-from enaction.tokens import table_notes
-from enaction.words import FRAMINGS, Framing
+from enaction.words import MEAN
 
-NAME = "framings"
-Question = Literal["kept", "dropped"]
-
-_RATIO = "entropy on the other authors' text divided by entropy on own text, mean over the others"
+_AUTHORS = "authors shuffled within each prompt"
 _SWAP = "framings swapped within prompts, all readers and authors together"
 
 
-class Settings(NoSettings):
-    """Settings of this experiment.
+def analyse(data: Data, ledger: Ledger, members: list[str], conditions: Sequence[Condition]) -> None:
+    """All findings of a stage.
 
-    Attributes:
-        framings: how texts are put.
-        question: `kept` before the response, `dropped`, or both.
-        stages: the study's stages that take part; all by default.
+    Args:
+        data: of a finished run.
+        ledger: at the place of the stage.
+        members: models of the stage.
+        conditions: in which they were read.
     """
-
-    framings: Annotated[tuple[Framing, ...], Field(min_length=1)] = FRAMINGS
-    question: Annotated[tuple[Question, ...], Field(min_length=1)] = ("kept", "dropped")
-    stages: list[str] | None = None
-
-
-class Condition(NamedTuple):
-    """One way to put a text."""
-
-    framing: Framing
-    question: Question
-
-
-def conditions(settings: Settings) -> list[Condition]:
-    """Every framing with the question kept, then with it dropped."""
-    return [Condition(f, q) for q in dict.fromkeys(settings.question) for f in dict.fromkeys(settings.framings)]
+    tables: dict[Condition, Resampled] = {}
+    for condition in conditions:
+        here = ledger.at(framing=condition.framing, question=condition.question)
+        unread = _unread(data, [*members, *bases_of(data.study, members)], members, condition)
+        _add_entropies(data, here, members, condition, unread)
+        if unread.keys().isdisjoint(members):
+            tables[condition] = data.matrix(members, condition.texts_of(members), condition.framing)
+            notes = _without_template(data, members, condition)
+            _add_recognition(here.at(notes=notes), members, tables[condition])
+    for first, second in _pairs(list(tables)):
+        _add_differences(data, ledger, members, first, second, Resampled.stack([tables[first], tables[second]]))
+    for reader in members:
+        _add_first_tokens(data, ledger.at(reader=reader), reader, members, conditions)
 
 
-def named(author: str, question: Question) -> str:
-    """The text of an author with or without its question."""
-    return author if question == "kept" else f"{author}.alone"
-
-
-def plan(study: Study, settings: Settings) -> Plan:
-    """Every text of a stage read in every condition by the models of the stage and by their bases."""
-    texts: dict[str, Text] = {}
-    cells: list[Cell] = []
-    count = len(study.load_prompts()) * study.sampling.per_prompt
-    for members in study.groups_named(settings.stages).values():
-        if "dropped" in settings.question:
-            for author in members:
-                name = named(author, "dropped")
-                texts[name] = Derived(name, count, lambda run, a=author: alone(run, a), needs=(author,))
-        for reader, condition, author in itertools.product(
-            [*members, *_bases(study, members)], conditions(settings), members
-        ):
-            cells.append(Cell(reader, named(author, condition.question), condition.framing))
-    return Plan(texts, cells, frozenset(cell for cell in cells if cell.author in texts))
-
-
-def alone(run: Run, author: str) -> list[Passage]:
-    """An author's passages without the conversation before them."""
-    name = named(author, "dropped")
-    return [replace(passage, prompt=(), author=name) for passage in run.passages(author)]
-
-
-def analyse(data: Data, settings: Settings) -> list[Finding]:
-    """All findings of this experiment."""
-    findings = []
-    for stage, members in data.study.groups_named(settings.stages).items():
-        tables: dict[Condition, np.ndarray] = {}
-        for condition in conditions(settings):
-            notes = _unread(data, [*members, *_bases(data.study, members)], members, condition)
-            findings += _entropies(data, stage, members, condition, notes)
-            readable = [m for m in members if m not in notes]
-            if len(readable) == len(members):
-                tables[condition] = _table(data, members, members, condition, "entropy")
-                findings += _recognition(data, stage, members, condition, tables[condition])
-        for pair in _pairs(list(tables)):
-            findings += _differences(data, stage, members, pair, tables)
-        findings += _first_tokens(data, stage, members, settings)
-    return findings
-
-
-def _bases(study: Study, members: Sequence[str]) -> list[str]:
+def bases_of(study: Study, members: Sequence[str]) -> list[str]:
+    """The bases of some models, those among the models left out."""
     bases = (study.base_of(member) for member in members)
     return list(dict.fromkeys(base for base in bases if base is not None and base not in members))
 
 
 def _unread(data: Data, readers: Sequence[str], authors: Sequence[str], condition: Condition) -> dict[str, str]:
     """Reader -> why it has no number in a condition."""
-    found = {}
+    unread = {}
     for reader in readers:
-        reasons = (data.left_out(reader, named(a, condition.question), condition.framing) for a in authors)
-        if (reason := next((r for r in reasons if r), None)) is not None:
-            found[reader] = reason
-    return found
+        reasons = (data.left_out(reader, name, condition.framing) for name in condition.texts_of(authors))
+        if (reason := next(filter(None, reasons), None)) is not None:
+            unread[reader] = reason
+    return unread
 
 
-def _table(data: Data, readers: Sequence[str], authors: Sequence[str], condition: Condition, field: str) -> np.ndarray:
-    return data.table(readers, [named(a, condition.question) for a in authors], condition.framing, field)
+def _without_template(data: Data, readers: Sequence[str], condition: Condition) -> list[str]:
+    plain = data.without_template(readers, condition.framing)
+    return [f"{reader} has no chat template and is read without one in every framing" for reader in plain]
 
 
-def _where(stage: str, condition: Condition) -> dict[str, Any]:
-    return {"stage": stage, "framing": condition.framing, "question": condition.question}
-
-
-def _plain(data: Data, readers: Sequence[str], framing: Framing) -> list[str]:
-    plain = [r for r in readers if framing_for(data.own_framing[r], framing) != framing]
-    return [f"{r} has no chat template and is read without one in every framing" for r in plain]
-
-
-def _entropies(
-    data: Data, stage: str, members: list[str], condition: Condition, unread: dict[str, str]
-) -> list[Finding]:
+def _add_entropies(
+    data: Data, ledger: Ledger, members: list[str], condition: Condition, unread: dict[str, str]
+) -> None:
     """The table author x framing of each reader of the stage and of each base, and what is left out."""
-    findings = []
-    bases = {member: data.study.base_of(member) for member in members}
-    for reader in [*members, *_bases(data.study, members)]:
-        where = {"reader": reader, **_where(stage, condition)}
+    n, names = data.n_prompts, condition.texts_of(members)
+    for reader in [*members, *bases_of(data.study, members)]:
+        here = ledger.at(reader=reader)
         if reader in unread:
-            note = f"{reader} cannot read this: {unread[reader]}"
-            findings.append(
-                Finding(NAME, "entropy", where, None, None, None, data.n_prompts, "nats", "left out, see note", [note])
-            )
+            why = f"{reader} cannot read this: {unread[reader]}"
+            here.leave_out("entropy", "nats", why, n=n, text="left out, see note")
             continue
-        value_2AP = np.array([_table(data, [reader], members, condition, f)[0] for f in ("entropy", "surprisal")])
-        found = data.estimate(value_2AP)
-        for i, quantity in enumerate(("entropy", "surprisal")):
-            for a, author in enumerate(members):
-                findings.append(
-                    estimated(
-                        NAME, quantity, {**where, "author": author}, found[i, a], data.n_prompts, "nats",
-                        f"{quantity}: {POOLED}; {INTERVAL}",
-                    )
-                )  # fmt: skip
-        for member, base in bases.items():
-            own = members.index(member)
-            if reader != base:
+        fields = ("entropy", "surprisal")
+        value_2AP = np.array([data.table([reader], names, condition.framing, field)[0] for field in fields])
+        estimate = data.estimate(value_2AP)
+        for i, field in enumerate(fields):
+            here.add(field, "nats", "", estimate[i], axes=[along("author", members)], pooling=f"{field}: {POOLED}", n=n)
+        for at, member in enumerate(members):
+            if data.study.base_of(member) != reader:
                 continue
-            definition = "the family's base on the same texts: its"
-            at = {**where, "of": member}
-            ratio, margin = (data.estimate(value_2AP[0], lambda m, s=s, o=own: s(m, o)) for s in (_ratio, _margin))
-            findings += [
-                estimated(
-                    NAME, "base_reader_ratio", at, ratio, data.n_prompts, "ratio",
-                    f"{definition} entropy on the others' text divided by that on its descendant's; {INTERVAL}",
-                ),
-                estimated(
-                    NAME, "base_reader_margin", at, margin, data.n_prompts, "nats",
-                    f"{definition} least entropy on another author's text minus that on its descendant's; {INTERVAL}",
-                ),
-            ]  # fmt: skip
-    return findings
+            for measure in (BASE_READER_RATIO, BASE_READER_MARGIN):
+                row, statistic = data.matrix([reader], names, condition.framing), in_place_of(measure.of, at)
+                here.at(of=member).add(measure.name, measure.unit, measure.text, row, statistic, null=measure.null, n=n)
 
 
-def _ratio(entropy_A: np.ndarray, own: int) -> np.ndarray:
-    return np.delete(entropy_A, own, axis=-1).mean(axis=-1) / entropy_A[..., own]
-
-
-def _margin(entropy_A: np.ndarray, own: int) -> np.ndarray:
-    """Least entropy on another author's text minus that on own text; above 0: own is lowest."""
-    return np.delete(entropy_A, own, axis=-1).min(axis=-1) - entropy_A[..., own]
-
-
-def _margins(entropy_RA: np.ndarray) -> np.ndarray:
-    return np.stack([_margin(entropy_RA[..., r, :], r) for r in range(entropy_RA.shape[-1])], axis=-1)
-
-
-def _lowest(entropy_RA: np.ndarray) -> np.ndarray:
-    """Share of readers that have least entropy on their own text."""
-    return (_margins(entropy_RA) > 0).mean(axis=-1)
-
-
-def _recognition(
-    data: Data, stage: str, members: list[str], condition: Condition, entropy_RAP: np.ndarray
-) -> list[Finding]:
+def _add_recognition(ledger: Ledger, members: list[str], table: Resampled) -> None:
     """Ratio, interaction and whether own is lowest, in one condition."""
-    where, names = _where(stage, condition), [*members, "mean"]
-    n = int(np.isfinite(entropy_RAP).all(axis=(0, 1)).sum())
-    findings = []
-    for quantity, unit, definition, statistic in (
-        ("other_self_ratio", "ratio", _RATIO, stats.other_self_ratio),
-        ("interaction", "log units", "diagonal residual of log entropy after reader and author effects",
-         stats.interaction),
-        ("lowest_margin", "nats", "least entropy on another author's text minus that on own text; above 0: own is "
-         "lowest", _margins),
-    ):  # fmt: skip
-        found = data.estimate(entropy_RAP, with_mean(statistic))
-        findings += [
-            estimated(NAME, quantity, {"reader": r, **where}, found[i], n, unit, f"{definition}; {INTERVAL}")
-            for i, r in enumerate(names)
-        ]
-    test = stats.permutation_pvalue(entropy_RAP, np.random.default_rng([data.study.seed, 2]), data.study.resamples)
-    rng = np.random.default_rng([data.study.seed, 12])
-    margins = _all_prompts(data).test(entropy_RAP, 1, with_mean(_margins), rng, "greater")
-    for quantity, pvalues in (
-        ("interaction", [*test.pvalue, test.mean_pvalue]),
-        ("lowest_margin", margins.pvalue),
-    ):
-        for finding, p in zip([f for f in findings if f.quantity == quantity], pvalues, strict=True):
-            finding.notes.append(permutation_note(p, "authors shuffled within each prompt, one-sided"))
-    findings.append(
-        estimated(
-            NAME, "lowest_share", where, data.estimate(entropy_RAP, _lowest), n, "share",
-            f"share of the stage's readers that have least entropy on their own text; {INTERVAL}",
-        )
-    )  # fmt: skip
-    for finding in findings:
-        finding.notes.extend(_plain(data, members, condition.framing))
-    return findings
+    margins, stream = with_mean(LOWEST_MARGIN.of), STREAMS["framings", "lowest margin"]
+    tests = {
+        INTERACTION: ledger.author_test(table.value, STREAMS["framings", "interaction"]),
+        LOWEST_MARGIN: ledger.label_test(table.value, 1, margins, stream, "greater", _AUTHORS),
+    }
+    for measure in (OTHER_SELF_RATIO, INTERACTION, LOWEST_MARGIN):
+        add_measure(ledger, measure, table, members, test=tests.get(measure))
+    text = "share of the stage's readers that have least entropy on their own text"
+    ledger.add("lowest_share", "share", text, table, lambda mean_RA: (LOWEST_MARGIN.of(mean_RA) > 0).mean(axis=-1))
 
 
-def _pairs(there: list[Condition]) -> list[tuple[Condition, Condition]]:
+def _pairs(conditions: Sequence[Condition]) -> list[tuple[Condition, Condition]]:
     """Pairs of conditions that differ in the role alone, or in the question alone."""
     return [
         (first, second)
-        for first, second in itertools.combinations(there, 2)
+        for first, second in itertools.combinations(conditions, 2)
         if (first.framing == second.framing) != (first.question == second.question)
     ]
 
 
-def _differences(
-    data: Data, stage: str, members: list[str], pair: tuple[Condition, Condition], tables: dict[Condition, np.ndarray]
-) -> list[Finding]:
+def _own_change(mean_CRA: np.ndarray) -> np.ndarray:
+    return difference(lambda mean_RA: np.log(own(mean_RA)), 0, 1)(mean_CRA)
+
+
+def _foreign_change(mean_CRA: np.ndarray) -> np.ndarray:
+    change_RA = difference(np.log, 0, 1)(mean_CRA)
+    n_authors = change_RA.shape[-1]
+    return np.where(np.eye(n_authors, dtype=bool), 0.0, change_RA).sum(axis=-1) / (n_authors - 1)
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """What changes from the second condition to the first, [..., C, R, A] -> [..., R]; whether it is tested."""
+
+    quantity: str
+    text: str
+    of: Callable[[np.ndarray], np.ndarray]
+    is_tested: bool
+
+
+_INTERACTION_DIFFERENCE = _Difference(
+    "interaction_difference",
+    "in the first condition minus in the second, the same texts (below 0: more recognition in the first): "
+    f"{INTERACTION.text}",
+    difference(INTERACTION.of, 0, 1),
+    is_tested=True,
+)
+_ROLE_CHANGES = (
+    _Difference(
+        "own_change",
+        "log entropy on own text in the first condition minus that in the second",
+        _own_change,
+        is_tested=False,
+    ),
+    _Difference(
+        "foreign_change",
+        "log entropy on foreign text, first condition minus second, mean over authors",
+        _foreign_change,
+        is_tested=False,
+    ),
+    _Difference(
+        "own_minus_foreign_change",
+        "own_change minus foreign_change: does the role matter more for own text?",
+        lambda mean_CRA: _own_change(mean_CRA) - _foreign_change(mean_CRA),
+        is_tested=True,
+    ),
+)
+
+
+def _add_differences(
+    data: Data, ledger: Ledger, members: list[str], first: Condition, second: Condition, pair: Resampled
+) -> None:
     """How the interaction, and entropy on own and on foreign text, change from the second condition to the first."""
-    first, second = pair
-    entropy_CRAP = np.array([tables[first], tables[second]])
-    where = {
-        "stage": stage,
-        "framing": first.framing,
-        "question": first.question,
-        "minus_framing": second.framing,
-        "minus_question": second.question,
-    }
-    n = int(np.isfinite(entropy_CRAP).all(axis=(0, 1, 2)).sum())
-    own_RA = np.eye(len(members), dtype=bool)
-
-    def change(mean_CRA: np.ndarray) -> np.ndarray:
-        log_CRA = np.log(mean_CRA)
-        return log_CRA[..., 0, :, :] - log_CRA[..., 1, :, :]
-
-    def own(mean_CRA: np.ndarray) -> np.ndarray:
-        return np.diagonal(change(mean_CRA), axis1=-2, axis2=-1)
-
-    def foreign(mean_CRA: np.ndarray) -> np.ndarray:
-        return np.where(own_RA, 0.0, change(mean_CRA)).sum(axis=-1) / (len(members) - 1)
-
-    is_role_swap = {first.framing, second.framing} == {"assistant", "user"}
-    findings = []
-    for quantity, definition, statistic in (
-        (
-            "interaction_difference",
-            "interaction in the first condition minus that in the second, the same texts; below 0: more recognition "
-            "in the first",
-            lambda m: stats.interaction(m[..., 0, :, :]) - stats.interaction(m[..., 1, :, :]),
-        ),
-        ("own_change", "log entropy on own text in the first condition minus that in the second", own),
-        ("foreign_change", "log entropy on foreign text, first condition minus second, mean over authors", foreign),
-        (
-            "own_minus_foreign_change",
-            "own_change minus foreign_change: does the role matter more for own text?",
-            lambda m: own(m) - foreign(m),
-        ),
-    ):
-        if quantity != "interaction_difference" and not is_role_swap:
-            continue
-        found = data.estimate(entropy_CRAP, with_mean(statistic))
-        tested = quantity in ("interaction_difference", "own_minus_foreign_change")
-        test = (
-            _all_prompts(data).test(
-                entropy_CRAP, 0, with_mean(statistic), np.random.default_rng([data.study.seed, 13]), "both"
-            )
-            if tested
-            else None
-        )
-        for i, reader in enumerate([*members, "mean"]):
-            findings.append(
-                estimated(
-                    NAME, quantity, {"reader": reader, **where}, found[i], n, "log units", f"{definition}; {INTERVAL}"
-                )
-            )
-            if test is not None:
-                findings[-1].notes.append(permutation_note(test.pvalue[i], f"{_SWAP}, two-sided"))
-            findings[-1].notes.extend(
-                note for c in dict.fromkeys((first.framing, second.framing)) for note in _plain(data, members, c)
-            )
-    return findings
+    framings = dict.fromkeys([first.framing, second.framing])
+    here = ledger.at(
+        framing=first.framing,
+        question=first.question,
+        minus_framing=second.framing,
+        minus_question=second.question,
+        notes=[note for c in framings for note in _without_template(data, members, first._replace(framing=c))],
+    )
+    is_role_swap = framings.keys() == {"assistant", "user"}
+    for change in (_INTERACTION_DIFFERENCE, *(_ROLE_CHANGES if is_role_swap else ())):
+        of, stream = with_mean(change.of), STREAMS["framings", "differences"]
+        test = here.label_test(pair.value, 0, of, stream, "both", _SWAP) if change.is_tested else None
+        axes = [along("reader", [*members, MEAN])]
+        here.add(change.quantity, "log units", change.text, pair, of, axes, null=0.0, test=test)
 
 
-def _all_prompts(data: Data) -> Part:
-    return Part(np.ones(data.n_prompts, dtype=bool), data.weights)
-
-
-def _first_tokens(data: Data, stage: str, members: list[str], settings: Settings) -> list[Finding]:
+def _add_first_tokens(
+    data: Data, ledger: Ledger, reader: str, members: list[str], conditions: Sequence[Condition]
+) -> None:
     """In how many passages the first token depends on the condition, and own ids are not what their text would give."""
-    reference, *rest = conditions(settings)
-    findings = []
-    for reader in members:
-        for condition in [reference, *rest]:
-            if _unread(data, [reader], members, condition):
-                continue
-            where = {"reader": reader, **_where(stage, condition)}
-            own = data.run.tokens(data.key(reader, named(reader, condition.question), condition.framing))
-            notes = table_notes(own)
-            if notes.get("passages_by_own_ids"):
-                findings.append(
-                    Finding(
-                        NAME, "own_drift_share", where,
-                        notes["passages_that_would_drift"] / notes["passages_by_own_ids"], None, None,
-                        notes["passages_by_own_ids"], "share",
-                        "own passages whose text would not tokenise to the recorded ids in this condition, which are "
-                        "read all the same; n counts passages",
-                    )
-                )  # fmt: skip
-            if condition == reference:
-                continue
-            others = [a for a in members if a != reader]
-            pairs = [pair for a in others for pair in _first_pairs(data, reader, a, reference, condition)]
-            if not pairs:
-                continue
-            findings.append(
-                Finding(
-                    NAME, "first_token_differs", where, float(np.mean([a != b for a, b in pairs])), None, None,
-                    len(pairs), "share",
-                    f"foreign passages whose first token is another than as {reference.framing} with the question "
-                    f"{reference.question}; own text is read by its recorded ids; n counts passages",
-                )
-            )  # fmt: skip
-    return findings
+    reference = conditions[0]
+    others = [author for author in members if author != reader]
 
+    def tokens(author: str, condition: Condition) -> Tokens:
+        return data.tokens(data.key(reader, condition.text_of(author), condition.framing))
 
-def _first_pairs(data: Data, reader: str, author: str, first: Condition, second: Condition) -> list[tuple[int, int]]:
-    """First token ids of each passage in two conditions; a passage whose first token nothing predicts is left out."""
-    of = []
-    for condition in (first, second):
-        tokens = data.run.tokens(data.key(reader, named(author, condition.question), condition.framing))
-        tokens = tokens.filter(tokens["is_first"].combine_chunks())
-        of.append(dict(zip(tokens["passage_id"].to_pylist(), tokens["token_id"].to_pylist(), strict=True)))
-    return [(token, of[1][name]) for name, token in of[0].items() if name in of[1]]
+    def first_ids(author: str, condition: Condition) -> np.ndarray:
+        """[M] id of each passage's first token; -1 where nothing predicted it."""
+        of, ids_M = tokens(author, condition), np.full(len(data.passages(author)), -1)
+        ids_M[of.passage[of.position == 0]] = of.token_id[of.position == 0]
+        return ids_M
+
+    for condition in conditions:
+        if _unread(data, [reader], members, condition):
+            continue
+        here = ledger.at(framing=condition.framing, question=condition.question)
+        notes = tokens(reader, condition).notes
+        if n := notes.get("passages_by_own_ids"):
+            here.fact(
+                "own_drift_share",
+                "share",
+                "own passages whose text would not tokenise to the recorded ids in this condition, which are read all "
+                "the same; n counts passages",
+                notes["passages_that_would_drift"] / n,
+                n,
+            )
+        if condition == reference or not others:
+            continue
+        first_M, second_M = (np.concatenate([first_ids(a, c) for a in others]) for c in (reference, condition))
+        differs = (first_M != second_M)[(first_M >= 0) & (second_M >= 0)]
+        if differs.size:
+            here.fact(
+                "first_token_differs",
+                "share",
+                f"foreign passages whose first token is another than as {reference.framing} with the question "
+                f"{reference.question}; own text is read by its recorded ids; n counts passages",
+                float(differs.mean()),
+                len(differs),
+            )

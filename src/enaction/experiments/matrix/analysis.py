@@ -31,7 +31,6 @@ from enaction.experiments.matrix.positions import add_positions
 from enaction.experiments.matrix.quality import add_quality
 from enaction.stats import Resampled
 from enaction.study.config import Study
-from enaction.study.planning import framing_for
 from enaction.study.store import Cell
 from enaction.words import MEAN, WORLD, Framing, checkpoint
 
@@ -114,7 +113,7 @@ def _add_cells(data: Data, ledger: Ledger) -> None:
 
 def _add_recognition(data: Data, ledger: Ledger, members: list[str], framing: Framing) -> None:
     """Ratio, interaction, their split and variants, of each reader of a matrix and in the mean."""
-    plain = [m for m in members if framing_for(data.own_framing[m], framing) != framing]
+    plain = data.without_template(members, framing)
     here = ledger.at(authors=members, notes=[f"{m} has no chat template and is read without one" for m in plain])
     entropy = data.matrix(members, members, framing)
     clipped_RAP = np.minimum(entropy.value, np.nanquantile(entropy.value, 0.95, axis=-1, keepdims=True))

@@ -24,7 +24,6 @@ from enaction.analysis.measures import (
 )
 from enaction.experiments.stages.points import Branch
 from enaction.stats import Estimate, Resampled
-from enaction.study.planning import framing_for
 from enaction.words import MEAN, TRACE, Framing
 
 MEASURES: tuple[Measure, ...] = (
@@ -88,7 +87,7 @@ def _add_measures(
         readers = along("family", [*families, MEAN] if measure.has_mean else families)
         values = estimate[i, :, : len(readers)]
         for s, (place, members) in enumerate(zip(places, points.values(), strict=True)):
-            plain = [m for m in members if framing_for(data.own_framing[m], framing) != framing]
+            plain = data.without_template(members, framing)
             ledger.at(**place).add(
                 f"point_{measure.stem}",
                 measure.unit,
