@@ -44,9 +44,10 @@ def with_interval(finding: Finding | None, digits: int = 3) -> str:
     """
     if finding is None or finding.estimate is None or finding.low is None or finding.high is None:
         return number(finding.estimate if finding else None, digits)
-    null = null_of(finding)
-    while null is not None and digits < 6 and any(_rounds_onto(b, null, digits) for b in (finding.low, finding.high)):
-        digits += 1
+    null, bounds = null_of(finding), (finding.low, finding.high)
+    if null is not None:
+        tried = (d for d in range(digits, 7) if not any(_rounds_onto(bound, null, d) for bound in bounds))
+        digits = next(tried, digits)
     return f"{number(finding.estimate, digits)} [{number(finding.low, digits)}, {number(finding.high, digits)}]"
 
 
@@ -105,6 +106,12 @@ def stated(findings: Findings, subject: str, text: str, *quantities: str, **wher
     if len(about) < len(quantities):
         return []
     return [Statement(text.format(*map(with_pvalue, about)), quantities, where, verdict_of(about[0]), subject)]
+
+
+def left_out(findings: Findings, subject: str, quantity: str, **where: Any) -> list[Statement]:
+    """Why numbers of a quantity are missing, a sentence for each."""
+    missing = [f for f in findings.select(quantity, **where) if f.left_out]
+    return [Statement(f"{f.left_out}.", (quantity,), f.where, "left out", subject) for f in missing]
 
 
 def short_names(names: Sequence[str], limit: int = 18) -> dict[str, str]:

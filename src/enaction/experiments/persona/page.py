@@ -8,7 +8,7 @@ from enaction.chart import SERIES, Axis, Chart, Colour, Face, Panel, Points, key
 from enaction.experiments.persona.texts import NOBODY
 from enaction.findings import Findings
 from enaction.page import Cell, Grid, Page, Section, Statement
-from enaction.shown import stated, verdict_words, with_interval, with_pvalue
+from enaction.shown import left_out, stated, verdict_words, with_interval, with_pvalue
 from enaction.words import MEAN, in_training_order, models_of, stage_label
 
 # Quantity -> its column.
@@ -49,11 +49,7 @@ def _personas(findings: Findings, stage: str) -> list[str]:
 
 def _statements(findings: Findings, stage: str) -> list[Statement]:
     who, at = models_of(stage), {"stage": stage, "reader": MEAN}
-    statements = [
-        Statement(f"{f.left_out}.", (f.quantity,), f.where, "left out", who)
-        for f in findings.select("persona_entropy", stage=stage)
-        if f.left_out
-    ]
+    statements = left_out(findings, who, "persona_entropy", stage=stage)
     if margin := findings.one("default_margin", **at):
         words = verdict_words(
             margin,

@@ -8,7 +8,7 @@ from enaction.chart import Axis, Chart, Colour, Panel, Rule, keys, points_of, st
 from enaction.experiments.prior.earlier import ARMS, PICKS
 from enaction.findings import Finding, Findings
 from enaction.page import Cell, Grid, Page, Section, Statement
-from enaction.shown import number, stated, verdict_of, verdict_words, with_interval, with_pvalue
+from enaction.shown import left_out, number, stated, verdict_of, verdict_words, with_interval, with_pvalue
 from enaction.words import MEAN, in_training_order, models_of, stage_label
 
 # Which turn is measured -> its colour, and how far beside its tick.
@@ -57,11 +57,7 @@ def _along(findings: Findings, stage: str) -> list[Statement]:
 def _following(findings: Findings, stage: str) -> list[Statement]:
     """Earlier turns, the measured turn fixed."""
     who, at = models_of(stage), {"stage": stage, "reader": MEAN}
-    statements = [
-        Statement(f"{f.left_out}.", (f.quantity,), f.where, "left out", who)
-        for f in findings.select("earlier_effect", stage=stage)
-        if f.left_out
-    ]
+    statements = left_out(findings, who, "earlier_effect", stage=stage)
     subject = f"{who}, (b) earlier turns"
     for measured in PICKS:
         text = (
