@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from enaction import stats
 from enaction.analysis.data import Data
 from enaction.analysis.ledger import POOLED, STREAMS, Ledger, along, appended_mean, with_mean
-from enaction.analysis.measures import INTERACTION, OTHER_SELF_RATIO, own
+from enaction.analysis.measures import INTERACTION, OTHER_SELF_RATIO, add_measure, own
 from enaction.experiments.persona.texts import NOBODY, text_of
 from enaction.words import MEAN
 
@@ -159,7 +160,6 @@ def _beginnings(data: Data, reader: str, author: str, lengths: Sequence[int]) ->
 
 def _across(data: Data, ledger: Ledger, voiced: Sequence[str], personas: Sequence[str]) -> None:
     """Does a model recognise its own text of a persona among other models' text of the same persona?"""
-    readers = along("reader", [*voiced, MEAN])
     for persona in personas:
         texts = [text_of(m, persona, persona) for m in voiced]
         if any(data.left_out(r, t, "assistant") for r in voiced for t in texts):
@@ -168,10 +168,8 @@ def _across(data: Data, ledger: Ledger, voiced: Sequence[str], personas: Sequenc
         entropy = ledger.resampled(entropy_RAP)
         test = ledger.author_test(entropy_RAP, STREAMS["persona", "across"])
         for measure, tested in ((OTHER_SELF_RATIO, None), (INTERACTION, test)):
-            ledger.add(
-                measure.name, measure.unit, f"{measure.text}; all texts of one persona, read under it", entropy,
-                with_mean(measure.of), [readers], null=measure.null, n=ledger.n_prompts, test=tested, persona=persona,
-            )  # fmt: skip
+            measure = replace(measure, text=f"{measure.text}; all texts of one persona, read under it")
+            add_measure(ledger.at(persona=persona), measure, entropy, voiced, n=ledger.n_prompts, test=tested)
 
 
 # Statistics of the square of conditions, each [..., persona].

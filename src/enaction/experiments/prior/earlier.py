@@ -6,10 +6,9 @@ measured turn, P prompt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,13 +44,11 @@ def analyse(data: Data, ledger: Ledger, members: Sequence[str], texts_EA: Sequen
     ledger = ledger.at(notes=[f"{m} has no chat template: rounds are joined by newlines" for m in bare])
     value_REAP = _entropies(data, members, texts_EA)
     entropy = ledger.resampled(value_REAP)
-    for number in _numbers(len(members)):
-        statistic = with_mean(number.of)
-        ledger.add(
-            number.name, number.unit, number.text, entropy, statistic, [along("reader", [*members, MEAN])],
-            pooling=f"entropy of the measured turn: {POOLED}", null=number.null,
-            test=_shuffled(ledger, value_REAP, statistic, number.tail) if number.tail else None, **number.where,
-        )  # fmt: skip
+    readers, pooling = along("reader", [*members, MEAN]), f"entropy of the measured turn: {POOLED}"
+    for name, of, where in _numbers(len(members)):
+        (unit, text, tail, null), statistic = _QUANTITIES[name], with_mean(of)
+        test = _shuffled(ledger, value_REAP, statistic, tail) if tail else None
+        ledger.at(**where).add(name, unit, text, entropy, statistic, [readers], pooling=pooling, null=null, test=test)
 
 
 def _lengths(data: Data, ledger: Ledger, members: Sequence[str], texts_EA: Sequence[Sequence[str]]) -> None:
@@ -81,80 +78,83 @@ def _shuffled(ledger: Ledger, value_REAP: np.ndarray, statistic: stats.Statistic
     return ledger.label_test(value_REAP[:, 1:], 1, with_nobody, STREAMS["prior", "earlier turns"], tail, how)
 
 
-@dataclass(frozen=True)
-class _Number:
-    """One number of each reader: `of` maps cell means [..., R, E, A] to [..., R]; `tail` is that of its test."""
+class _Quantity(NamedTuple):
+    """What findings call a number and say of it; `tail` is that of its test, where it is tested."""
 
-    name: str
     unit: str
     text: str
-    of: stats.Statistic
-    where: Mapping[str, Any] = field(default_factory=dict)
     tail: stats.Tail | None = None
     null: float | None = 0.0
 
 
-def _numbers(n_models: int) -> list[_Number]:
-    """All numbers, in the order of the findings; continuity of foreign text takes three models."""
-    numbers = []
+_QUANTITIES = {
+    "earlier_entropy": _Quantity("nats", "entropy of the measured turn in one arm", null=None),
+    "earlier_effect": _Quantity(
+        "nats",
+        "entropy following an own earlier turn minus following a foreign one (mean over their authors), the same "
+        "measured text",
+        "both",
+    ),
+    "earlier_interaction": _Quantity(
+        "log units",
+        "diagonal residual of log entropy over reader x author of the earlier turn; below 0: an own earlier turn "
+        "lowers entropy beyond what this author's turns do to every reader",
+        "less",
+    ),
+    "continuity": _Quantity(
+        "log units",
+        "log entropy of a measured turn following an earlier turn of the same author minus following another author's "
+        "(not the reader's), mean over these",
+    ),
+    "continuity_difference": _Quantity(
+        "log units",
+        "continuity of own text minus continuity of foreign text; below 0: two own turns do more than two turns of any "
+        "one author",
+        "both",
+    ),
+    "amplification_beyond_continuity": _Quantity(
+        "log units",
+        "what an own earlier turn does to own text, less what it does to foreign text and less what two turns of one "
+        "foreign author do, all against an earlier turn of neither; above 0: amplified by more than continuity",
+        "both",
+    ),
+    "gap_behind": _Quantity(
+        "log units", "log of the other/self ratio of measured turns (geometric over authors) in one arm"
+    ),
+    "amplification": _Quantity(
+        "log units",
+        "log other/self ratio of measured turns following an own earlier turn minus following a foreign one; above 0: "
+        "the gap is larger following own prior outputs, continuity included",
+        "both",
+    ),
+}
+
+
+def _numbers(n_models: int) -> Iterator[tuple[str, stats.Statistic, dict[str, Any]]]:
+    """Quantity, its statistic of cell means [..., R, E, A] for each reader, and its place."""
     for measured, pick in PICKS.items():
         at = {"measured": measured}
-        numbers += [
-            _Number(
-                "earlier_entropy", "nats", "entropy of the measured turn in one arm",
-                partial(_entropy_in_arm, earlier=e, pick=pick), {"earlier": e, **at}, null=None,
-            )
-            for e in ARMS
-        ]  # fmt: skip
-        numbers += [
-            _Number(
-                "earlier_effect", "nats",
-                "entropy following an own earlier turn minus following a foreign one (mean over their authors), the "
-                "same measured text", partial(_effect, pick=pick), at, "both",
-            ),
-            _Number(
-                "earlier_interaction", "log units",
-                "diagonal residual of log entropy over reader x author of the earlier turn; below 0: an own earlier "
-                "turn lowers entropy beyond what this author's turns do to every reader",
-                partial(_interaction, pick=pick), at, "less",
-            ),
-        ]  # fmt: skip
+        for arm in ARMS:
+            yield "earlier_entropy", partial(_entropy_in, arm, pick), {"earlier": arm, **at}
+        yield "earlier_effect", partial(_effect, pick), at
+        yield "earlier_interaction", partial(_interaction, pick), at
         if measured == "own" or n_models > 2:
-            text = (
-                "log entropy of a measured turn following an earlier turn of the same author minus following another "
-                "author's (not the reader's), mean over these"
-            )
-            numbers.append(_Number("continuity", "log units", text, partial(_continuity_of, pick=pick), at))
+            yield "continuity", partial(_continuity_of, pick), at
     if n_models > 2:
-        numbers += [
-            _Number(
-                "continuity_difference", "log units",
-                "continuity of own text minus continuity of foreign text; below 0: two own turns do more than two "
-                "turns of any one author", _continuity_difference, tail="both",
-            ),
-            _Number(
-                "amplification_beyond_continuity", "log units",
-                "what an own earlier turn does to own text, less what it does to foreign text and less what two turns "
-                "of one foreign author do, all against an earlier turn of neither; above 0: amplified by more than "
-                "continuity", _beyond_continuity, tail="both",
-            ),
-        ]  # fmt: skip
-    text = "log of the other/self ratio of measured turns (geometric over authors) in one arm"
-    numbers += [_Number("gap_behind", "log units", text, partial(_log_gap, earlier=e), {"earlier": e}) for e in ARMS]
-    text = (
-        "log other/self ratio of measured turns following an own earlier turn minus following a foreign one; above 0: "
-        "the gap is larger following own prior outputs, continuity included"
-    )
-    return [*numbers, _Number("amplification", "log units", text, _amplification, tail="both")]
+        yield "continuity_difference", _continuity_difference, {}
+        yield "amplification_beyond_continuity", _beyond_continuity, {}
+    for arm in ARMS:
+        yield "gap_behind", partial(_log_gap, arm), {"earlier": arm}
+    yield "amplification", _amplification, {}
 
 
-def arm(value_REA: np.ndarray, earlier: str) -> np.ndarray:
+def _of_arm(arm: str, value_REA: np.ndarray) -> np.ndarray:
     """[..., R, A] of one arm; foreign is the mean over the other models."""
-    if earlier == "none":
+    if arm == "none":
         return value_REA[..., :, 0, :]
     read_REA = value_REA[..., 1:, :]
     own_RA = _own_earlier(read_REA)
-    return own_RA if earlier == "own" else (read_REA.sum(axis=-2) - own_RA) / (read_REA.shape[-2] - 1)
+    return own_RA if arm == "own" else (read_REA.sum(axis=-2) - own_RA) / (read_REA.shape[-2] - 1)
 
 
 def _own_earlier(read_REA: np.ndarray) -> np.ndarray:
@@ -162,24 +162,24 @@ def _own_earlier(read_REA: np.ndarray) -> np.ndarray:
     return np.stack([read_REA[..., r, r, :] for r in range(read_REA.shape[-2])], axis=-2)
 
 
-def _entropy_in_arm(value_REA: np.ndarray, earlier: str, pick: Pick) -> np.ndarray:
-    return pick(arm(value_REA, earlier))
+def _entropy_in(arm: str, pick: Pick, value_REA: np.ndarray) -> np.ndarray:
+    return pick(_of_arm(arm, value_REA))
 
 
-def _effect(value_REA: np.ndarray, pick: Pick) -> np.ndarray:
-    return pick(arm(value_REA, "own")) - pick(arm(value_REA, "foreign"))
+def _effect(pick: Pick, value_REA: np.ndarray) -> np.ndarray:
+    return pick(_of_arm("own", value_REA)) - pick(_of_arm("foreign", value_REA))
 
 
-def _log_gap(value_REA: np.ndarray, earlier: str) -> np.ndarray:
-    log_RA = arm(np.log(value_REA), earlier)
+def _log_gap(arm: str, value_REA: np.ndarray) -> np.ndarray:
+    log_RA = _of_arm(arm, np.log(value_REA))
     return others(log_RA) - own(log_RA)
 
 
 def _amplification(value_REA: np.ndarray) -> np.ndarray:
-    return _log_gap(value_REA, "own") - _log_gap(value_REA, "foreign")
+    return _log_gap("own", value_REA) - _log_gap("foreign", value_REA)
 
 
-def _interaction(value_REA: np.ndarray, pick: Pick) -> np.ndarray:
+def _interaction(pick: Pick, value_REA: np.ndarray) -> np.ndarray:
     """Diagonal residual over reader x earlier author, of the measured turns that `pick` chooses for each reader."""
     log_RAE = np.log(value_REA[..., 1:, :]).swapaxes(-1, -2)
     log_RE = np.stack([pick(log_RAE[..., e]) for e in range(log_RAE.shape[-1])], axis=-1)
@@ -200,7 +200,7 @@ def _continuity(value_REA: np.ndarray) -> np.ndarray:
     return same_RA - np.where(count_RA > 0, mean_RA, np.nan)
 
 
-def _continuity_of(value_REA: np.ndarray, pick: Pick) -> np.ndarray:
+def _continuity_of(pick: Pick, value_REA: np.ndarray) -> np.ndarray:
     return pick(_continuity(value_REA))
 
 
