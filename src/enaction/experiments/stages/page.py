@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from enaction.chart import Axis, Chart, Mark, Panel, Rule, framing_look, keys, points_of
 from enaction.findings import Finding, Findings
 from enaction.page import Grid, Page, Section, Statement
-from enaction.shown import judged, number, stated, value, with_interval
+from enaction.shown import judged, number, value, verdict_of, with_interval
 from enaction.words import FRAMINGS, MEAN, framing_label, ordered, stage_label
 
 # Measure -> title of its panel, its null.
@@ -47,25 +48,18 @@ def _mean(findings: Findings, measure: str, framing: str, place: str) -> Finding
 
 def _statements(findings: Findings, framing: str) -> list[Statement]:
     branches = [
-        statement
-        for branch in _branches(findings)
-        for change in findings.select("branch_change_recognition", framing=framing, branch=branch)
-        for statement in stated(
-            findings,
+        Statement(
+            f"from {stage_label(f.where['from_point'])} to {stage_label(f.where['branch'])} recognition changes by "
+            f"{with_interval(f)} log units.",
+            (f.quantity,),
+            f.where,
+            verdict_of(f),
             f"Branch, {framing_label(framing)}",
-            f"from {stage_label(change.where['from_point'])} to {stage_label(branch)} recognition changes by {{}} log "
-            "units.",
-            "branch_change_recognition",
-            framing=framing,
-            branch=branch,
         )
+        for f in findings.select("branch_change_recognition", framing=framing)
     ]
-    return [
-        _appearance(findings, framing),
-        *_largest_step(findings, framing),
-        *branches,
-        _reversal(findings, framing),
-    ]
+    steps = _largest_step(findings, framing)
+    return [_appearance(findings, framing), *steps, *branches, _reversal(findings, framing)]
 
 
 def _appearance(findings: Findings, framing: str) -> Statement:
@@ -158,35 +152,25 @@ def _chart(findings: Findings, framings: Sequence[str]) -> Chart:
 
 def _marks(findings: Findings, measure: str, framing: str, shift: float) -> list[Mark]:
     """A measure in a framing: the line of the points and each branch, then single readers and the bases."""
-    points, branches = _points(findings), _branches(findings)
+    points = list(enumerate(_points(findings)))
+    branches = list(enumerate(_branches(findings), len(points)))
     colour, marker = framing_look(framing)
-    series = {"own_entropy": [("own_entropy", "full"), ("other_entropy", "open")]}.get(measure, [(measure, "full")])
     marks: list[Mark] = []
-    for of, face in series:
-        lines = [list(enumerate(points)), *([branch] for branch in enumerate(branches, len(points)))]
-        for i, line in enumerate(lines):
-            marks.append(
-                points_of(
-                    [at + shift for at, _ in line],
-                    [_mean(findings, of, framing, place) for _, place in line],
-                    colour=colour,
-                    marker=marker,
-                    size=4.2,
-                    face=face,
-                    line="solid" if face == "full" else "dashed",
-                    label="" if i or of != measure else framing_label(framing),
-                )
-            )
+    for of in ("own_entropy", "other_entropy") if measure == "own_entropy" else (measure,):
+        look: dict[str, Any] = {"line": "solid"} if of == measure else {"line": "dashed", "face": "open"}
+        for line in (points, *([branch] for branch in branches)):
+            x, y = [at + shift for at, _ in line], [_mean(findings, of, framing, place) for _, place in line]
+            label = framing_label(framing) if line is points and of == measure else ""
+            marks.append(points_of(x, y, colour=colour, marker=marker, size=4.2, label=label, **look))
     if measure == "own_entropy":
         return marks
-    for at, point in enumerate(points):
-        single = [
-            f for f in findings.select(f"point_{measure}", framing=framing, point=point) if f.where["family"] != MEAN
-        ]
+    for at, point in points:
+        readers = findings.select(f"point_{measure}", framing=framing, point=point)
+        single = [f for f in readers if f.where["family"] != MEAN]
         x = [at + shift] * len(single)
         marks.append(points_of(x, single, colour=colour, marker=marker, size=3, faint=True, low=(), high=()))
     if measure == "interaction":
-        bases = [_mean(findings, "interaction_of_bases", framing, point) for point in points]
-        x = [at + shift for at in range(len(points))]
+        bases = [_mean(findings, "interaction_of_bases", framing, point) for _, point in points]
+        x = [at + shift for at, _ in points]
         marks.append(points_of(x, bases, colour="grey", marker="cross", size=4, low=(), high=()))
     return marks
