@@ -1,16 +1,16 @@
-"""`enaction check`: can this model be read exactly?"""
+"""`enaction check`: tests whether a model is read exactly."""
 
 from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from enaction.cli.options import Base, ChatTemplate, Device, DType, TrustRemoteCode, load_reader
+from enaction.cli.options import MODEL_HELP, ReaderOptions, WrittenIn, with_reader_options
 from enaction.cli.showing import counting
 
 if TYPE_CHECKING:
@@ -19,20 +19,15 @@ if TYPE_CHECKING:
 MARKS = {True: "[green]pass[/]", False: "[bold red]FAIL[/]", None: "[dim]note[/]"}
 
 
+@with_reader_options
 def command(
-    model: Annotated[str, typer.Argument(help="Hub id (optionally @revision), folder, .gguf file, or zoo:NAME.")],
-    framing: Annotated[
-        Literal["assistant", "none"] | None,
-        typer.Option(help="assistant or none; by default assistant if there is a chat template."),
-    ] = None,
-    chat_template: ChatTemplate = None,
-    dtype: DType = "float32",
-    device: Device = "cpu",
-    trust_remote_code: TrustRemoteCode = False,
-    base: Base = None,
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    framing: WrittenIn = None,
+    *,
+    reading: ReaderOptions,
     as_json: Annotated[bool, typer.Option("--json", help="Print facts and tests as JSON.")] = False,
 ) -> None:
-    """Show facts about a model and test it on text that it writes; exit 1 if anything is wrong.
+    """Show facts about a model and test it on text that it writes; exit 1 if a test fails.
 
     Sixteen samples of 48 tokens are written and read back. Tested: the head against the model's own logits, statistics
     against float64, batches, causality, the identity of surprisal and entropy on own text, the cache, the template.
@@ -40,7 +35,7 @@ def command(
     """
     from enaction.reader.sources import find
 
-    reader = load_reader(model, chat_template, dtype, device, trust_remote_code, base)
+    reader = reading.load(model)
     from enaction.check import check, everyday_prompts  # imported late: a wrong name is reported without torch
 
     prompts = everyday_prompts()
@@ -64,7 +59,7 @@ def command(
 
 def _show(report: CheckReport) -> None:
     console = Console()
-    facts = Table(title=f"{report.model}: what was found", title_justify="left", show_header=False)
+    facts = Table(title=f"{report.model}: facts", title_justify="left", show_header=False)
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
     for name, value in report.facts.items():

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,36 +16,70 @@ from enaction.errors import ModelError
 if TYPE_CHECKING:
     from enaction.reader import Reader
 
-Model = Annotated[str, typer.Option(help="Hub id (optionally @revision), folder, .gguf file, or zoo:NAME.")]
-ChatTemplate = Annotated[Path | None, typer.Option(help="File with a Jinja chat template.")]
-DType = Annotated[
-    Literal["float32", "bfloat16", "float16"],
-    typer.Option(help="float32, bfloat16 or float16; statistics are float32 all the same."),
+MODEL_HELP = "Hub id (optionally @revision), folder, .gguf file, or zoo:NAME."
+Model = Annotated[str, typer.Option(help=MODEL_HELP)]
+WrittenIn = Annotated[
+    Literal["assistant", "none"] | None,
+    typer.Option(help="assistant or none; by default assistant if there is a chat template."),
 ]
-Device = Annotated[str, typer.Option(help="Where torch puts the model: cpu, cuda, cuda:1, mps.")]
 Base = Annotated[
     Path | None, typer.Option(help="Base file of an embedded adapter (zoo:smollm2-...), if it is not installed.")
 ]
-TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
 
 
-def load_reader(
-    model: str, chat_template: Path | None, dtype: DType, device: Device, trust_remote_code: bool, base: Path | None
-) -> Reader:
-    """Load the reader that the options name. What is wrong with a name or a file is reported without importing torch.
+@dataclass(frozen=True)
+class ReaderOptions:
+    """The options that say how a model is loaded."""
 
-    Raises:
-        ModelError: no such model, base, template file or device.
-    """
-    from enaction.reader.sources import find
+    chat_template: Annotated[Path | None, typer.Option(help="File with a Jinja chat template.")] = None
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"],
+        typer.Option(help="float32, bfloat16 or float16; statistics are always float32."),
+    ] = "float32"
+    device: Annotated[str, typer.Option(help="Where torch puts the model: cpu, cuda, cuda:1, mps.")] = "cpu"
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
+    ] = False
+    base: Base = None
 
-    try:
-        template = chat_template.read_text() if chat_template else None
-    except OSError as error:
-        raise ModelError(f"--chat-template {chat_template}: cannot be read ({error.strerror})") from None
-    find(model).require(base)
-    from enaction.reader import Reader
+    def load(self, model: str) -> Reader:
+        """Load a reader of this model. A wrong name or an unreadable file is reported without importing torch.
 
-    return Reader.load(
-        model, dtype=dtype, device=device, chat_template=template, trust_remote_code=trust_remote_code, base=base
+        Raises:
+            ModelError: no such model, base, template file or device.
+        """
+        from enaction.reader.sources import find
+
+        try:
+            template = self.chat_template.read_text() if self.chat_template else None
+        except OSError as error:
+            raise ModelError(f"--chat-template {self.chat_template}: cannot be read ({error.strerror})") from None
+        find(model).require(self.base)
+        from enaction.reader import Reader
+
+        return Reader.load(
+            model,
+            dtype=self.dtype,
+            device=self.device,
+            chat_template=template,
+            trust_remote_code=self.trust_remote_code,
+            base=self.base,
+        )
+
+
+def with_reader_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `ReaderOptions` in place of its parameter `reading`: typer reads signatures."""
+    options = inspect.signature(ReaderOptions, eval_str=True).parameters
+
+    @wraps(command)
+    def spread(**given: object) -> None:
+        reading = {name: given.pop(name) for name in options}
+        command(reading=ReaderOptions(**reading), **given)  # pyright: ignore[reportArgumentType]
+
+    parameters = []
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        parameters += options.values() if parameter.name == "reading" else [parameter]
+    spread.__signature__ = inspect.Signature(  # pyright: ignore[reportAttributeAccessIssue]
+        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     )
+    return spread

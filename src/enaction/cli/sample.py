@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from enaction.cli.options import Base, ChatTemplate, Device, DType, Model, TrustRemoteCode, load_reader
+from enaction.cli.options import Model, ReaderOptions, WrittenIn, with_reader_options
 from enaction.cli.showing import counting
 
 
+@with_reader_options
 def command(
     model: Model,
     prompts: Annotated[str, typer.Option(help="JSONL file of prompts, `-` for stdin, or `zoo`.")],
@@ -19,18 +20,12 @@ def command(
     temperature: Annotated[float, typer.Option(help="1 is the model's own distribution, 0 is greedy.")] = 1.0,
     top_p: Annotated[float, typer.Option(help="Nucleus; 1 keeps the full support.")] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Cut off here.")] = 256,
-    framing: Annotated[
-        Literal["assistant", "none"] | None,
-        typer.Option(help="assistant or none; by default assistant if there is a chat template."),
-    ] = None,
+    framing: WrittenIn = None,
     seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Responses sampled together.")] = 64,
     author: Annotated[str | None, typer.Option(help="Author's name in the passages; the model by default.")] = None,
-    chat_template: ChatTemplate = None,
-    dtype: DType = "float32",
-    device: Device = "cpu",
-    trust_remote_code: TrustRemoteCode = False,
-    base: Base = None,
+    *,
+    reading: ReaderOptions,
 ) -> None:
     """Sample passages with their token ids and log-probabilities.
 
@@ -40,7 +35,7 @@ def command(
     from enaction.passages import read_prompts, write_passages
 
     chosen = zoo.prompts() if prompts == "zoo" else read_prompts(prompts)
-    reader = load_reader(model, chat_template, dtype, device, trust_remote_code, base)
+    reader = reading.load(model)
     from enaction.sampling import sample  # imported late: a wrong name is reported without torch
 
     with counting(f"sampling {reader.name}", len(chosen) * n) as bar:

@@ -9,10 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from enaction.cli.options import Base, ChatTemplate, Device, DType, Model, TrustRemoteCode, load_reader
+from enaction.cli.options import Model, ReaderOptions, with_reader_options
 from enaction.cli.showing import counting
 
 
+@with_reader_options
 def command(
     passages: Annotated[str, typer.Argument(help="JSONL file of passages, or `-` for stdin.")],
     model: Model,
@@ -24,11 +25,8 @@ def command(
         int | None,
         typer.Option(min=2, help="Read longer passages in sliding windows of N tokens, half a window apart."),
     ] = None,
-    chat_template: ChatTemplate = None,
-    dtype: DType = "float32",
-    device: Device = "cpu",
-    trust_remote_code: TrustRemoteCode = False,
-    base: Base = None,
+    *,
+    reading: ReaderOptions,
 ) -> None:
     """Surprisal, entropy, varentropy and rank of every response token; prints a summary by author.
 
@@ -40,7 +38,7 @@ def command(
     from enaction.tokens import score_passages, table_notes, write_token_table
 
     read = read_passages(passages)
-    reader = load_reader(model, chat_template, dtype, device, trust_remote_code, base)
+    reader = reading.load(model)
     with counting(f"reading with {reader.name}", len(read)) as bar:
         tokens = score_passages(
             reader,
