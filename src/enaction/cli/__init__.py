@@ -1,9 +1,9 @@
 """The command line: one file per command, no logic of its own.
 
-Commands import what they need when they run, so that `--help` and a misspelt option answer at once.
+Commands import their libraries when they run, so that `--help` and a misspelt option answer at once.
 
 User errors are caught here, printed on one line, and exit with code 2; anything else is a bug and shows its traceback.
-Ctrl-C exits with 130 and leaves what is finished in the run folder.
+Ctrl-C exits with 130 and keeps the finished parts in the run folder.
 """
 
 from __future__ import annotations

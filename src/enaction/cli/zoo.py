@@ -29,7 +29,7 @@ def list_models(as_json: AsJson = False) -> None:
         facts = [{"name": n, "family": zoo.family(n), "stage": zoo.stage(n), "kind": zoo.kind(n)} for n in listed]
         typer.echo(json.dumps(facts))
         return
-    table = Table(Column("name", no_wrap=True), "family", "stage", "kind", "what it is", "size")
+    table = Table(Column("name", no_wrap=True), "family", "stage", "kind", "description", "size")
     for name in listed:
         size = sum(file.stat().st_size for file in zoo.path(name).glob("*.safetensors")) / 1e6
         row = (f"zoo:{name}", zoo.family(name), zoo.stage(name), zoo.kind(name), zoo.note(name))
@@ -58,17 +58,15 @@ def card(name: Annotated[str, typer.Argument(help="Name, e.g. ash-rl.")]) -> Non
 @app.command("build")
 def build(
     out: Annotated[Path, typer.Option(help="Where to build; an interrupted build resumes.")] = Path("runs/zoo"),
-    family: Annotated[
-        list[str] | None, typer.Option(help="Only these families or kin; all but smollm2 by default.")
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Steps trained side by side, one core each.")] = 2,
+    family: Annotated[list[str] | None, typer.Option(help="Only these families; by default all but smollm2.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Steps trained in parallel, one core each.")] = 2,
     base: Base = None,
 ) -> None:
     """Retrain the embedded models from scratch, with fixed seeds; needs `pip install 'enaction[lab]'`.
 
-    An hour for everything on two cores. The finished models, as they would ship, are in OUT/models. A near-clone
-    (ash2) needs its family's base, which is trained with it. `--family smollm2` trains the adapters of the real model,
-    two hours of one core, most of them in two processes. Example: `enaction zoo build --out runs/zoo --family ash`
+    By default an hour on two cores. The finished models, as they would ship, are in OUT/models. A near-clone (ash2)
+    needs its family's base, which is trained with it. `--family smollm2` trains the adapters of the real model: two
+    core-hours, most of which two processes can share. Example: `enaction zoo build --out runs/zoo --family ash`
     """
     missing = [package for package in ("trl", "peft") if importlib.util.find_spec(package) is None]
     if missing:
@@ -79,7 +77,7 @@ def build(
     families = family or list(RECIPES)
     unknown = [name for name in families if name not in (*RECIPES, adapting.FAMILY)]
     if unknown:
-        raise UserError(f"no family {', '.join(unknown)}; there are {', '.join(RECIPES)} and {adapting.FAMILY}")
+        raise UserError(f"no family {', '.join(unknown)}; the families are {', '.join(RECIPES)} and {adapting.FAMILY}")
     if adapting.FAMILY in families:
         families.remove(adapting.FAMILY)
         _build_adapters(out, base, jobs)
