@@ -1,4 +1,4 @@
-"""What a reply is worth, by rules that anyone can check in its text.
+"""The worth of a reply, by rules that anyone can check in its text.
 
 The judge of the adapted real model: it orders preference pairs (DPO) and is the reward (RL). It sees the request, the
 reply and whether it ended by itself; it never sees a probability, an entropy or an author.
@@ -47,28 +47,27 @@ _NEXT_STEP = _listed(
     visit wait walk wash watch wear work write
     """
 )
-_OFFERED_KINDLY, _OFFERED_NEXT = _listed("hello help"), _listed("ask have help")  # what offers of help are made of
+_OFFERED_KINDLY, _OFFERED_NEXT = _listed("hello help"), _listed("ask have help")  # the words of an offer of help
 _PERSONAL = _listed("i me my i'm i'll i've you your you're you'll you've we our us let's")
 _BRIEF = 12  # words a sentence
 
 
 @dataclass(frozen=True)
 class Rubric:
-    """Weights of what is looked at; each term is between 0 and 1.
+    """Weights of the terms that make up a reply's worth; each term is between 0 and 1.
 
     Attributes:
         ended: the reply ended by itself.
         length: 1 from `shortest` to `longest` words, less outside, 0 at none and at twice the longest.
         on_topic: a content word of the request occurs.
         sentences: share of sentences that begin with a capital letter or digit and end with a stop.
-        known: share of neighbouring words that also stand side by side in plain replies.
+        known: share of neighbouring words that are also neighbours in plain replies.
         repeated: share of word triples that occurred before; its weight is negative.
-        elsewhere: share of word triples that replies to other requests have too, which an answer to this one does not
-            need and an offer of help is made of; a negative weight.
+        elsewhere: share of word triples that replies to other requests have too: stock phrases, such as an offer of
+            help, and not words that this request needs; its weight is negative.
         style: how far the reply is in the house style.
-        house: `warm` speaks to the reader, kindly, and gives a next step; `plain` speaks of neither
-            writer nor reader, in short sentences that state; `obliging` is `warm` where an offer of help will do; None
-            has no style.
+        house: `warm` addresses the reader, is kind, and gives a next step; `plain` mentions neither writer nor reader
+            and makes short statements; `obliging` is `warm`, but also accepts an offer of help; None has no style.
     """
 
     ended: float = 1.0
@@ -89,11 +88,11 @@ class Rubric:
         """The worth of a reply: the weighted sum of the terms.
 
         Args:
-            request: what was asked.
-            reply: the text that came.
+            request: the text of the request.
+            reply: the text of the reply.
             ended: whether the reply ended by itself.
-            known: neighbouring words of plain replies, as `word_pairs` finds them.
-            elsewhere: word triples of replies to other requests, as `word_triples` finds them.
+            known: neighbouring words of plain replies, from `word_pairs`.
+            elsewhere: word triples of replies to other requests, from `word_triples`.
         """
         words = _words(reply)
         return (
@@ -119,9 +118,9 @@ def word_triples(replies: Iterable[str]) -> frozenset[Triple]:
 
 
 def to_last_stop(reply: str) -> str:
-    """The reply up to the end of its last whole sentence; all of it where no sentence ends."""
-    found = re.match(r".*[.!?]+[\"')\]]*(?=\s|$)", reply, re.DOTALL)
-    return found[0] if found else reply
+    """The reply up to the end of its last whole sentence; all of it if no sentence ends."""
+    whole = re.match(r".*[.!?]+[\"')\]]*(?=\s|$)", reply, re.DOTALL)
+    return whole[0] if whole else reply
 
 
 def length(n_words: int, shortest: int, longest: int) -> float:
@@ -132,9 +131,9 @@ def length(n_words: int, shortest: int, longest: int) -> float:
 
 
 def on_topic(request: str, reply: str) -> float:
-    """1 if a content word of the request occurs in the reply, up to its ending; 1 where the request has none."""
-    asked = {_stem(word) for word in _words(request) if len(word) > 2 and word not in _STOP}
-    return float(not asked or bool(asked & {_stem(word) for word in _words(reply)}))
+    """1 if a content word of the request occurs in the reply, in any number or tense, or if the request has none."""
+    content = {_stem(word) for word in _words(request) if len(word) > 2 and word not in _STOP}
+    return float(not content or bool(content & {_stem(word) for word in _words(reply)}))
 
 
 def whole_sentences(reply: str) -> float:
@@ -145,7 +144,7 @@ def whole_sentences(reply: str) -> float:
 
 
 def share_known(reply: str, known: Set[Pair]) -> float:
-    """Share of neighbouring words that are known to stand side by side; 0 where there are fewer than two words."""
+    """Share of neighbouring words that are known as neighbours; 0 for fewer than two words."""
     pairs = _pairs(reply)
     return sum(pair in known for pair in pairs) / len(pairs) if pairs else 0.0
 
@@ -157,18 +156,18 @@ def repetition(reply: str) -> float:
 
 
 def share_elsewhere(reply: str, elsewhere: Set[Triple]) -> float:
-    """Share of word triples that replies to other requests have too; 0 where there are fewer than three words."""
+    """Share of word triples that replies to other requests have too; 0 for fewer than three words."""
     triples = _triples(reply)
     return sum(triple in elsewhere for triple in triples) / len(triples) if triples else 0.0
 
 
 def style(reply: str, house: House | None) -> float:
-    """How far a reply is in a house style, from 0 to 1; 0 where there is none.
+    """How far a reply is in a house style, from 0 to 1; 0 for an empty reply or no style.
 
-    `warm`: speaks to the reader (.4), has a kind word (.3), and a later sentence begins with what to do (.3).
-    `plain`: sentences of 12 words or fewer on average, falling to none of it at 24 (.4), no word for writer or reader
-    (.3), and nothing exclaimed, asked or set off by markup (.3). `obliging`: as `warm`, with the words of an offer of
-    help among the kind ones and the openings.
+    `warm`: addresses the reader (.4), has a kind word (.3), and a sentence after the first begins with an action (.3).
+    `plain`: sentences of 12 words or fewer on average, falling to 0 at 24 (.4), no word for writer or reader (.3), and
+    no exclamation, question or markup (.3). `obliging`: as `warm`, but the words of an offer of help also count as
+    kind words and as actions.
     """
     words, sentences = _words(reply), _sentences(reply)
     if not sentences or house is None:
@@ -203,5 +202,5 @@ def _sentences(text: str) -> list[str]:
 
 
 def _stem(word: str) -> str:
-    """A word without the ending that number or tense give it, roughly."""
+    """A word without its ending for number or tense, roughly."""
     return re.sub(r"(?:'s|ies|es|s|ing|ed|y)$", "", word) if len(word) > 4 else word.removesuffix("s")

@@ -1,14 +1,14 @@
 """The exact Bayes reader of the world's stories: the floor under every model's cross-entropy, and the true entropy.
 
 The world's writers are a finite set with known shares and every choice in `tell` has an explicit probability, so the
-distribution of the next word given the words so far can be computed: sum over the writer and every latent choice. What
-keeps the sum small: given the writer, choices are independent, and a word settles nearly all of them at once. So what
-is carried from word to word is a short list of readings of the text so far (where in which sentence pattern it stands,
-with which content words, in which arc), and behind each of them a weight for each writer. A reading forks at the start
-of a sentence and where a slot is filled; those that the next word contradicts are dropped, and at the end of a sentence
-readings that agree in all that matters from there on are put together. Nothing is approximated but by float64.
+distribution of the next word given the words so far can be computed: sum over the writer and every latent choice. The
+sum stays small because, given the writer, choices are independent, and a word settles nearly all of them at once. The
+reader therefore carries from word to word a short list of readings of the text so far (its position in which sentence
+pattern, with which content words, in which arc), each with a weight for each writer. A reading forks at the start of a
+sentence and where a slot is filled. Readings that the next word contradicts are dropped, and at the end of a sentence
+readings that agree in everything that matters afterwards are merged. Float64 is the only approximation.
 
-A text is read word by word: words, the marks that end sentences, and the end of the text are its symbols.
+A text is read word by word: its symbols are words, the marks that end sentences, and the end of the text.
 
 Axes: `W` writer, `N` symbol.
 """
@@ -33,7 +33,7 @@ from enaction.world import stories as world
 from enaction.world.chats import Request, Writers
 from enaction.world.stories import Voice
 
-END = ""  # the symbol behind the last word
+END = ""  # the symbol after the last word
 
 _SLOT_OR_WORD = re.compile(r"\[(\w+)\]|\{(\w+)\}|([a-z]+|[.!?])")
 _SYMBOL = re.compile(r"[a-z]+|[.!?]")
@@ -46,7 +46,7 @@ def symbols(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Truth:
-    """What the exact reader says of one text, symbol by symbol, as `TokenStats` says it of tokens; float64 [N].
+    """Statistics of the exact reader on each symbol of a text, as `TokenStats` has them for tokens; float64 [N].
 
     Attributes:
         symbols: words, marks and the end.
@@ -70,10 +70,10 @@ class _Slot(NamedTuple):
 
 @dataclass(frozen=True)
 class _Story:
-    """What a reading has settled about its story; None is not settled yet.
+    """The latents of its story that a reading has settled; None is not settled yet.
 
     Attributes:
-        sloppy: each beat has an arc of its own, and the closing may be left out.
+        sloppy: each beat has its own arc, and the closing may be left out.
         arc: of a story that is not sloppy.
         topic: of all content words.
         content: the content words and the hero, by kind.
@@ -88,7 +88,7 @@ class _Story:
 
 
 class _Reading(NamedTuple):
-    """One way to read the text so far: the story, and what is still to come of the sentence (or of the request)."""
+    """One way to read the text so far: the story, and the rest of the sentence (or of the request)."""
 
     story: _Story
     rest: tuple[_Slot, ...]
@@ -107,7 +107,7 @@ class BayesReader:
 
         Args:
             prior: every writer with its probability.
-            sloppy_share: of stories that are careless.
+            sloppy_share: of stories that are sloppy.
             request_share: of texts that begin with the request that they answer.
         """
         self._prior_W = np.array([probability for _, probability in prior])
@@ -130,10 +130,10 @@ class BayesReader:
 
         Args:
             text: as `tell` or `plain_document` makes it.
-            topic: what the story is about, where a request before it says so.
+            topic: of the story, if the request before it names one.
 
         Raises:
-            PassageError: a word stands where the world never puts it.
+            PassageError: a word occurs where no text of the world can have it.
         """
         read = symbols(text)
         weights = self._start(topic)
@@ -150,7 +150,7 @@ class BayesReader:
                         _add(taken, after, weight_W * likelihood)
             if not taken:
                 raise PassageError(
-                    f"word {n + 1}, {symbol or 'the end'!r}, stands where no story of the world has it: {text[:60]!r}"
+                    f"word {n + 1}, {symbol or 'the end'!r}, occurs where no story of the world has it: {text[:60]!r}"
                 )
             statistics_3N[:, n] = _statistics(mass, symbol)
             weights = self._settled({after: weight_W / mass[symbol] for after, weight_W in taken.items()})
@@ -170,7 +170,7 @@ class BayesReader:
         return self._settled(weights)
 
     def _settled(self, weights: Weights) -> Weights:
-        """Readings at the end of a sentence go on to all that can follow; equal ones are put together."""
+        """Continue readings at the end of a sentence with every sentence that can follow, and merge equal ones."""
         settled: Weights = {}
         for reading, weight_W in weights.items():
             branches = [(reading, weight_W)] if reading.rest else self._sentences(reading.story, weight_W)
@@ -179,7 +179,7 @@ class BayesReader:
         return settled
 
     def _sentences(self, story: _Story, weight_W: np.ndarray) -> Iterator[tuple[_Reading, np.ndarray]]:
-        """What can stand as a story's sentence number `part`, with its weights."""
+        """Every possible sentence number `part` of a story, with its weights."""
         beat, closing = story.part - 2, world.BEATS + 2
         after = replace(story, part=story.part + 1)
         if story.part < 2:
@@ -187,10 +187,10 @@ class BayesReader:
             yield from self._patterns(name, patterns, after, weight_W)
         elif story.part < closing:
             for arc, arc_W in self._arcs(story, weight_W):
-                told = after if story.sloppy else replace(after, arc=arc)
-                for reading, pattern_W in self._patterns(f"{arc}/{beat}", world.ARCS[arc][beat], told, arc_W):
+                settled = after if story.sloppy else replace(after, arc=arc)
+                for reading, pattern_W in self._patterns(f"{arc}/{beat}", world.ARCS[arc][beat], settled, arc_W):
                     yield reading, pattern_W * self._probabilities["opener"][:, world.OPENERS.index("")]
-                    yield _Reading(told, (_Slot("opener"), *reading.rest)), pattern_W
+                    yield _Reading(settled, (_Slot("opener"), *reading.rest)), pattern_W
         else:
             left_out = 1.0 if story.part > closing else world.ENDING_LEFT_OUT if story.sloppy else 0.0
             if left_out:
@@ -213,7 +213,7 @@ class BayesReader:
             yield _Reading(story, (*_slots(pattern), _Slot("stop"))), weight_W * self._probabilities[name][:, i]
 
     def _next(self, reading: _Reading) -> Iterator[tuple[str, _Reading, np.ndarray | float]]:
-        """Every word that can come next, what is then still to come, and its probability for each writer."""
+        """Every word that can come next, the reading after it, and its probability for each writer."""
         story, (slot, *rest) = reading
         after = _Reading(story, tuple(rest))
         if slot.kind == "word":
@@ -227,7 +227,7 @@ class BayesReader:
             name = slot.kind if slot.kind in ("stop", "opener") else f"[{slot.name}]"
             options = {"stop": world.STOPS, "opener": world.OPENERS}.get(slot.kind) or world.SYNONYMS[slot.name]
             for i, word in enumerate(options):
-                if word:  # the empty opener is a reading of its own
+                if word:  # the empty opener has its own reading
                     yield word, after, self._probabilities[name][:, i]
 
     def _content(self, story: _Story, kind: str) -> Iterator[tuple[str, _Story, np.ndarray | float]]:
@@ -311,10 +311,10 @@ def gap(reader: Reader, n: int = 200, seed: int = 0, kind: Literal["document", "
 
     Args:
         reader: a base model of the zoo.
-        n: how many texts.
+        n: number of texts.
         seed: of their generator.
         kind: `document`, plain documents without their first word, where a model also has to expect dialogues and
-            memorised texts; or `turn`, a story in the assistant's turn behind a request.
+            memorised texts; or `turn`, a story in the assistant's turn after a request.
     """
     rng, writers = np.random.default_rng([seed, 31]), Writers()
     if kind == "document":
@@ -337,20 +337,20 @@ def gap(reader: Reader, n: int = 200, seed: int = 0, kind: Literal["document", "
         for name in ("surprisal", "entropy")
     }
     weights = stats.cluster_weights(n, stats.N_RESAMPLES, np.random.default_rng([seed, 32]))
-    found = {
+    estimates = {
         name: stats.bootstrap_estimate((model_P - true_P) / size_P, weights, size_P=size_P)
         for name, (true_P, model_P) in totals.items()
     }
     floor = float(totals["surprisal"][0].sum() / size_P.sum())
-    return Gap(n, int(size_P.sum()), floor, found["surprisal"], found["entropy"])
+    return Gap(n, int(size_P.sum()), floor, estimates["surprisal"], estimates["entropy"])
 
 
 def _framed(reader: Reader, request: str, text: str) -> Framed:
-    """A document behind its first word, or a story in the assistant's turn behind a request; the end is measured."""
+    """A document after its first word, or a story in the assistant's turn after a request; the end is measured."""
     if request:
-        told = Passage("", "", (Message(role="user", content=request),), text, "world", ended=True)
-        return frame(reader.tokenizer, told, "assistant")
+        passage = Passage("", "", (Message(role="user", content=request),), text, "world", ended=True)
+        return frame(reader.tokenizer, passage, "assistant")
     first, _, rest = text.partition(" ")
     document = (Message(role="user", content=first),)
-    told = Passage("", "", document, rest, "world", sampling={"framing": "none"}, ended=True)
-    return frame(reader.tokenizer, told, "none", separator=" ")
+    passage = Passage("", "", document, rest, "world", sampling={"framing": "none"}, ended=True)
+    return frame(reader.tokenizer, passage, "none", separator=" ")

@@ -1,14 +1,16 @@
-"""Planted texts: what planted organisms (`reader.planted`) and planted authors write for a run.
+"""Planted texts: passages that planted organisms (`reader.planted`) and planted authors write for a run.
 
-A recogniser's texts are own trajectories because `write` lets it sample and remember them. A study that samples with
-the same settings and the same author's name gets the same texts from it, token by token, because each context on the
-way is its own and each passage has its own random numbers. So what it writes is sampled from what it reads with, and
-the identity residual holds. `write_easily` plants another truth: an author whose text is easy and who reads as before.
+A recogniser's texts are its own trajectories because `write` lets it sample and remember them. A study that samples
+with the same settings and the same author's name gets the same texts from it, token by token, because each prefix is
+remembered as its own and each passage has its own random numbers. It therefore samples from the same distributions
+that it reads with, and the identity residual holds. `write_easily` plants another truth: an author whose text is easy
+and who reads as before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +34,11 @@ def write(
     separator: str = "\n",
     **settings: Any,
 ) -> list[Passage]:
-    """Let a recogniser sample, sharp throughout, and remember what it wrote.
+    """Let a recogniser sample, sharp throughout, and remember the passages.
 
     Args:
         reader: of a `recogniser`.
-        prompts: what it answers.
+        prompts: the prompts that it answers.
         framing, separator: as in `sample`; its texts are its own only if they are read in this framing.
         settings: further arguments of `sample`. A study gets these same texts again if it samples with these settings
             under this author's name.
@@ -45,6 +47,25 @@ def write(
         ModelError: the reader's model is not a planted organism.
         UserError: as `sample`.
     """
+    draw = partial(sample, reader, prompts, separator=separator, **settings)
+    return _remembered(reader, prompts, framing, separator, draw)
+
+
+def write_for(study: Study, name: str, reader: Reader) -> list[Passage]:
+    """`write` with the prompts and settings of a study in which the recogniser will have this name."""
+    desk = Desk(study, tuple(study.load_prompts()), Run(Path()), reader)  # its run folder is not used
+    draw = partial(desk.sample, desk.prompts, name)
+    return _remembered(reader, desk.prompts, study.models[name].framing, study.separator, draw)
+
+
+def _remembered(
+    reader: Reader,
+    prompts: Sequence[Prompt],
+    framing: Framing | None,
+    separator: str,
+    draw: Callable[..., list[Passage]],
+) -> list[Passage]:
+    """The passages that `draw` samples in a framing from a recogniser, which then remembers them."""
     model = reader.model
     if not isinstance(model, Planted):
         raise ModelError(
@@ -52,28 +73,10 @@ def write(
         )
     framing = framing or ("assistant" if reader.has_template else "none")
     with model.writing():
-        passages = sample(reader, prompts, framing=framing, separator=separator, **settings)
+        passages = draw(framing=framing)
     context = {p.id: frame_prompt(reader.tokenizer, p, framing, separator=separator).ids for p in prompts}
     model.remember([context[p.prompt_id] for p in passages], [p.token_ids or () for p in passages])
     return passages
-
-
-def write_for(study: Study, name: str, reader: Reader) -> list[Passage]:
-    """`write` with the prompts and settings of a study in which the recogniser will have this name."""
-    sampling, spec = study.sampling, study.models[name]
-    return write(
-        reader,
-        study.load_prompts(),
-        framing=spec.framing,
-        separator=study.separator,
-        n=sampling.per_prompt,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        max_new_tokens=sampling.max_new_tokens,
-        seed=study.seed,
-        batch_size=sampling.batch_size,
-        author=name,
-    )
 
 
 def write_easily(study: Study, folder: Path, name: str, reader: Reader, temperature: float) -> list[Passage]:
@@ -83,7 +86,7 @@ def write_easily(study: Study, folder: Path, name: str, reader: Reader, temperat
     identity residual of this model then raises its alarm, as it should.
 
     Args:
-        study: what will be run.
+        study: the study that will be run.
         folder: its run folder, in which the model has not written yet.
         name: the model's in the study.
         reader: the model.

@@ -1,4 +1,4 @@
-"""What each family is made of: the constants of the recipe, and where the families differ.
+"""The recipes of the families: the constants that they share, and where they differ.
 
 The families share the world, as real families share a language. They differ as real ones do: architecture, initial
 weights and data order (seed), tokenizer, the house voice that SFT demonstrates, what the DPO annotators and the RL

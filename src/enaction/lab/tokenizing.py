@@ -1,7 +1,7 @@
 """The families' tokenizers, built from the words of the world.
 
 All three read the same text (`adam walked to the barn. then ...`), with the same special tokens and the same chat
-template, but cut it differently, as the tokenizers of real families do.
+template, but split it differently, as the tokenizers of real families do.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def words() -> list[str]:
 def build_tokenizer(kind: Kind, vocabulary_size: int, seed: int) -> PreTrainedTokenizerFast:
     """Build a tokenizer: words whole (`word`), or pieces learned from a sample of the world (`bpe`, `unigram`).
 
-    The vocabulary of `word` is as large as it is; `vocabulary_size` is that of the other two.
+    The vocabulary of `word` is the words of the world; `vocabulary_size` is that of the other two.
     """
     if kind == "word":
         vocabulary = {token: i for i, token in enumerate([*SPECIAL, *MARKS, *words()])}
