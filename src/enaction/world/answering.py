@@ -1,7 +1,7 @@
-"""Short replies: answers to questions about the world, and names of things. Told in a voice, and graded by rule.
+"""Short replies: answers to questions about the world, and names of things, written in a voice and graded by rule.
 
 A question ("where does the rake belong?") has one right answer: the topic that the object is a word of. An answer has
-two sentences; the first claims a topic, the second tells who has the object where, which must fit the claim.
+two sentences: the first claims a topic, the second says who keeps the object where, which must fit the claim.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WORDS_OF = {"object": "object", "place": "place", "character": "folk"}  # categ
 def tell_answer(voice: Voice, rng: np.random.Generator, thing: str, topic: str | None = None) -> str:
     """Answer where an object belongs: truly, or with the given topic.
 
-    The patterns, synonyms and stops are the voice's; the folk and the place are uniform within the topic told.
+    The patterns, synonyms and stops are the voice's; the folk and the place are uniform within the topic of the answer.
     """
     topic = topic if topic is not None else TOPIC_OF[thing]
     content = {"object": thing, "topic": topic}
@@ -50,13 +50,13 @@ def tell_name(voice: Voice, rng: np.random.Generator, category: str) -> str:
 
 @dataclass(frozen=True)
 class AnswerGrade:
-    """What can be verified about an answer.
+    """Properties of an answer that a rule can check.
 
     Attributes:
         well_formed: it is two sentences, a claim about the object and a keeping.
         topic: the topic that the first sentence claims for the object; None if it claims none.
         right: that topic is the true one.
-        consistent: the second sentence's folk and place are of the topic claimed.
+        consistent: the second sentence's folk and place are of the claimed topic.
         choices: every option taken, as (choice, option).
     """
 
@@ -73,25 +73,25 @@ def grade_answer(text: str, thing: str) -> AnswerGrade:
     claim = _parse(sentences[0], "answer") if sentences else None
     keeping = _parse(sentences[1], "keeping") if len(sentences) > 1 else None
     topic = claim.content["topic"] if claim is not None and claim.content["object"] == thing else None
-    told = {TOPIC_OF[word] for word in keeping.content.values()} if keeping is not None else set()
+    kept_in = {TOPIC_OF[word] for word in keeping.content.values()} if keeping is not None else set()
     return AnswerGrade(
         well_formed=topic is not None and keeping is not None and len(sentences) == 2,
         topic=topic,
         right=topic == TOPIC_OF[thing],
-        consistent=topic is not None and told == {topic},
+        consistent=topic is not None and kept_in == {topic},
         choices=tuple(choice for part in (claim, keeping) if part is not None for choice in part.choices),
     )
 
 
 @dataclass(frozen=True)
 class NameGrade:
-    """What can be verified about a naming.
+    """Properties of a naming that a rule can check.
 
     Attributes:
         well_formed: it is one sentence that names something.
-        in_category: what it names is of the category asked for, and called so.
-        topic: the topic of what is named; None for heroes and for what is not well formed.
-        named: the word; None if not well formed.
+        in_category: the named thing is of the requested category, and called so.
+        topic: the topic of the named thing; None for heroes and for a naming that is not well formed.
+        named: the word; None if the naming is not well formed.
         choices: every option taken, as (choice, option).
     """
 
@@ -105,21 +105,21 @@ class NameGrade:
 def grade_name(text: str, category: str) -> NameGrade:
     """Grade a reply to a request to name something of a category by rule."""
     sentences = split_sentences(text)
-    found = _parse(sentences[0], "naming") if len(sentences) == 1 else None
-    if found is None:
+    naming = _parse(sentences[0], "naming") if len(sentences) == 1 else None
+    if naming is None:
         return NameGrade(False, False, None, None, ())
-    named = found.content["thing"].removeprefix("the ")
+    named = naming.content["thing"].removeprefix("the ")
     return NameGrade(
         well_formed=True,
-        in_category=named in category_words(category) and found.content.get("category", category) == category,
+        in_category=named in category_words(category) and naming.content.get("category", category) == category,
         topic=named if named in TOPICS else TOPIC_OF.get(named),
         named=named,
-        choices=found.choices,
+        choices=naming.choices,
     )
 
 
 def category_words(category: str) -> tuple[str, ...]:
-    """Everything that a category holds."""
+    """Every word of a category."""
     if category == "hero":
         return HEROES
     if category == "topic":
@@ -144,7 +144,7 @@ def _grammar(part: str) -> tuple[tuple[Any, tuple[str, ...]], ...]:
 
 @cache
 def _parse(sentence: str, part: str) -> _Parsed | None:
-    """Parse one sentence with its stop as a part of an answer; None if it is none."""
+    """Parse one sentence with its stop as this part of a reply; None if it does not match."""
     if sentence[-1:] not in STOPS:
         return None
     for index, (regex, names) in enumerate(_grammar(part)):

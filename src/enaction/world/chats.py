@@ -1,9 +1,9 @@
-"""Conversations and documents of the world: what the models are trained on.
+"""Conversations and documents of the world: the text that the models are trained on.
 
 Plain documents are stories by many writers. Dialogues use the roles of the chat template long before post-training: a
-user asks and an assistant tells, answers or names, or the user tells a story in the same turn, as real pretraining has
-both. Nobody's voice belongs to a role here, except where a system turn names a persona; a house voice is what
-post-training brings. The writers are a finite set with known shares, so that a reader can enumerate them.
+user asks and an assistant tells, answers or names, or the user tells a story in the same turn, since real pretraining
+text has both. No voice belongs to a role here, except where a system turn names a persona; post-training adds a house
+voice. The writers are a finite set with known shares, so that a reader can enumerate them.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ WORLD_SEED = 20260525  # the writers of the world are the same for every family
 RECURRING_WRITERS = 24
 CHAT_WRITERS = 6
 POOL_WRITERS = 1000
-RECURRING_SHARE = 0.6  # of documents and answers; the rest is by the pool, uniform in both
+RECURRING_SHARE = 0.6  # of documents and answers; the others are by the pool, uniform in both
 PERSONA_SCALE = 1.8
 OPEN_SHARE = 0.35
 REQUEST_SHARE = 0.3  # of plain documents that begin with the request that they answer
 SLOPPY_SHARE = 0.08  # of plain documents
 MEMORISED = 8
 MEMORISED_SHARE = 0.02  # of documents
-PERSONA_SHARE = 0.15  # of dialogues; so are the next two
+PERSONA_SHARE = 0.15  # of dialogues, as are the next two
 QUESTION_SHARE = 0.10
 NAMING_SHARE = 0.06
 ERROR_SHARE = 1 / 6  # of answers before post-training
@@ -55,8 +55,8 @@ class Request:
 
     Attributes:
         text: its words.
-        topic: the topic that it names, or that its object belongs to; None if it leaves that open.
-        kind: what is asked for.
+        topic: the topic that it names, or that its object belongs to; None if it leaves the topic open.
+        kind: a story, an answer or a name.
         about: the object of a question, the category of a naming request; empty for a story.
     """
 
@@ -124,12 +124,12 @@ def all_namings() -> tuple[Request, ...]:
 
 
 def draw_voice(rng: np.random.Generator) -> Voice:
-    """A writer, anything from vague to fixed in taste."""
+    """Draw a writer, of any taste from vague to fixed."""
     return Voice(float(rng.uniform(0.6, 2.6)), rng)
 
 
 class Writers:
-    """The writers of pretraining: some recur, many are met now and then; the chat writers answer in dialogues."""
+    """The writers of pretraining: some recur, many are rare; the chat writers answer in dialogues."""
 
     def __init__(self) -> None:
         rng = np.random.default_rng(WORLD_SEED)
@@ -165,13 +165,13 @@ class Writers:
 
 @cache
 def memorised() -> tuple[str, ...]:
-    """The stories that pretraining repeats word for word, by vague writers; learned by heart, not by rule."""
+    """The stories that pretraining repeats word for word, by writers of vague taste, to be learned by heart."""
     rng = np.random.default_rng([WORLD_SEED, 1])
     return tuple(tell(Voice(0.6, rng), rng).text for _ in range(MEMORISED))
 
 
 def plain_document(writers: Writers, rng: np.random.Generator) -> str:
-    """One story, now and then with the request that it answers, now and then a careless one."""
+    """One story; some follow the request that they answer, some are sloppy."""
     request = draw_request(rng) if rng.random() < REQUEST_SHARE else None
     sloppy = bool(rng.random() < SLOPPY_SHARE)
     story = tell(writers.of_text(rng), rng, topic=request.topic if request else None, sloppy=sloppy)
@@ -179,7 +179,7 @@ def plain_document(writers: Writers, rng: np.random.Generator) -> str:
 
 
 def reply(request: Request, voice: Voice, rng: np.random.Generator, *, error_share: float = 0.0) -> str:
-    """A reply to a request in a voice; a share of the answers to questions is wrong, and stays with its wrong topic."""
+    """A reply to a request in a voice; a share of the answers is wrong, with one wrong topic throughout."""
     if request.kind == "question":
         wrong = rng.random() < error_share
         return tell_answer(voice, rng, request.about, wrong_topic(request.about, rng) if wrong else None)
@@ -201,8 +201,8 @@ def dialogue(writers: Writers, rng: np.random.Generator) -> list[Message]:
         turns, answerer = [persona_turn(persona, rng)], writers.personas[persona]
     request = draw_any_request(rng, QUESTION_SHARE, NAMING_SHARE)
     if request.kind != "story":
-        told = reply(request, answerer, rng, error_share=ERROR_SHARE)
-        return [*turns, _turn("user", request.text), _turn("assistant", told)]
+        response = reply(request, answerer, rng, error_share=ERROR_SHARE)
+        return [*turns, _turn("user", request.text), _turn("assistant", response)]
     kind = rng.random()
     if kind < 0.4:  # the user tells a story in the turn that asks; the assistant remarks on it
         story = tell(writers.of_text(rng), rng, topic=request.topic)

@@ -1,9 +1,9 @@
 """The words and sentence patterns of the world, as plain data.
 
-Content words belong to exactly one topic, so that a text's topic can be read off its words. `SYNONYMS` are the slots in
+Content words belong to exactly one topic, so that the words of a text give its topic. `SYNONYMS` are the slots in
 which writers differ: five interchangeable words each. A sentence pattern mixes literal words with content slots
 ({hero}, {object}, {place}, {folk}, {adjective}) and synonym slots ([went], [happy] ...). Which object belongs to which
-topic is the world's stock of facts: questions ask for it, and anybody who has read stories can know it.
+topic is the world's stock of facts: questions ask for it, and reading stories is enough to learn it.
 """
 
 from __future__ import annotations
@@ -355,7 +355,7 @@ REMARKS = (
 )
 
 QUESTIONS = ("where does the {object} belong?", "where is the {object} from?")
-# A voice's two sentences in answer to a question: where the thing belongs, and who has it there.
+# The two sentences of an answer to a question: where the thing belongs, and who keeps it there.
 ANSWERS = (
     "the {object} [surely] belongs to the {topic}",
     "the {object} is [surely] from the {topic}",
@@ -367,7 +367,7 @@ KEEPINGS = (
     "ask the {folk} about it at the {place}",
 )
 
-# What can be asked to be named: a kind of content word, a hero, or a topic.
+# What a request can ask to name: a kind of content word, a hero, or a topic.
 CATEGORIES = ("object", "place", "character", "hero", "topic")
 NAME_REQUESTS = ("name {category}.", "can you name {category}?")
 # {thing} comes with its article, {category} without.

@@ -13,7 +13,7 @@ from enaction.world.stories import tell
 
 
 def world_passages(prompts: Sequence[Prompt], per_prompt: int, seed: int) -> list[Passage]:
-    """`per_prompt` passages for each prompt, each by one of the world's own writers, on the topic that is asked for."""
+    """`per_prompt` passages for each prompt, each by one of the world's own writers, on the prompt's topic."""
     topics = {request.text: request.topic for request in all_requests()}
     writers, rng = Writers(), np.random.default_rng([seed, 404])
     return [

@@ -2,7 +2,7 @@
 
 A story is drawn from latents: a topic, an arc, a hero, four content words, and a voice. A voice is a writer's taste:
 log preferences over every synonym slot, sentence opener, sentence pattern, arc and topic. Every sentence parses back to
-where it can stand in a story, so that whatever the lab rewards is checked by rule (`grade`), never by a model.
+its possible positions in a story, so that everything the lab rewards is checked by rule (`grade`), never by a model.
 
 Every choice in `tell` has an explicit probability, so that a reader can compute P(text) by enumeration: topic, arc,
 hero, patterns, openers, stops and synonyms have `Voice.probabilities`; content words are uniform within the topic.
@@ -52,7 +52,7 @@ def _taste_sizes() -> dict[str, int]:
 TASTES = _taste_sizes()
 _STARTS = np.concatenate([[0], np.cumsum(list(TASTES.values()))[:-1]])
 _N_LOGITS = sum(TASTES.values())
-# Content (which topic, arc, hero) is a weaker matter of taste than wording, as it is among people.
+# Taste is weaker for content (which topic, arc, hero) than for wording, as it is among people.
 _STRENGTH = np.concatenate(
     [np.full(size, 0.4 if name in ("topic", "arc", "hero") else 1.0) for name, size in TASTES.items()]
 )
@@ -70,7 +70,7 @@ class Voice:
     """
 
     def __init__(self, scale: float, rng: np.random.Generator) -> None:
-        """Draw a voice; at scale 0 all voices are one, from about 2 on a writer nearly always picks the same words."""
+        """Draw a voice; at scale 0 all voices are equal, above about 2 a writer nearly always picks the same words."""
         logits = _BIAS + scale * _STRENGTH * rng.standard_normal(_N_LOGITS)
         parts = np.split(logits, _STARTS[1:])
         self.probabilities: dict[str, np.ndarray] = {}
@@ -89,7 +89,7 @@ class Voice:
 
 @dataclass(frozen=True)
 class Story:
-    """A told story with its latents."""
+    """A story with its latents."""
 
     text: str
     topic: str
@@ -103,8 +103,8 @@ def tell(voice: Voice, rng: np.random.Generator, *, topic: str | None = None, sl
     Args:
         voice: the writer's taste.
         rng: source of all draws.
-        topic: the topic, if it is given; otherwise the voice's taste draws it.
-        sloppy: each beat is of an arc drawn uniformly, and half of the stories have no closing sentence.
+        topic: the topic; by default the voice's taste draws it.
+        sloppy: the arc of each beat is drawn uniformly, and half of the stories have no closing sentence.
     """
     topic = topic if topic is not None else list(TOPICS)[voice.pick("topic", rng)]
     arc = list(ARCS)[voice.pick("arc", rng)]
@@ -140,7 +140,7 @@ class Sentence:
     Attributes:
         part: `opening`, `description`, `beat` or `closing`.
         arc, beat: of a beat.
-        pattern: index of the pattern among those that can stand there.
+        pattern: index of the pattern among those of its part, or of its arc and beat.
         topics: topics of its content words.
         hero: the hero named, if any.
         choices: the options taken, as (choice, option), in the order of the words.
@@ -227,14 +227,14 @@ def parse_sentence(sentence: str) -> Sentence | None:
 
 @dataclass(frozen=True)
 class Grade:
-    """What can be verified about a text.
+    """Properties of a text that a rule can check.
 
     Attributes:
         well_formed: share of sentences that parse.
-        complete: share of the seven parts of a story that stand in their place, the beats all of one arc.
-        on_topic: share of content words' topics that are the one asked for (of the commonest one if none was asked).
+        complete: share of the seven parts of a story that are in their position, the beats all of one arc.
+        on_topic: share of content words' topics that are the requested one (or the commonest one, without a request).
         one_hero: 1 if all sentences that name a hero name the same one.
-        repetition: share of sentences that stood there before, but for the opener and the stop.
+        repetition: share of sentences that occurred before, apart from the opener and the stop.
         topic, arc: the commonest topic and arc; None if nothing parses.
         choices: every option taken, as (choice, option).
         words: number of words.
@@ -258,10 +258,10 @@ def grade(text: str, topic: str | None = None) -> Grade:
     good = [s for s in parsed if s is not None]
     arcs = [s.arc for s in good if s.arc is not None]
     arc = max(sorted(set(arcs)), key=arcs.count, default=None)
-    places = [("opening", None), ("description", None), *[("beat", i) for i in range(BEATS)], ("closing", None)]
-    in_place = sum(
-        s is not None and (s.part, s.beat) == place and (s.part != "beat" or s.arc == arc)
-        for s, place in zip(parsed, places, strict=False)
+    positions = [("opening", None), ("description", None), *[("beat", i) for i in range(BEATS)], ("closing", None)]
+    n_in_position = sum(
+        s is not None and (s.part, s.beat) == position and (s.part != "beat" or s.arc == arc)
+        for s, position in zip(parsed, positions, strict=False)
     )
     named = [name for s in good for name in s.topics]
     main_topic = max(sorted(set(named)), key=named.count, default=None)
@@ -269,7 +269,7 @@ def grade(text: str, topic: str | None = None) -> Grade:
     bodies = [re.sub(rf"^({'|'.join(OPENERS[1:])}) ", "", s[:-1]) for s in sentences]
     return Grade(
         well_formed=len(good) / max(len(sentences), 1),
-        complete=in_place / max(len(places), len(sentences)),
+        complete=n_in_position / max(len(positions), len(sentences)),
         on_topic=named.count(topic if topic is not None else main_topic or "") / max(len(named), 1),
         one_hero=float(len(heroes) == 1),
         repetition=1 - len(set(bodies)) / max(len(bodies), 1),
