@@ -22,16 +22,16 @@ from rich.console import Console
 
 from enaction.chart import Axis, Chart, Panel, points_of
 from enaction.errors import StudyError
+from enaction.experiments.matrix import Matrix, grids
+from enaction.experiments.matrix.charts import charts, hero
+from enaction.experiments.matrix.lookup import base_triples, stages, triples
+from enaction.experiments.matrix.row_charts import PAPER_RECOGNITION
 from enaction.findings import Finding, Findings, read_findings, select, write_findings
 from enaction.page import Grid, Page, Section, Statement
 from enaction.paper import claims, questions
 from enaction.passages import Message, Passage, write_passages
-from enaction.report import build_report, matrix_grids
+from enaction.report import build_report
 from enaction.report.drawing import draw, save
-from enaction.report.matrix_charts import charts, hero
-from enaction.report.matrix_lookup import base_triples, stages, triples
-from enaction.report.matrix_page import page as matrix_page
-from enaction.report.matrix_row_charts import PAPER_RECOGNITION
 from enaction.report.terminal import show, tables
 from enaction.shown import NONE, contains, null_of, number, short_names, with_interval
 from enaction.stats import interaction, log_ratio_split, other_self_ratio
@@ -217,8 +217,8 @@ def findings(request: pytest.FixtureRequest) -> list[Finding]:
     return RUNS[request.param]()
 
 
-def pages_of(findings: list[Finding], **options: float) -> dict[str, Page]:
-    return {"matrix": matrix_page(Findings(findings).of("matrix"), **options)} if findings else {}
+def pages_of(findings: list[Finding]) -> dict[str, Page]:
+    return {"matrix": Matrix().page(Findings(findings).of("matrix"))} if findings else {}
 
 
 def report(run: Path, more: dict[str, Page] | None = None, *, png: bool = False) -> Path:
@@ -441,7 +441,7 @@ def test_world_and_foreign_text_of_the_last_stage_are_the_cells_of_that_stage():
 
 
 def test_a_reader_without_template_stands_in_every_framing_and_is_marked():
-    text = printed_grid(matrix_grids.matrices(Findings(real_run()))[-1])
+    text = printed_grid(grids.matrices(Findings(real_run()))[-1])
     assert "3.050" in text
     assert "2.530" in text
     assert "†" in text
@@ -473,7 +473,7 @@ def test_terminal_tables_fit_and_show_the_numbers(findings):
 
 def test_matrix_table_has_the_cells_in_their_places():
     found = a_run()
-    text = printed_grid(matrix_grids.matrices(Findings(found))[-1])
+    text = printed_grid(grids.matrices(Findings(found))[-1])
     for r in FAMILIES:
         row = next(line for line in text.splitlines() if line.strip().startswith(r))
         cells = [f"{number(value(found, r, a))}" for a in FAMILIES]

@@ -20,7 +20,7 @@ from pydantic import Field
 from enaction.analysis.data import Data
 from enaction.analysis.ledger import Ledger
 from enaction.experiments.base import Experiment
-from enaction.experiments.matrix import analysis
+from enaction.experiments.matrix import analysis, page
 from enaction.experiments.texts import WorldText
 from enaction.findings import Findings
 from enaction.page import Page
@@ -65,9 +65,7 @@ class Matrix(Experiment):
 
     def page(self, findings: Findings) -> Page:
         """Whether the instrument can be trusted, who is certain on whose text, and why."""
-        from enaction.report.matrix_page import page  # TRANSITION: until the page is in this folder
-
-        return page(findings)
+        return page.page(self.title, self.asks, findings)
 
 
 def _authors(study: Study, reader: str) -> list[str]:

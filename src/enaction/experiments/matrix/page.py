@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
+from enaction.experiments.matrix import grids
+from enaction.experiments.matrix.charts import charts
+from enaction.experiments.matrix.lookup import alarmed, main_framing, main_stage, members
+from enaction.experiments.matrix.statements import statements
 from enaction.findings import Findings
 from enaction.page import Page, Section, Statement
-from enaction.report import matrix_grids as grids
-from enaction.report.matrix_charts import charts
-from enaction.report.matrix_lookup import alarmed, main_framing, main_stage, members
-from enaction.report.matrix_statements import statements
 from enaction.stats import IDENTITY_LIMIT
 
 
-def page(findings: Findings, *, reference: float | None = None) -> Page:
-    """What the report says of the matrix.
-
-    Args:
-        findings: of the matrix, of one run.
-        reference: recognition, log units, drawn into the split for comparison, e.g. PAPER_RECOGNITION.
-    """
-    made, cells = charts(findings, reference=reference), grids.all_cells(findings)
+def page(title: str, question: str, findings: Findings) -> Page:
+    """What the report shows of the matrix."""
+    made, cells = charts(findings), grids.all_cells(findings)
 
     def shown(name: str) -> list[str]:
         return [name] if name in made else []
 
     return Page(
-        title="Matrix",
-        question="Has a reader less entropy on its own text than its confidence and the text's ease explain?",
+        title=title,
+        question=question,
         statements=statements(findings),
         sections=[
             Section(

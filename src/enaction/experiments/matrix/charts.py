@@ -22,8 +22,7 @@ from enaction.chart import (
     framing_look,
     points_of,
 )
-from enaction.findings import Findings
-from enaction.report.matrix_lookup import (
+from enaction.experiments.matrix.lookup import (
     Cells,
     cells_of,
     curve,
@@ -34,7 +33,8 @@ from enaction.report.matrix_lookup import (
     place,
     stages,
 )
-from enaction.report.matrix_row_charts import critic, identity, split
+from enaction.experiments.matrix.row_charts import critic, identity, split
+from enaction.findings import Findings
 from enaction.shown import names_within, value
 from enaction.words import WORLD, framing_label, stage_label
 

@@ -6,9 +6,7 @@ the 95 % interval contains the value that means none (ratio 1, everything else 0
 
 from __future__ import annotations
 
-from enaction.findings import Finding, Findings
-from enaction.page import Statement, Verdict
-from enaction.report.matrix_lookup import (
+from enaction.experiments.matrix.lookup import (
     Triple,
     alarmed,
     curve,
@@ -21,6 +19,8 @@ from enaction.report.matrix_lookup import (
     stages,
     triples,
 )
+from enaction.findings import Finding, Findings
+from enaction.page import Statement, Verdict
 from enaction.shown import NO_EFFECT, NO_VERDICT, number, value, verdict_of, verdict_words, with_interval
 from enaction.stats import IDENTITY_LIMIT
 from enaction.words import MEAN, TRACE, checkpoint, framing_label, models_of, stage_label

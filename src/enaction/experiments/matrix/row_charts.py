@@ -20,8 +20,7 @@ from enaction.chart import (
     keys,
     points_of,
 )
-from enaction.findings import Finding, Findings
-from enaction.report.matrix_lookup import (
+from enaction.experiments.matrix.lookup import (
     Triple,
     alarmed,
     base_triples,
@@ -32,6 +31,7 @@ from enaction.report.matrix_lookup import (
     stages,
     triples,
 )
+from enaction.findings import Finding, Findings
 from enaction.shown import mean_value, names_within, number, short_names, value
 from enaction.stats import IDENTITY_LIMIT
 from enaction.words import framing_label, stage_label

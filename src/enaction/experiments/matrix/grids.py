@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from enaction.findings import Finding, Findings
-from enaction.page import Cell, Grid
-from enaction.report.matrix_lookup import (
+from enaction.experiments.matrix.lookup import (
     Triple,
     alarmed,
     base_triples,
@@ -23,7 +21,9 @@ from enaction.report.matrix_lookup import (
     stages,
     triples,
 )
-from enaction.report.matrix_row_charts import IDENTITY_BAND
+from enaction.experiments.matrix.row_charts import IDENTITY_BAND
+from enaction.findings import Finding, Findings
+from enaction.page import Cell, Grid
 from enaction.shown import NONE, judged, mean_value, number, pvalue, with_interval
 from enaction.stats import IDENTITY_LIMIT
 from enaction.words import MEAN, WORLD, framing_label, models_of, stage_label
