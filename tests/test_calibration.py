@@ -16,17 +16,20 @@ import torch
 from torch import Tensor
 
 from enaction.errors import StudyError
-from enaction.experiments import analyse, calibration
-from enaction.experiments.answers import write_decisions
+from enaction.experiments import analyse
+from enaction.experiments.calibration import Calibration
+from enaction.experiments.calibration.questions import Question, claimed, first_sentence, followed, read_questions
+from enaction.experiments.calibration.texts import Decisions
 from enaction.experiments.pieces import decoded
-from enaction.experiments.questions import Question, claimed, first_sentence, followed, read_questions, thinned
-from enaction.findings import Finding, select
-from enaction.passages import Passage, Sampling
+from enaction.findings import Findings, select
+from enaction.passages import Passage, Sampling, thinned
 from enaction.reader import Reader
-from enaction.report.pages import make_pages
+from enaction.reader.sources.hub import Hub
+from enaction.report.drawing import draw
 from enaction.running import run_study
 from enaction.stats.calibration import calibrated_errors, reliability
 from enaction.study.config import ModelSpec, Study
+from enaction.study.desk import Desk
 from enaction.study.store import Run
 
 N_QUESTIONS = 24
@@ -92,6 +95,7 @@ def _run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     (folder / "prompts.jsonl").write_text('{"prompt": "why"}\n{"prompt": "how"}')
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Reader, "load", load)
+        patch.setattr(Hub, "require", lambda *_: None)
         study = Study(
             name="calibration",
             models={name: ModelSpec(model=name, family=name) for name in models},
@@ -104,7 +108,7 @@ def _run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module", name="findings")
-def _findings(run: Run) -> list[Finding]:
+def _findings(run: Run) -> Findings:
     return analyse(run.study(), run)
 
 
@@ -123,7 +127,7 @@ def planted(author: str, claim: str) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("reader", ["plain", "styled"])
-def test_every_arm_has_the_planted_accuracy_confidence_and_error(findings: list[Finding], reader: str) -> None:
+def test_every_arm_has_the_planted_accuracy_confidence_and_error(findings: Findings, reader: str) -> None:
     for author in ("own", "foreign"):
         for kind, claim in (("right", "fox"), ("wrong", "bird")):
             for quantity, expected in planted(author, claim).items():
@@ -138,14 +142,12 @@ def test_every_arm_has_the_planted_accuracy_confidence_and_error(findings: list[
     assert accuracy.low < P_RIGHT < accuracy.high
 
 
-def test_confidence_and_error_are_those_of_a_plain_loop_over_the_sampled_texts(
-    run: Run, findings: list[Finding]
-) -> None:
-    settings = calibration.Settings(continuations=8)
+def test_confidence_and_error_are_those_of_a_plain_loop_over_the_sampled_texts(run: Run, findings: Findings) -> None:
+    settings = Calibration(continuations=8)
     for reader in ("plain", "styled"):
         confidence, right = [], []
-        for p in run.passages(calibration.continued_of(settings, reader)):
-            if p.sampling["arm"] == "own-wrong":
+        for p in run.passages(settings.continued_of(reader)):
+            if p.marks["arm"] == "own-wrong":
                 last = p.response.split()[-1]
                 confidence.append(0.8 if last == "stone" else 0.2)
                 right.append(last != "stone")
@@ -165,7 +167,7 @@ def test_confidence_and_error_are_those_of_a_plain_loop_over_the_sampled_texts(
             assert found.estimate == pytest.approx(value, abs=1e-4), quantity
 
 
-def test_errors_compound_more_behind_own_starts_as_planted(findings: list[Finding]) -> None:
+def test_errors_compound_more_behind_own_starts_as_planted(findings: Findings) -> None:
     own, foreign = planted("own", "bird"), planted("foreign", "bird")
     for quantity, expected in (
         ("stays_difference", foreign["accuracy"] - own["accuracy"]),
@@ -184,22 +186,21 @@ def test_errors_compound_more_behind_own_starts_as_planted(findings: list[Findin
 
 
 def test_starts_are_the_first_sentences_of_who_wrote_them(run: Run) -> None:
-    settings = calibration.Settings(continuations=8)
+    settings = Calibration(continuations=8)
     for reader, other in (("plain", "styled"), ("styled", "plain")):
-        answers = {m: {p.token_ids for p in run.passages(calibration.answers_of(settings, m))} for m in (reader, other)}
-        for p in run.passages(calibration.continued_of(settings, reader)):
-            by = reader if p.sampling["arm"].startswith("own") else other
-            assert p.sampling["start_by"] == by
+        answers = {m: {p.token_ids for p in run.passages(settings.answers_of(m))} for m in (reader, other)}
+        for p in run.passages(settings.continued_of(reader)):
+            by = reader if p.marks["arm"].startswith("own") else other
+            assert p.marks["start_by"] == by
             start = (p.token_ids or ())[: p.sampling["begun_with"]]
             assert any((ids or ())[: len(start)] == start for ids in answers[by])
-            assert (p.sampling["started"] == "fox") == p.sampling["arm"].endswith("right")
+            assert (p.marks["started"] == "fox") == p.marks["arm"].endswith("right")
 
 
-def test_page_names_the_danger_first(findings: list[Finding]) -> None:
-    page = make_pages(findings)["calibration"]
+def test_page_names_the_danger_first(findings: Findings) -> None:
+    page = Calibration().page(findings)
     assert "own wrong first sentence" in page.sentences[0]
-    for figure, _ in page.figures.values():
-        figure.draw_without_rendering()
+    draw(page.charts["calibration"]).draw_without_rendering()
     assert all(len(row) == len(grid.header) for grid in page.grids for row in grid.rows)
 
 
@@ -208,8 +209,10 @@ def test_without_questions_it_is_left_out_with_a_note(run: Run) -> None:
     (found,) = analyse(study, run)
     assert found.quantity == "left_out"
     assert "name a file of questions" in found.notes[0]
-    assert "left out" in make_pages([found])["calibration"].sentences[0]
-    assert calibration.plan(study, calibration.Settings()).cells == []
+    (statement,) = Calibration().page(Findings([found])).statements
+    assert "left out" in statement.sentence
+    assert statement.verdict == "left out"
+    assert Calibration().plan(study, ()).cells == []
 
 
 def test_a_decision_is_read_with_every_word_in_the_place_of_the_one_that_came() -> None:
@@ -221,19 +224,25 @@ def test_a_decision_is_read_with_every_word_in_the_place_of_the_one_that_came() 
     options = {"a": {"says": ["garden"], "follows": ["river", "stone", "bird song"]}, "b": ["fox"]}
     question = Question.model_validate({"id": "q", "prompt": "what", "options": options, "right": "b"})
     whole = Passage("q/0", "q", question.messages, text, "m", {"framing": "assistant"}, ids, None, reader.fingerprint)
-    marks = {"framing": "assistant", "begun_with": begun, "arm": "own-wrong", "started": "a"}
-    later = replace(whole, id="q/own-wrong/0", sampling=marks)
+    marks = {"arm": "own-wrong", "started": "a"}
+    sampling = {"framing": "assistant", "begun_with": begun}
+    later = replace(whole, id="q/own-wrong/0", sampling=sampling, marks=marks)
     passages = {"answers": [whole, whole], "continued": [later]}
-    run: Any = SimpleNamespace(passages=lambda name: passages[name])
-    found = write_decisions([question], "decisions", "answers", "continued", run, reader, lambda *_: None)
+    desk = Desk(Study(name="x", models={"m": ModelSpec(model="m", family="m")}), (), Run(Path()), reader)
+    decisions = Decisions(
+        name="decisions", model="m", count=0, questions=(question,), answers="answers", continued="continued"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "passages", lambda _, name: passages[name])
+        found = decisions.write(desk)
     texts = [p.response for p in found]
     assert texts == [
         "it is of the garden",
         *(f"it is of the garden now. then over the {word}" for word in ("river", "stone", "bird song")),
     ]
-    assert [p.sampling["count"] for p in found] == [2, 1, 1, 1]
+    assert [p.marks["count"] for p in found] == [2, 1, 1, 1]
     for p in found:
-        at = p.sampling["at"]
+        at = p.marks["at"]
         assert (p.token_ids or ())[:at] == ids[:at]
         assert decoded(tokenizer, (p.token_ids or ())[at:]) in (" garden", " river", " stone", " bird song")
 

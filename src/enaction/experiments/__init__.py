@@ -13,10 +13,10 @@ from enaction.analysis.data import Data
 from enaction.analysis.ledger import Ledger
 from enaction.errors import StudyError
 from enaction.experiments.base import Experiment
+from enaction.experiments.calibration import Calibration
 from enaction.experiments.controls import Controls
 from enaction.experiments.framings import Framings
 from enaction.experiments.matrix import Matrix
-from enaction.experiments.old import Calibration
 from enaction.experiments.persona import Persona
 from enaction.experiments.prior import Prior
 from enaction.experiments.splice import Splice

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enaction.experiments import calibration
 from enaction.experiments.base import Experiment
 from enaction.experiments.cells import Data as OldData
 from enaction.page import Grid, Page, Section, Statement
@@ -33,6 +32,3 @@ def _old(module):
             return _page(module.NAME, findings)
 
     return Old
-
-
-Calibration = _old(calibration)

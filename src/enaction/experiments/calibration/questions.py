@@ -65,7 +65,7 @@ class Question(BaseModel):
         for kind in ("says", "follows"):
             words = sorted((word, name) for name, option in self.options.items() for word in getattr(option, kind))
             for (one, of_one), (other, of_other) in itertools.combinations(words, 2):
-                # The probability of a word holds that of every longer one, so these could not be told apart.
+                # The probability of a word includes that of every longer one, so these could not be told apart.
                 if of_one != of_other and other.startswith(one):
                     raise ValueError(f"'{other}' of {of_other} begins with '{one}' of {of_one}: use other words")
         return self
@@ -82,7 +82,7 @@ class Question(BaseModel):
 
 @dataclass(frozen=True)
 class Settled:
-    """Where a text takes an option: the word and its place in characters."""
+    """Where a text takes an option: the word and its position in characters."""
 
     option: str
     word: str
@@ -112,7 +112,7 @@ def read_questions(path: Path) -> list[Question]:
                 '{"id", "prompt", "options": {NAME: [words that claim it]}, "right": NAME}'
             ) from None
         if question.id in questions:
-            raise StudyError(f"{path}, line {number}: id '{question.id}' is there already; ids must be unique")
+            raise StudyError(f"{path}, line {number}: id '{question.id}' is used already; ids must be unique")
         questions[question.id] = question
     if len(questions) < 2:
         raise StudyError(f"{path} holds {len(questions)} questions; calibration needs at least two")
@@ -131,14 +131,8 @@ def world_questions() -> list[Question]:
     ]
 
 
-def thinned(questions: list[Question], n: int) -> list[Question]:
-    """So many of them, spread evenly."""
-    n = min(n, len(questions))
-    return [questions[i * len(questions) // n] for i in range(n)]
-
-
 def first_sentence(text: str) -> str:
-    """The first sentence with its stop, without white space behind it; empty if no sentence ends."""
+    """The first sentence with its stop, without the white space after it; empty if no sentence ends."""
     end = _SENTENCE_END.search(text)
     return text[: end.end()].rstrip() if end else ""
 
@@ -156,5 +150,5 @@ def followed(question: Question, text: str) -> Settled | None:
 def _settled(text: str, words_of: Iterable[tuple[str, tuple[str, ...]]]) -> Settled | None:
     option_of = {word: name for name, words in words_of for word in words}
     longest_first = sorted(option_of, key=len, reverse=True)
-    found = re.search(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", text)
-    return Settled(option_of[found[0]], found[0], found.start()) if found else None
+    match = re.search(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", text)
+    return Settled(option_of[match[0]], match[0], match.start()) if match else None
