@@ -21,8 +21,9 @@ import numpy as np
 import pytest
 
 from enaction import stats
+from enaction.analysis.data import Data
+from enaction.analysis.ledger import with_mean
 from enaction.experiments import analyse, plan
-from enaction.experiments.cells import Data, with_mean
 from enaction.findings import Finding, select
 from enaction.running import run_study
 from enaction.study.config import Study
@@ -123,7 +124,7 @@ def test_shuffled_authors_are_not_recognised(labelled: Run, tmp_path: Path) -> N
 def test_intervals_of_shuffled_authors_cover_as_often_as_they_say(labelled: Run) -> None:
     """The same null four hundred times, on the tables that were read: readers know no labels."""
     study = labelled.study()
-    data, rng = Data.load(study, labelled, plan(study)), np.random.default_rng(0)
+    data, rng = Data(study, labelled, plan(study)), np.random.default_rng(0)
     entropy_RAP = data.table(list(RL), list(RL), "assistant", "entropy")
     n, covered_R = 400, np.zeros(len(RL) + 1)
     for _ in range(n):

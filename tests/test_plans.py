@@ -9,9 +9,6 @@ import pytest
 from enaction.experiments import EXPERIMENTS, plan
 from enaction.study.config import Study
 
-# TRANSITION: experiments whose texts are still closures.
-CLOSURES = [name for name, kind in EXPERIMENTS.items() if kind.__module__ == "enaction.experiments.old"]
-
 
 def _study(experiment: str) -> Study:
     models = {
@@ -24,7 +21,7 @@ def _study(experiment: str) -> Study:
     )
 
 
-@pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name not in CLOSURES])
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_a_plan_pickles_and_keeps_its_digest(experiment: str) -> None:
     made = plan(_study(experiment))
     sent = pickle.loads(pickle.dumps(made))

@@ -33,7 +33,7 @@ from enaction.passages import Message, Passage, write_passages
 from enaction.report import build_report
 from enaction.report.drawing import draw, save
 from enaction.report.terminal import show, tables
-from enaction.shown import NONE, contains, null_of, number, short_names, with_interval
+from enaction.shown import NONE, contains, number, short_names, with_interval
 from enaction.stats import interaction, log_ratio_split, other_self_ratio
 
 STAGES = ("base", "sft", "dpo", "rl")
@@ -43,12 +43,17 @@ ATTACK = "<script>alert('own words')</script><img src=x onerror=alert(1)>"
 # Planted: how much lower log entropy is on own text, by stage and framing.
 OWN = {"base": (0.002, 0.0, 0.003), "sft": (0.06, 0.03, 0.03), "dpo": (0.12, 0.07, 0.08), "rl": (0.75, 0.5, 0.45)}
 SHARPNESS = {"base": 1.05, "sft": 0.95, "dpo": 0.85, "rl": 0.6}
+# Quantities that the experiment writes with a null.
+NULLS = dict.fromkeys(("other_self_ratio", "base_reader_ratio", "world_self_ratio"), 1.0) | dict.fromkeys(
+    ("interaction", "interaction_change", "log_ratio", "recognition", "ease", "matched_gap", "identity_residual"), 0.0
+)
 
 
 def finding(quantity: str, where: dict[str, Any], estimate: float | None, half: float | None, **more: Any) -> Finding:
     low, high = (None, None) if half is None or estimate is None else (estimate - half, estimate + half)
     unit = "ratio" if "ratio" in quantity and quantity != "log_ratio" else "nats"
-    details = {"n": 60, "unit": unit, "definition": f"How {quantity} is computed; interval over prompts."} | more
+    details = {"n": 60, "unit": unit, "definition": f"How {quantity} is computed; interval over prompts."}
+    details |= {"null": NULLS.get(quantity)} | more
     return Finding("matrix", quantity, where, estimate, low, high, **details)
 
 
@@ -119,8 +124,8 @@ def _of_matrix(names: list[str], stage: str, framing: str, entropy_RA: np.ndarra
             if (reader, quantity) == ("mean", "matched_gap"):
                 continue
             where = {"reader": reader, "stage": stage, "framing": framing, "authors": names}
-            notes = ["permutation p = 0.0005"] if quantity == "interaction" else []
-            found.append(finding(quantity, where, float(value), 0.012 if reader == "mean" else 0.02, notes=notes))
+            p = 0.0005 if quantity == "interaction" else None
+            found.append(finding(quantity, where, float(value), 0.012 if reader == "mean" else 0.02, p=p))
     return found
 
 
@@ -367,7 +372,7 @@ def test_a_damaged_manifest_is_named(tmp_path):
 def test_no_effect_is_said_exactly_where_the_interval_contains_the_null(quantity, begins, low, high, none):
     # The tested quantity alone, so that a verdict in the sentence can only be its own.
     kept = [f for f in a_run() if f.quantity in (quantity, "entropy")]
-    null = null_of(next(f for f in kept if f.quantity == quantity)) or 0.0
+    null = NULLS[quantity]
     # A run with no matrix but of this quantity: the stages come from the entropies.
     moved = [
         replace(f, estimate=null + (low + high) / 2, low=null + low, high=null + high) if f.quantity == quantity else f

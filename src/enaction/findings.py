@@ -53,6 +53,11 @@ class Finding:
     p: float | None = None
     left_out: str | None = None
 
+    @property
+    def remarks(self) -> list[str]:
+        """The notes without the one that repeats the p-value."""
+        return [note for note in self.notes if self.p is None or not note.startswith(permutation_note(self.p, "")[:-1])]
+
 
 class Findings(Sequence[Finding]):
     """The findings of a run, in the order in which they were computed, with look-ups by quantity and place."""
@@ -192,15 +197,3 @@ def _text(value: Any) -> str | None:
     if value is None:
         return None
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-# The old report reads p-values out of notes; these two go with it.
-def is_permutation_note(note: str) -> bool:
-    """Whether a note is one of `permutation_note`."""
-    return note.startswith("permutation p = ")
-
-
-def permutation_pvalue(finding: Finding) -> str:
-    """The permutation p-value in a finding's notes, as text; empty where there is none."""
-    note = next(filter(is_permutation_note, finding.notes), "")
-    return note.removeprefix("permutation p = ").partition(" ")[0]

@@ -44,7 +44,7 @@ def with_interval(finding: Finding | None, digits: int = 3) -> str:
     """
     if finding is None or finding.estimate is None or finding.low is None or finding.high is None:
         return number(finding.estimate if finding else None, digits)
-    null, bounds = null_of(finding), (finding.low, finding.high)
+    null, bounds = finding.null, (finding.low, finding.high)
     if null is not None:
         tried = (d for d in range(digits, 7) if not any(_rounds_onto(bound, null, d) for bound in bounds))
         digits = next(tried, digits)
@@ -61,8 +61,7 @@ def with_pvalue(finding: Finding | None, digits: int = 3) -> str:
 
 def pvalue(finding: Finding | None) -> str:
     """The permutation p-value as text; empty where nothing was permuted."""
-    p = pvalue_of(finding) if finding else None
-    return "" if p is None else f"{p:.4f}"
+    return "" if finding is None or finding.p is None else f"{finding.p:.4f}"
 
 
 def judged(finding: Finding | None) -> Cell:
@@ -79,14 +78,13 @@ def contains(finding: Finding, null: float) -> bool | None:
 
 def verdict_of(finding: Finding) -> Verdict:
     """Whether the interval excludes the null; "" for a finding without an interval or a null."""
-    null = null_of(finding)
-    inside = None if null is None else contains(finding, null)
+    inside = None if finding.null is None else contains(finding, finding.null)
     return "" if inside is None else "no effect" if inside else "effect"
 
 
 def verdict_words(finding: Finding, *, below: str, above: str, none: str = NO_EFFECT) -> str:
     """The words for an interval below or above the null, and those for one that contains it."""
-    null = null_of(finding) or 0.0
+    null = finding.null or 0.0
     match contains(finding, null):
         case None:
             return NO_VERDICT
@@ -144,38 +142,3 @@ def _middle_out(text: str, limit: int) -> str:
 
 def _rounds_onto(value: float, null: float, digits: int) -> bool:
     return abs(value - null) > _ROUNDING and round(value, digits) == null
-
-
-# Only while experiments still write findings without `null` and `p`: then both functions return the fields.
-_NULL_UNTIL_FINDINGS_HAVE_THEIRS = {
-    "other_self_ratio": 1.0,
-    "other_self_ratio_token_weighted": 1.0,
-    "other_self_ratio_per_byte": 1.0,
-    "base_reader_ratio": 1.0,
-    "world_self_ratio": 1.0,
-    "interaction": 0.0,
-    "interaction_clipped": 0.0,
-    "interaction_change": 0.0,
-    "interaction_change_over_stage": 0.0,
-    "interaction_first_tokens": 0.0,
-    "interaction_at_positions": 0.0,
-    "log_ratio": 0.0,
-    "recognition": 0.0,
-    "ease": 0.0,
-    "matched_gap": 0.0,
-    "identity_residual": 0.0,
-    "identity_gap": 0.0,
-}
-
-
-def null_of(finding: Finding) -> float | None:
-    """The value that means no effect; None where no value does."""
-    return _NULL_UNTIL_FINDINGS_HAVE_THEIRS.get(finding.quantity) if finding.null is None else finding.null
-
-
-def pvalue_of(finding: Finding) -> float | None:
-    """The permutation p-value; None where nothing was permuted."""
-    if finding.p is None:
-        note = next((note for note in finding.notes if note.startswith("permutation p = ")), "")
-        return float(note.removeprefix("permutation p = ").partition(" ")[0]) if note else None
-    return finding.p

@@ -18,7 +18,7 @@ import jinja2
 from enaction.chart import Chart
 from enaction.errors import StudyError
 from enaction.files import write_atomically
-from enaction.findings import Finding, Findings, is_permutation_note, read_findings
+from enaction.findings import Finding, Findings, read_findings
 from enaction.page import Cell, Grid, Page
 from enaction.paper.claims import Checked
 from enaction.paper.questions import Answered
@@ -186,9 +186,8 @@ def _notes(findings: Findings) -> list[tuple[str, str]]:
     """Each note and each reason for leaving out, once, with its quantities; p-values are printed in tables."""
     of: dict[str, list[str]] = {}
     for f in findings:
-        for note in [*f.notes, *([f.left_out] if f.left_out else [])]:
-            if not is_permutation_note(note):
-                of.setdefault(note, []).append(f.quantity)
+        for note in [*f.remarks, *([f.left_out] if f.left_out else [])]:
+            of.setdefault(note, []).append(f.quantity)
     return [(note, ", ".join(_once(quantities))) for note, quantities in of.items()]
 
 

@@ -153,8 +153,6 @@ def digest(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     """A value as JSON can hold it, with the name of each type that JSON does not know."""
-    if callable(value):  # TRANSITION: closures of experiments that are not converted
-        return "closure"
     if isinstance(value, BaseModel):
         return [type(value).__name__, value.model_dump(mode="json")]
     if dataclasses.is_dataclass(value):
