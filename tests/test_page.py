@@ -77,6 +77,13 @@ def test_verdict_and_words_follow_the_interval(low: float, high: float, verdict:
     assert verdict_words(f, below="below", above="above") == words
 
 
+def test_without_a_null_there_is_no_verdict() -> None:
+    # As in a findings.json of a version that wrote no nulls: a ratio is then not judged against 0.
+    f = replace(a_finding(1.0, 0.9, 1.1), null=None)
+    assert verdict_of(f) == ""
+    assert verdict_words(f, below="below", above="above") == "no null, so no verdict"
+
+
 def test_a_pvalue_is_printed_beside_its_number() -> None:
     assert with_pvalue(replace(a_finding(0.5, 0.25, 0.75), p=0.002)) == "0.500 [0.250, 0.750], p = 0.0020"
     assert with_pvalue(None) == "not measured"

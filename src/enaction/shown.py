@@ -12,6 +12,7 @@ from enaction.words import WORLD
 
 NO_EFFECT = "no effect"
 NO_VERDICT = "no interval, so no verdict"
+NO_NULL = "no null, so no verdict"
 NONE = "–"
 # Some sums are zero by construction and are computed as 1e-17.
 _ROUNDING = 1e-9
@@ -83,15 +84,16 @@ def verdict_of(finding: Finding) -> Verdict:
 
 
 def verdict_words(finding: Finding, *, below: str, above: str, none: str = NO_EFFECT) -> str:
-    """The words for an interval below or above the null, and those for one that contains it."""
-    null = finding.null or 0.0
-    match contains(finding, null):
+    """The words for an interval below or above the null, those for one that contains it, and for none of either."""
+    if finding.null is None:
+        return NO_NULL
+    match contains(finding, finding.null):
         case None:
             return NO_VERDICT
         case True:
             return none
         case False:
-            return below if (finding.high or 0.0) < null else above
+            return below if (finding.high or 0.0) < finding.null else above
 
 
 def stated(findings: Findings, subject: str, text: str, *quantities: str, **where: Any) -> list[Statement]:

@@ -21,7 +21,7 @@ from enaction.experiments.matrix.lookup import (
 )
 from enaction.findings import Finding, Findings
 from enaction.page import Statement, Verdict
-from enaction.shown import NO_EFFECT, NO_VERDICT, number, value, verdict_of, verdict_words, with_interval
+from enaction.shown import NO_VERDICT, number, value, verdict_of, verdict_words, with_interval
 from enaction.stats import IDENTITY_LIMIT
 from enaction.words import MEAN, TRACE, checkpoint, framing_label, models_of, stage_label
 
@@ -228,7 +228,7 @@ def _interaction_clause(mean: Finding, readers: list[Finding]) -> str:
         below="recognition beyond their confidence and the text's ease",
         above="the reverse of recognition",
     )
-    if verdict not in (NO_EFFECT, NO_VERDICT) and abs(value(mean)) < TRACE:
+    if verdict_of(mean) == "effect" and abs(value(mean)) < TRACE:
         verdict = f"a trace (less than {TRACE:.0%}) of {verdict}"
     several = mean.where.get("reader") == MEAN
     below = sum(f.high is not None and f.high < 0 for f in readers)
