@@ -141,3 +141,13 @@ def test_a_plan_has_one_digest_that_changes_with_the_study(study: dict[str, Any]
 def test_open_run_names_a_folder_that_holds_no_run(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="no run folder"):
         enaction.open_run(tmp_path)
+
+
+def test_findings_of_an_older_version_are_refused_with_the_remedy(finished: FinishedRun, tmp_path: Path) -> None:
+    """Without nulls no verdict could be given."""
+    path = finished.folder / "findings.json"
+    items = json.loads(path.read_text())
+    (tmp_path / "study.yaml").write_bytes((finished.folder / "study.yaml").read_bytes())
+    (tmp_path / "findings.json").write_text(json.dumps([{k: v for k, v in f.items() if k != "null"} for f in items]))
+    with pytest.raises(StudyError, match=r"older version.*enaction report"):
+        enaction.open_run(tmp_path)

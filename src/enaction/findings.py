@@ -178,13 +178,21 @@ def read_findings(path: Path) -> Findings:
     """Read findings.json.
 
     Raises:
-        StudyError: the file is missing or not a list of findings.
+        StudyError: the file is missing, of an older version, or not a list of findings.
     """
     try:
-        return Findings(Finding(**item) for item in json.loads(path.read_text()))
+        items = json.loads(path.read_text())
+        if items and "null" not in items[0]:
+            raise StudyError(
+                f"{path} was written by an older version, without the null of each number: "
+                f"`enaction report {path.parent}` writes it anew"
+            )
+        return Findings(Finding(**item) for item in items)
     except FileNotFoundError:
         raise StudyError(f"{path}: no such file; `enaction run` writes the findings at the end of a run") from None
-    except (TypeError, ValueError) as error:
+    except StudyError:
+        raise
+    except (TypeError, ValueError, KeyError) as error:
         raise StudyError(f"{path}: not a findings file ({error})") from None
 
 

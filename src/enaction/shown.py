@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from enaction.findings import Finding, Findings
-from enaction.page import Cell, Statement, Verdict
-from enaction.words import WORLD
+from enaction.page import Cell, Grid, Statement, Verdict
+from enaction.words import MEAN, WORLD, framing_label, stage_label
 
 NO_EFFECT = "no effect"
 NO_VERDICT = "no interval, so no verdict"
 NO_NULL = "no null, so no verdict"
 NONE = "–"
+_LABELS = {"stage": stage_label, "point": stage_label, "framing": framing_label}
 # Some sums are zero by construction and are computed as 1e-17.
 _ROUNDING = 1e-9
 
@@ -112,6 +113,44 @@ def left_out(findings: Findings, subject: str, quantity: str, **where: Any) -> l
     """Why numbers of a quantity are missing, a sentence for each."""
     missing = [f for f in findings.select(quantity, **where) if f.left_out]
     return [Statement(f"{f.left_out}.", (quantity,), f.where, "left out", subject) for f in missing]
+
+
+def table(
+    findings: Findings,
+    title: str,
+    rows: Mapping[str, str],
+    columns: Mapping[str, str],
+    *,
+    order: Callable[..., Any] | None = None,
+    show: Callable[[Finding | None], Cell | str] = with_interval,
+    brief: bool = False,
+    **where: Any,
+) -> Grid:
+    """A table whose rows are places and whose columns are quantities.
+
+    Args:
+        findings: of one experiment.
+        title: of the table.
+        rows: keys of `where` that name a row -> their headings; stages and framings get their labels.
+        columns: quantities -> their headings.
+        order: values of the keys -> what rows are sorted by; input order by default.
+        show: a number as a cell, e.g. `judged`.
+        brief: whether it is printed in the terminal too.
+        where: values that all findings of the table have.
+    """
+    places = findings.pivot(tuple(columns), tuple(rows), **where)
+    keys = list(places) if order is None else sorted(places, key=lambda key: order(*key))
+    body = [
+        [*(_name(of, at) for of, at in zip(rows, key, strict=True)), *(show(places[key].get(q)) for q in columns)]
+        for key in keys
+    ]
+    header = [*(Cell(heading, "name") for heading in rows.values()), *columns.values()]
+    return Grid(title, header, body, tuple(columns), brief)
+
+
+def _name(key: str, at: Any) -> Cell:
+    label = _LABELS.get(key, str)
+    return Cell(label(at) if at is not None else "", "mean" if at == MEAN else "name")
 
 
 def short_names(names: Sequence[str], limit: int = 18) -> dict[str, str]:
