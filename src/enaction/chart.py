@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from enaction.findings import Finding
+from enaction.words import MEAN
 
 Marker = Literal["none", "circle", "square", "triangle", "diamond", "cross", "thick cross", "bar", "patch"]
 Line = Literal["none", "solid", "dashed", "dotted"]
@@ -249,6 +250,47 @@ def points_of(
     x, y = (at, estimates) if along == "y" else (estimates, at)
     names = [str(f.where.get("reader", "")) if f else "" for f in findings]
     return Points(**{"x": x, "y": y, "low": low, "high": high, "along": along, "names": names} | look)
+
+
+def single_readers(at: Sequence[float], findings: Sequence[Sequence[Finding]], **look: Any) -> Points:
+    """Estimates of single readers as faint points without intervals, to lie around their mean.
+
+    Args:
+        at: where each place is on the other axis.
+        findings: of each place; those of a mean over readers are left out.
+        look: further arguments of `points_of`.
+    """
+    single = [(x, f) for x, of in zip(at, findings, strict=True) for f in of if not _is_mean(f)]
+    return points_of([x for x, _ in single], [f for _, f in single], **{"faint": True, "low": (), "high": ()} | look)
+
+
+def readers_and_mean(
+    at: Sequence[float], findings: Sequence[Sequence[Finding]], *, label: str = "", **look: Any
+) -> list[Points]:
+    """Single readers as faint points, and in front of them the mean over readers with its interval.
+
+    Args:
+        at, findings, look: as in `single_readers`; a place without a mean leaves a gap.
+        label: name of the series.
+    """
+    means = [next(filter(_is_mean, of), None) for of in findings]
+    return [single_readers(at, findings, **look), points_of(at, means, label=label, **look)]
+
+
+def _is_mean(finding: Finding) -> bool:
+    return MEAN in (finding.where.get("reader"), finding.where.get("family"))
+
+
+def curve_of(findings: Iterable[Finding], place: Callable[[Finding], float], **look: Any) -> Points:
+    """The estimates of findings in order of their place, joined by a line, with their intervals as a band.
+
+    Args:
+        place: of a finding, on the axis across its estimate.
+        look: further fields of `Points`.
+    """
+    ordered = sorted(findings, key=place)
+    look = {"interval": "band", "line": "solid", "size": 3.0} | look
+    return points_of([place(f) for f in ordered], ordered, **look)
 
 
 def keys(marks: Sequence[Mark]) -> list[Key]:
