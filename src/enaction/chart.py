@@ -6,7 +6,7 @@ one can be made of the same object. Colours are names of one palette.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
