@@ -245,6 +245,11 @@ class Data:
             ~tokens.is_end,
         )
 
+    def span_tables(self, members: Sequence[str], framing: Framing, spans: Sequence[tuple[int, int]]) -> np.ndarray:
+        """[K, R, A, P] entropy of a table of models over spans of positions, at prompts that all cells have there."""
+        value_RAKP = np.array([[self.spans(r, a, framing, spans) for a in members] for r in members])
+        return np.moveaxis(complete(value_RAKP), 2, 0)
+
     def resampled(self, value_P: np.ndarray, size_P: np.ndarray | None = None) -> stats.Resampled:
         """Cell values [..., P] with their means in every resample; all analyses share the resamples."""
         return stats.Resampled(value_P, self.weights, size_P)
@@ -262,6 +267,11 @@ class Data:
     def _weights(self, n_prompts: int) -> np.ndarray:
         rng = np.random.default_rng([self.study.seed, 1])
         return stats.cluster_weights(n_prompts, self.study.resamples, rng)
+
+
+def complete(value_P: np.ndarray, axes: tuple[int, ...] = (0, 1)) -> np.ndarray:
+    """Cell values [..., P] with NaN for a prompt in every cell along the axes where any of these cells lacks it."""
+    return np.where(np.isnan(value_P).any(axis=axes, keepdims=True), np.nan, value_P)
 
 
 def pool(tokens: Tokens, passages: Sequence[Passage], prompt_code: dict[str, int]) -> CellMeans:

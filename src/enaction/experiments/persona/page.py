@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from enaction.chart import SERIES, Axis, Chart, Colour, Face, Panel, Points, keys, points_of
+from enaction.chart import SERIES, Axis, Chart, Face, Panel, curve_of, keys, points_of
 from enaction.experiments.persona.texts import NOBODY
 from enaction.findings import Findings
 from enaction.page import Cell, Grid, Page, Section, Statement
@@ -122,13 +122,14 @@ def _surprises(curves: Findings) -> Chart:
     panels = []
     for stage in in_training_order(curves.values("stage")):
         marks = [
-            _line(
+            curve_of(
                 curves.select("running_surprise", stage=stage, persona=persona, asked=requested),
-                SERIES[i % len(SERIES)],
-                label=persona if requested == persona else "",
+                lambda f: f.where["tokens"],
+                colour=SERIES[i % len(SERIES)],
+                **look,
             )
             for i, persona in enumerate(curves.values("persona"))
-            for requested in (persona, NOBODY)
+            for requested, look in ((persona, {"label": persona}), (NOBODY, {"line": "dashed", "width": 1.2}))
         ]
         y = Axis("" if panels else "mean surprisal, nats")
         panels.append(Panel(marks, Axis("first tokens", scale="log2"), y, stage_label(stage)))
@@ -140,13 +141,4 @@ def _surprises(curves: Findings) -> Chart:
     return Chart(
         caption, [panels], width=1.0 + 3.1 * len(panels), height=3.2,
         legend=legend, legend_columns=min(6, len(legend)), share_y="all",
-    )  # fmt: skip
-
-
-def _line(findings: Findings, colour: Colour, *, label: str) -> Points:
-    """A curve with its band; dashed without a label."""
-    measured = [f for f in findings if f.estimate is not None]
-    return points_of(
-        [f.where["tokens"] for f in measured], measured, colour=colour, interval="band", size=3.0, label=label,
-        line="solid" if label else "dashed", width=1.6 if label else 1.2,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from enaction import stats
-from enaction.analysis.data import Data
+from enaction.analysis.data import Data, complete
 from enaction.analysis.ledger import POOLED, STREAMS, Ledger, Permuted, along, with_mean
 from enaction.analysis.measures import others, own
 from enaction.words import MEAN
@@ -65,7 +65,7 @@ def _entropies(data: Data, members: Sequence[str], texts_EA: Sequence[Sequence[s
     """[R, E, A, P] entropy of the measured turns, of prompts that all texts have with and without a first round."""
     alone_RAP = data.table(members, members, "assistant")
     value_REAP = np.stack([alone_RAP, *(data.table(members, texts, "assistant") for texts in texts_EA)], axis=1)
-    return np.where(np.isfinite(value_REAP).all(axis=(0, 1, 2)), value_REAP, np.nan)
+    return complete(value_REAP, (0, 1, 2))
 
 
 def _shuffled(ledger: Ledger, value_REAP: np.ndarray, statistic: stats.Statistic, tail: stats.Tail) -> Permuted:

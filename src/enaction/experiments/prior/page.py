@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from enaction.chart import Axis, Chart, Colour, Panel, Rule, keys, points_of, stage_colours
+from enaction.chart import Axis, Chart, Colour, Panel, Rule, curve_of, keys, points_of, stage_colours
 from enaction.experiments.prior.earlier import ARMS, PICKS
 from enaction.findings import Finding, Findings
 from enaction.page import Cell, Grid, Page, Section, Statement
@@ -33,6 +33,10 @@ def _points(findings: Findings, stage: str) -> list[Finding]:
     """Bins after the first token, which is predicted from the prompt alone."""
     bins = findings.select("interaction_at_position", stage=stage, reader=MEAN, span="bin")
     return sorted((f for f in bins if f.where["from"] > 0 and f.estimate is not None), key=lambda f: f.where["from"])
+
+
+def _middle(bin_: Finding) -> float:
+    return (bin_.where["from"] * (bin_.where["to"] - 1)) ** 0.5
 
 
 def _span(finding: Finding) -> str:
@@ -126,12 +130,8 @@ def _positions(curves: dict[str, list[Finding]]) -> Chart:
     """Interaction over the position, a colour for each stage."""
     colours = stage_colours(list(curves))
     lines = [
-        points_of(
-            [(f.where["from"] * (f.where["to"] - 1)) ** 0.5 for f in points], points,
-            colour=colours[stage], interval="band", size=3.0, line="solid", label=stage_label(stage),
-        )
-        for stage, points in curves.items()
-    ]  # fmt: skip
+        curve_of(points, _middle, colour=colours[stage], label=stage_label(stage)) for stage, points in curves.items()
+    ]
     x = Axis("position in the response, tokens (0 is the first)", scale="log2")
     panel = Panel([Rule("y", 0), *lines], x, Axis("interaction, log units"), legend=keys(lines))
     caption = (

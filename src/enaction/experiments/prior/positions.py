@@ -46,9 +46,8 @@ def analyse(data: Data, ledger: Ledger, members: Sequence[str], edges: Sequence[
     edges = [0, *sorted(set(edges))]
     bins = list(itertools.pairwise(edges))
     spans = [*bins, *((0, length) for length in edges[2:])]
-    entropy_RASP = np.array([[data.spans(r, a, "assistant", spans) for a in members] for r in members])
-    has_all_SP = np.asarray(np.isfinite(entropy_RASP).all(axis=(0, 1)))
-    entropy_SRAP = np.where(has_all_SP[:, None, None], np.moveaxis(entropy_RASP, 2, 0), np.nan)
+    entropy_SRAP = data.span_tables(members, "assistant", spans)
+    has_all_SP = np.isfinite(entropy_SRAP[:, 0, 0])
     how = "authors shuffled within each prompt"
     for s in np.flatnonzero(has_all_SP.sum(axis=1) >= MIN_PROMPTS).tolist():
         start, stop = spans[s]
