@@ -271,9 +271,11 @@ def truncated_oracle(logits_NV: Tensor, targets_N: Tensor, wanted: Wanted) -> di
         keep_V = torch.ones_like(logits_V, dtype=torch.bool)
         if wanted.top_k is not None and wanted.top_k < len(logits_V):
             keep_V = logits_V >= logits_V.sort(descending=True).values[wanted.top_k - 1]
-        p_V = torch.softmax(logits_V.masked_fill(~keep_V, -torch.inf), 0)
+        left_V = logits_V.masked_fill(~keep_V, -torch.inf)
+        p_V = torch.softmax(left_V, 0)
         before, edge = 0.0, torch.inf
-        for index in p_V.argsort(descending=True).tolist():
+        # By logit: probabilities that underflow to 0 are tied and their tokens are not.
+        for index in left_V.argsort(descending=True).tolist():
             if before >= wanted.top_p + 1e-6:
                 break
             before, edge = before + p_V[index].item(), logits_V[index].item()
