@@ -123,6 +123,7 @@ def table(
     *,
     order: Callable[..., Any] | None = None,
     show: Callable[[Finding | None], Cell | str] = with_interval,
+    labels: Mapping[str, Callable[[Any], str]] | None = None,
     brief: bool = False,
     **where: Any,
 ) -> Grid:
@@ -135,21 +136,20 @@ def table(
         columns: quantities -> their headings.
         order: values of the keys -> what rows are sorted by; input order by default.
         show: a number as a cell, e.g. `judged`.
+        labels: keys -> how their values are printed, beside the labels of stages and framings.
         brief: whether it is printed in the terminal too.
         where: values that all findings of the table have.
     """
     places = findings.pivot(tuple(columns), tuple(rows), **where)
     keys = list(places) if order is None else sorted(places, key=lambda key: order(*key))
-    body = [
-        [*(_name(of, at) for of, at in zip(rows, key, strict=True)), *(show(places[key].get(q)) for q in columns)]
-        for key in keys
-    ]
+    labels = {**_LABELS, **(labels or {})}
+    label_of = [labels.get(key, str) for key in rows]
+    body = [[*map(_name, label_of, key), *(show(places[key].get(q)) for q in columns)] for key in keys]
     header = [*(Cell(heading, "name") for heading in rows.values()), *columns.values()]
     return Grid(title, header, body, tuple(columns), brief)
 
 
-def _name(key: str, at: Any) -> Cell:
-    label = _LABELS.get(key, str)
+def _name(label: Callable[[Any], str], at: Any) -> Cell:
     return Cell(label(at) if at is not None else "", "mean" if at == MEAN else "name")
 
 
