@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from enaction.chart import Axis, Chart, Colour, Key, Panel, Points, Rule, points_of
+from enaction.chart import Axis, Chart, Colour, Key, Panel, Rule, curve_of
 from enaction.findings import Finding, Findings
-from enaction.page import Cell, Grid, Page, Section, Statement
-from enaction.shown import number, verdict_of, verdict_words, with_interval
+from enaction.page import Grid, Page, Section, Statement
+from enaction.shown import number, table, verdict_of, verdict_words, with_interval
 from enaction.words import MEAN, in_training_order, models_of, stage_label
 
 # Of each length of the piece, from the shortest on.
@@ -18,6 +18,8 @@ _HOSTS = {
     "ofo": ("own text, a foreign piece, own text", "own, foreign, own", "ooo"),
     "fof": ("foreign text, an own piece, foreign text", "foreign, own, foreign", "fff"),
 }
+# The splice with a piece of the same author's other answer, beside the one with a foreign piece.
+_CONTROL: dict[str, Any] = {"line": "dashed", "width": 1.0, "low": (), "high": ()}
 _COLUMNS = {
     "reaction": "reaction, tokens",
     "recovery": "recovery, tokens",
@@ -32,30 +34,33 @@ _COLUMNS = {
 def page(findings: Findings, title: str, question: str) -> Page:
     """What the report shows of the splices."""
     means = Findings(f for f in findings if f.where.get("reader") == MEAN)
-    charts = {"splice": chart} if (chart := _aligned(means)) else {}
-    grids = [_grid(means, pattern) for pattern in _HOSTS] if means else []
-    statements = [s for stage in in_training_order(means.values("stage")) for s in _statements(means, stage)]
+    stages = in_training_order(means.values("stage"))
+    charts = {"splice": _aligned(means, stages)} if stages else {}
+    grids = [_grid(means, stages, pattern) for pattern in _HOSTS] if stages else []
+    statements = [s for stage in stages for pattern in _HOSTS for s in _statements(means, stage, pattern)]
     left_out = {note: f.where for f in findings.select("left_out") for note in f.notes}
     for note, where in left_out.items():
         statements.append(Statement(f"{note}.", ("left_out",), where, "left out", subject="Left out"))
     return Page(title, question, statements, [Section(charts=[*charts], grids=grids)], charts)
 
 
-def _aligned(means: Findings) -> Chart | None:
+def _aligned(means: Findings, stages: Sequence[str]) -> Chart:
     """Excess entropy around the splice: stages as columns, hosts as rows, a line for each length of the piece."""
-    curves = means.select("excess_entropy")
-    stages = in_training_order(curves.values("stage"))
-    if not stages:
-        return None
-    colours = dict(zip(sorted(curves.values("k")), _COLOURS, strict=False))
+    colours = dict(zip(sorted(means.values("k")), _COLOURS, strict=False))
     panels = []
     for pattern, (_, short, control) in _HOSTS.items():
         row = []
         for stage in stages:
             marks = [
-                _line(curves.select("excess_entropy", stage=stage, k=k, pattern=of), colour, is_control=of == control)
+                curve_of(
+                    means.select("excess_entropy", stage=stage, k=k, pattern=of),
+                    lambda f: f.where["offset"],
+                    colour=colour,
+                    marker="none",
+                    **look,
+                )
                 for k, colour in colours.items()
-                for of in (control, pattern)
+                for of, look in ((control, _CONTROL), (pattern, {}))
             ]
             x = Axis("tokens from the splice" if pattern == [*_HOSTS][-1] else "")
             y = Axis(f"{short}\nexcess entropy, nats" if stage == stages[0] else "")
@@ -72,38 +77,23 @@ def _aligned(means: Findings) -> Chart | None:
     )
 
 
-def _line(points: Findings, colour: Colour, *, is_control: bool) -> Points:
-    ordered = sorted(points, key=lambda f: f.where["offset"])
-    look: dict[str, Any] = {"line": "dashed", "width": 1.0, "low": (), "high": ()} if is_control else {"line": "solid"}
-    return points_of(
-        [f.where["offset"] for f in ordered], ordered, colour=colour, marker="none", interval="band", **look
-    )
-
-
-def _statements(means: Findings, stage: str) -> list[Statement]:
+def _statements(means: Findings, stage: str, pattern: str) -> list[Statement]:
     """What the longest piece does at one stage: its size beside the seam's, and how soon."""
+    title, _, control = _HOSTS[pattern]
     k = max(means.values("k"))
-    statements = []
-    for pattern, (title, _, control) in _HOSTS.items():
-        place = {"stage": stage, "k": k, "pattern": pattern}
-        more, after = (means.one(q, **place) for q in ("foreignness_after", "excess_after"))
-        seam = means.one("excess_after", **place | {"pattern": control})
-        if more is None or after is None or seam is None:
-            continue
-        verdict = verdict_words(more, below="beyond the seam", above="beyond the seam", none="no more than the seam")
-        statements.append(
-            Statement(
-                f"after the piece the entropy, summed over the window, differs by {with_interval(after)} nats from "
-                f"that of the unspliced text; with a piece of the same author's other answer it differs by "
-                f"{with_interval(seam)}. The difference is {with_interval(more)} ({verdict}). "
-                + _timing(means.one("reaction", **place), means.one("recovery", **place)),
-                ("foreignness_after", "excess_after", "reaction", "recovery"),
-                place,
-                verdict_of(more),
-                subject=f"{models_of(stage)} ({title}, k = {k})",
-            )
-        )
-    return statements
+    place = {"stage": stage, "k": k, "pattern": pattern}
+    about = ("foreignness_after", "excess_after", "reaction", "recovery")
+    more, after, reaction, recovery = (means.one(quantity, **place) for quantity in about)
+    seam = means.one("excess_after", **place | {"pattern": control})
+    if more is None or after is None or seam is None:
+        return []
+    verdict = verdict_words(more, below="beyond the seam", above="beyond the seam", none="no more than the seam")
+    text = (
+        f"after the piece the entropy, summed over the window, differs by {with_interval(after)} nats from that of the "
+        f"unspliced text; with a piece of the same author's other answer it differs by {with_interval(seam)}. The "
+        f"difference is {with_interval(more)} ({verdict}). {_timing(reaction, recovery)}"
+    )
+    return [Statement(text, about, place, verdict_of(more), f"{models_of(stage)} ({title}, k = {k})")]
 
 
 def _timing(reaction: Finding | None, recovery: Finding | None) -> str:
@@ -113,18 +103,15 @@ def _timing(reaction: Finding | None, recovery: Finding | None) -> str:
     return f"The first offset outside the band is {number(reaction.estimate, 0)}; {back}."
 
 
-def _grid(means: Findings, pattern: str) -> Grid:
+def _grid(means: Findings, stages: Sequence[str], pattern: str) -> Grid:
     title, _, control = _HOSTS[pattern]
-    table = means.pivot([*_COLUMNS], rows=("stage", "k", "pattern"))
-    rows = [
-        [f"{stage_label(stage)}, k = {k}", Cell(whose, "name"), *_cells(table.get((stage, k, name), {}))]
-        for stage in in_training_order(means.values("stage"))
-        for k in sorted(means.values("k"))
-        for name, whose in ((pattern, "other author's"), (control, "same author's"))
-    ]
-    header = ["stage, length", "piece", *_COLUMNS.values()]
-    return Grid(f"Splices: {title}; means over readers", header, rows, about=[*_COLUMNS])
-
-
-def _cells(row: dict[str, Finding]) -> Sequence[str]:
-    return [with_interval(row.get(q), 0 if name.endswith("tokens") else 2) for q, name in _COLUMNS.items()]
+    whose = {pattern: "other author's", control: "same author's"}
+    return table(
+        Findings(f for f in means if f.where["pattern"] in whose),
+        f"Splices: {title}; means over readers",
+        {"stage": "stage", "k": "length", "pattern": "piece"},
+        _COLUMNS,
+        order=lambda stage, k, of: (stages.index(stage), k, of == control),
+        show=lambda f: with_interval(f, 0 if f and f.unit == "tokens" else 2),
+        labels={"k": lambda k: f"k = {k}", "pattern": lambda of: whose[of]},
+    )
