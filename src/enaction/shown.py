@@ -124,6 +124,7 @@ def table(
     order: Callable[..., Any] | None = None,
     show: Callable[[Finding | None], Cell | str] = with_interval,
     labels: Mapping[str, Callable[[Any], str]] | None = None,
+    beside: Mapping[str, Callable[[Mapping[str, Finding]], Cell | str]] | None = None,
     brief: bool = False,
     **where: Any,
 ) -> Grid:
@@ -137,6 +138,7 @@ def table(
         order: values of the keys -> what rows are sorted by; input order by default.
         show: a number as a cell, e.g. `judged`.
         labels: keys -> how their values are printed, beside the labels of stages and framings.
+        beside: headings of further columns -> what a row has there, from its findings by quantity.
         brief: whether it is printed in the terminal too.
         where: values that all findings of the table have.
     """
@@ -144,8 +146,16 @@ def table(
     keys = list(places) if order is None else sorted(places, key=lambda key: order(*key))
     labels = {**_LABELS, **(labels or {})}
     label_of = [labels.get(key, str) for key in rows]
-    body = [[*map(_name, label_of, key), *(show(places[key].get(q)) for q in columns)] for key in keys]
-    header = [*(Cell(heading, "name") for heading in rows.values()), *columns.values()]
+    beside = beside or {}
+    body = [
+        [
+            *map(_name, label_of, key),
+            *(show(places[key].get(q)) for q in columns),
+            *(made(places[key]) for made in beside.values()),
+        ]
+        for key in keys
+    ]
+    header = [*(Cell(heading, "name") for heading in rows.values()), *columns.values(), *beside]
     return Grid(title, header, body, tuple(columns), brief)
 
 
