@@ -17,7 +17,7 @@ from typing import Any
 
 from enaction import zoo
 from enaction.experiments import analyse
-from enaction.findings import Finding, select, write_findings
+from enaction.findings import Finding, Findings, select, write_findings
 from enaction.lab.build import build_step
 from enaction.lab.recipes import MAIN, RECIPES
 from enaction.running import run_study
@@ -50,7 +50,7 @@ def train(stage: str, variant: str, changes: dict[str, Any], out: Path) -> dict[
     return trained
 
 
-def measure(variants: dict[str, dict[str, Path]], n_prompts: int, out: Path) -> list[Finding]:
+def measure(variants: dict[str, dict[str, Path]], n_prompts: int, out: Path) -> Findings:
     """One matrix a variant, in every framing."""
     models = {
         f"{family}-{variant}": {"model": str(folder.resolve()), "family": family, "stage": variant}
@@ -72,7 +72,7 @@ def measure(variants: dict[str, dict[str, Path]], n_prompts: int, out: Path) -> 
     return analyse(study, run_study(study, out))
 
 
-def table(findings: list[Finding], variants: list[str]) -> str:
+def table(findings: Findings, variants: list[str]) -> str:
     """Interaction in each framing, ratio, and what own and foreign text cost, Markdown."""
     rows = [
         "| variant | assistant | user | none | ratio | own entropy | foreign entropy / surprisal |",

@@ -14,7 +14,7 @@ from enaction.errors import StudyError
 from enaction.experiments import analyse, plan
 from enaction.experiments.persona import ASSISTANT_PERSONAS, NOBODY, Persona
 from enaction.experiments.persona.texts import with_system
-from enaction.findings import Finding, Findings, select
+from enaction.findings import Findings, select
 from enaction.framing import frame
 from enaction.passages import Message, Passage
 from enaction.running import run_study
@@ -45,13 +45,13 @@ def _reading(cell: Cell, passage: Passage) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module", name="findings")
-def _findings(tmp_path_factory: pytest.TempPathFactory) -> list[Finding]:
+def _findings(tmp_path_factory: pytest.TempPathFactory) -> Findings:
     folder = tmp_path_factory.mktemp("planted")
     study = handmade.study(folder, {"persona": {"personas": SPOKEN, "n_prompts": 12}})
     return analyse(study, handmade.run(study, folder / "run", _reading))
 
 
-def test_planted_square_gives_the_planted_interaction_and_its_null_none(findings: list[Finding]) -> None:
+def test_planted_square_gives_the_planted_interaction_and_its_null_none(findings: Findings) -> None:
     kept = 1 - 1 / (1 + len(SPOKEN))  # of a diagonal entry without its row and column means
     for persona in (NOBODY, *SPOKEN, "mean"):
         (found,) = select(findings, "persona_interaction", reader="mean", stage="rl", persona=persona)
@@ -62,7 +62,7 @@ def test_planted_square_gives_the_planted_interaction_and_its_null_none(findings
         assert null.n == 12
 
 
-def test_paired_contrasts_are_those_planted(findings: list[Finding]) -> None:
+def test_paired_contrasts_are_those_planted(findings: Findings) -> None:
     for quantity in ("surprisal_own_minus_none", "surprisal_own_minus_other"):
         (found,) = select(findings, quantity, reader="ash-rl", stage="rl", persona="mean")
         assert found.estimate == pytest.approx(-SURPRISE, abs=1e-6)
@@ -80,7 +80,7 @@ def test_paired_contrasts_are_those_planted(findings: list[Finding]) -> None:
     assert contrast.high < 0
 
 
-def test_default_is_called_lowest_where_it_was_planted_so_and_only_there(findings: list[Finding]) -> None:
+def test_default_is_called_lowest_where_it_was_planted_so_and_only_there(findings: Findings) -> None:
     (found,) = select(findings, "default_margin", reader="mean", stage="rl")
     assert found.low is not None
     assert found.low > 0
@@ -89,7 +89,7 @@ def test_default_is_called_lowest_where_it_was_planted_so_and_only_there(finding
     assert float(null.notes[0].split()[3]) > 0.05
 
 
-def test_running_mean_of_surprise_is_a_mean_over_the_first_tokens(findings: list[Finding]) -> None:
+def test_running_mean_of_surprise_is_a_mean_over_the_first_tokens(findings: Findings) -> None:
     surprisal = np.linspace(1, 2, 12)
     for length in (1, 4, 8, 64):
         for asked, more in (("poet", 0.0), (NOBODY, SURPRISE)):
@@ -99,7 +99,7 @@ def test_running_mean_of_surprise_is_a_mean_over_the_first_tokens(findings: list
                 assert found.estimate == pytest.approx(surprisal[:length].mean() + more, abs=1e-6)
 
 
-def test_page_answers_whether_the_default_is_lowest(findings: list[Finding]) -> None:
+def test_page_answers_whether_the_default_is_lowest(findings: Findings) -> None:
     made = Persona().page(Findings(findings).of("persona"))
     assert any("RL" in s and "the default Assistant has the lowest entropy" in s for s in made.sentences)
     assert set(made.charts) == {"persona", "persona-surprise"}

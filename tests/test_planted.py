@@ -31,7 +31,7 @@ from transformers import (
 
 from enaction.errors import ModelError, UserError
 from enaction.experiments import analyse
-from enaction.findings import Finding, select
+from enaction.findings import Finding, Findings, select
 from enaction.lab.planted import write, write_easily, write_for
 from enaction.passages import Passage
 from enaction.reader import Reader
@@ -73,18 +73,18 @@ def _save(model: PreTrainedModel, folder: Path) -> None:
     tiny.word_tokenizer().save_pretrained(folder)
 
 
-def _one(findings: list[Finding], quantity: str, **where: object) -> Finding:
+def _one(findings: Findings, quantity: str, **where: object) -> Finding:
     (found,) = select(findings, quantity, **where)
     assert found.estimate is not None
     return found
 
 
-def _values(findings: list[Finding], quantity: str, framing: str = "assistant") -> Floats:
+def _values(findings: Findings, quantity: str, framing: str = "assistant") -> Floats:
     """[R] estimates of a quantity, reader by reader."""
     return np.array([_one(findings, quantity, reader=r, framing=framing).estimate for r in MODELS])
 
 
-def _entropies(findings: list[Finding], framing: str = "assistant") -> Floats:
+def _entropies(findings: Findings, framing: str = "assistant") -> Floats:
     """[R, A] entropies as the run found them."""
     return np.array(
         [[_one(findings, "entropy", reader=r, author=a, framing=framing).estimate for a in MODELS] for r in MODELS]
@@ -127,7 +127,7 @@ ORGANISMS: dict[str, Callable[[PreTrainedModel, float], Planted]] = {
 @pytest.fixture(scope="module", name="transformers", params=list(ORGANISMS))
 def _transformers(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[str, Path, Study, Run, list[Finding]]:
+) -> tuple[str, Path, Study, Run, Findings]:
     """Kind of the organism, the folder of the models (its origin is `origin`), and a run with it."""
     folder = tmp_path_factory.mktemp(request.param)
     words, pieces = tiny.word_tokenizer(), tiny.byte_tokenizer()
@@ -204,7 +204,7 @@ def _expected(kind: str, folder: Path, run: Run, framing: str) -> Floats:
 
 @pytest.mark.parametrize("framing", ["assistant", "user"])
 def test_a_run_finds_in_planted_models_what_plain_arithmetic_finds(
-    transformers: tuple[str, Path, Study, Run, list[Finding]], framing: str
+    transformers: tuple[str, Path, Study, Run, Findings], framing: str
 ) -> None:
     kind, folder, _, run, findings = transformers
     expected_RA = _expected(kind, folder, run, framing)
@@ -216,7 +216,7 @@ def test_a_run_finds_in_planted_models_what_plain_arithmetic_finds(
 
 
 def test_a_planted_model_writes_what_it_reads_with(
-    transformers: tuple[str, Path, Study, Run, list[Finding]],
+    transformers: tuple[str, Path, Study, Run, Findings],
 ) -> None:
     kind, folder, _, run, findings = transformers
     assert abs(_one(findings, "identity_residual", reader="a").estimate or 0) < 4
@@ -349,7 +349,7 @@ def _population(tables: list[Table], factor: float) -> Floats:
 
 def _run_tables(
     folder: Path, tables: list[Table], plant: Callable[[Study, PreTrainedModel], PreTrainedModel]
-) -> tuple[Study, Run, list[Finding]]:
+) -> tuple[Study, Run, Findings]:
     study = _study(folder, N_PROMPTS)
     _save(plant(study, tables[0].model()), folder / "a")
     _save(tables[1].model(), folder / "b")

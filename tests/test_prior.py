@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from enaction.experiments import analyse
 from enaction.experiments.prior import Prior
-from enaction.findings import Finding, Findings, select
+from enaction.findings import Findings, select
 from enaction.passages import Passage
 from enaction.running import run_study
 from enaction.study.config import Study
@@ -51,11 +51,11 @@ def _made(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module", name="findings")
-def _findings(made: Run) -> list[Finding]:
+def _findings(made: Run) -> Findings:
     return analyse(made.study(), made)
 
 
-def test_planted_trend_is_recovered_in_bins_that_all_texts_reach(findings: list[Finding]) -> None:
+def test_planted_trend_is_recovered_in_bins_that_all_texts_reach(findings: Findings) -> None:
     for low, high, n in ((1, 2, PROMPTS), (2, 4, PROMPTS), (4, 8, PROMPTS), (16, 32, 3 * PROMPTS // 4)):
         at = {"reader": "mean", "stage": "rl", "span": "bin", "from": low, "to": high}
         (found,) = select(findings, "interaction_at_position", **at)
@@ -71,7 +71,7 @@ def test_planted_trend_is_recovered_in_bins_that_all_texts_reach(findings: list[
     assert null.estimate == pytest.approx(0, abs=1e-7)
 
 
-def test_earlier_turns_planted_effects_are_taken_apart(findings: list[Finding]) -> None:
+def test_earlier_turns_planted_effects_are_taken_apart(findings: Findings) -> None:
     expected = {
         ("earlier_interaction", "own"): -(EARLIER + CONTINUITY + BOTH) * DIAGONAL,
         ("earlier_interaction", "foreign"): -(EARLIER - CONTINUITY / 2) * DIAGONAL,
@@ -93,7 +93,7 @@ def test_earlier_turns_planted_effects_are_taken_apart(findings: list[Finding]) 
     assert "p = 0.00" in own.notes[0]
 
 
-def test_amplification_compares_the_gap_behind_own_and_foreign_turns(findings: list[Finding]) -> None:
+def test_amplification_compares_the_gap_behind_own_and_foreign_turns(findings: Findings) -> None:
     (found,) = select(findings, "amplification", reader="mean", stage="rl")
     # Behind an own turn the own measured text gains CONTINUITY and BOTH on the foreign one; behind a foreign turn the
     # foreign measured text gains CONTINUITY where it is of that author, in one of two.
@@ -113,7 +113,7 @@ def test_earlier_turns_have_one_length_and_other_questions(made: Run) -> None:
         assert all(p.prompt[1]["content"].startswith(author) for p in passages)
 
 
-def test_page_tells_both_readings(findings: list[Finding]) -> None:
+def test_page_tells_both_readings(findings: Findings) -> None:
     made = Prior().page(Findings(findings).of("prior"))
     assert any("(a) along one response" in s and "recognition grows" in s for s in made.sentences)
     assert any("(b) earlier turns" in s for s in made.sentences)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from enaction.experiments import analyse
-from enaction.findings import Finding, select
+from enaction.findings import Findings, select
 from enaction.running import load_study, run_study
 from enaction.study.store import Cell, Run
 from enaction.words import FRAMINGS
@@ -36,11 +36,11 @@ def _run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module", name="findings")
-def _findings(run: Run) -> list[Finding]:
+def _findings(run: Run) -> Findings:
     return analyse(run.study(), run)
 
 
-def test_identity_holds_on_both_models(findings: list[Finding]) -> None:
+def test_identity_holds_on_both_models(findings: Findings) -> None:
     found = {f.where["reader"]: f for f in select(findings, "identity_residual")}
     assert set(found) == set(MODELS)
     assert all(f.estimate is not None and abs(f.estimate) < 4 for f in found.values())
@@ -57,7 +57,7 @@ def test_recorded_log_probabilities_are_what_the_reader_reads(run: Run) -> None:
         assert tokens["token_id"].to_pylist() == ids
 
 
-def test_ratio_and_interaction_have_intervals(findings: list[Finding]) -> None:
+def test_ratio_and_interaction_have_intervals(findings: Findings) -> None:
     for framing in FRAMINGS:
         for quantity in ("other_self_ratio", "interaction"):
             for found in select(findings, quantity, framing=framing):

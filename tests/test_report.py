@@ -44,9 +44,18 @@ ATTACK = "<script>alert('own words')</script><img src=x onerror=alert(1)>"
 OWN = {"base": (0.002, 0.0, 0.003), "sft": (0.06, 0.03, 0.03), "dpo": (0.12, 0.07, 0.08), "rl": (0.75, 0.5, 0.45)}
 SHARPNESS = {"base": 1.05, "sft": 0.95, "dpo": 0.85, "rl": 0.6}
 # Quantities that the experiment writes with a null.
-NULLS = dict.fromkeys(("other_self_ratio", "base_reader_ratio", "world_self_ratio"), 1.0) | dict.fromkeys(
-    ("interaction", "interaction_change", "log_ratio", "recognition", "ease", "matched_gap", "identity_residual"), 0.0
-)
+NULLS = {
+    "other_self_ratio": 1.0,
+    "base_reader_ratio": 1.0,
+    "world_self_ratio": 1.0,
+    "interaction": 0.0,
+    "interaction_change": 0.0,
+    "log_ratio": 0.0,
+    "recognition": 0.0,
+    "ease": 0.0,
+    "matched_gap": 0.0,
+    "identity_residual": 0.0,
+}
 
 
 def finding(quantity: str, where: dict[str, Any], estimate: float | None, half: float | None, **more: Any) -> Finding:

@@ -24,7 +24,7 @@ from enaction.analysis.ledger import Ledger
 from enaction.errors import StudyError
 from enaction.experiments import EXPERIMENTS, analyse, plan
 from enaction.experiments.base import Experiment
-from enaction.findings import Finding, read_findings, select, write_findings
+from enaction.findings import Findings, read_findings, select, write_findings
 from enaction.framing import beginning_ids
 from enaction.passages import Passage, Prompt, Sampling
 from enaction.running import load_study, run_study
@@ -73,7 +73,7 @@ def _run(study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module", name="findings")
-def _findings(run: Run) -> list[Finding]:
+def _findings(run: Run) -> Findings:
     return analyse(run.study(), run)
 
 
@@ -107,9 +107,7 @@ def _plain_entropy(folder: Path, passage: Passage, framing: str) -> tuple[float,
     return float(np.mean(entropies)), float(np.mean(surprisals))
 
 
-def test_matrix_equals_a_plain_loop_over_hugging_face_logits(
-    study_file: Path, run: Run, findings: list[Finding]
-) -> None:
+def test_matrix_equals_a_plain_loop_over_hugging_face_logits(study_file: Path, run: Run, findings: Findings) -> None:
     checked = 0
     for reader, author, framing in [
         ("a-rl", "a-rl", "assistant"), ("a-rl", "b-rl", "assistant"), ("b-rl", "a-rl", "assistant"),
@@ -132,7 +130,7 @@ def test_matrix_equals_a_plain_loop_over_hugging_face_logits(
     assert checked == 16
 
 
-def test_ratio_and_interaction_follow_from_the_printed_matrix(findings: list[Finding]) -> None:
+def test_ratio_and_interaction_follow_from_the_printed_matrix(findings: Findings) -> None:
     members = ["a-rl", "b-rl"]
     entropy = np.array(
         [
@@ -151,7 +149,7 @@ def test_ratio_and_interaction_follow_from_the_printed_matrix(findings: list[Fin
             assert found.estimate == pytest.approx(expected, abs=1e-9)
 
 
-def test_interaction_over_spans_and_ranks_follow_from_the_token_tables(run: Run, findings: list[Finding]) -> None:
+def test_interaction_over_spans_and_ranks_follow_from_the_token_tables(run: Run, findings: Findings) -> None:
     members = ["a-rl", "b-rl"]
     for quantity, start, stop in (("interaction_first_tokens", 0, 4), ("interaction_at_positions", 2, 4)):
         by_prompt: dict[tuple[str, str], dict[str, float]] = {}
@@ -180,13 +178,13 @@ def test_interaction_over_spans_and_ranks_follow_from_the_token_tables(run: Run,
         assert rank.estimate == 1 + (foreign < own)
 
 
-def test_identity_residual_is_quiet_on_every_reader(findings: list[Finding]) -> None:
+def test_identity_residual_is_quiet_on_every_reader(findings: Findings) -> None:
     found = select(findings, "identity_residual")
     assert {f.where["reader"] for f in found} == {"a-base", "b-base", "a-rl", "b-rl"}
     assert all(f.estimate is not None and abs(f.estimate) < 4 for f in found)
 
 
-def test_model_without_template_reads_without_one_and_the_findings_say_so(run: Run, findings: list[Finding]) -> None:
+def test_model_without_template_reads_without_one_and_the_findings_say_so(run: Run, findings: Findings) -> None:
     study = run.study()
     assert own_framing(study, run, "b-base") == "none"
     assert {cell.framing for cell in plan(study).read_by(study, run, "b-base")} == {"none"}
@@ -197,7 +195,7 @@ def test_model_without_template_reads_without_one_and_the_findings_say_so(run: R
     assert not any("no chat template" in note for note in other.notes)
 
 
-def test_random_models_show_no_recognition(findings: list[Finding]) -> None:
+def test_random_models_show_no_recognition(findings: Findings) -> None:
     # Weights that never met any text cannot recognise their own; a leak of authorship into the reading would show here.
     for framing in ("assistant", "user", "none"):
         (found,) = select(findings, "interaction", reader="mean", stage="rl", framing=framing)
@@ -347,7 +345,7 @@ def test_an_author_that_wrote_nothing_is_named(run: Run, tmp_path: Path) -> None
         analyse(study, copy)
 
 
-def test_findings_survive_the_file(findings: list[Finding], tmp_path: Path) -> None:
+def test_findings_survive_the_file(findings: Findings, tmp_path: Path) -> None:
     write_findings(tmp_path / "findings.json", findings)
     assert read_findings(tmp_path / "findings.json") == findings
     assert all(f.definition and f.unit and f.n > 0 for f in findings)

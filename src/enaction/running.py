@@ -242,8 +242,9 @@ def _counting(study: Study, plan: Plan, store: Run, progress: Progress | None) -
     """Turn increments into (phase, done, total)."""
     if progress is None:
         return lambda *_: None
-    totals = dict(zip(("sampling", "reading"), plan.passages_left(study, store), strict=True))
-    done = {"sampling": 0, "reading": 0}
+    phases = ("sampling", "reading")
+    totals: dict[str, int] = dict(zip(phases, plan.passages_left(study, store), strict=True))
+    done: dict[str, int] = dict.fromkeys(phases, 0)
 
     def report(phase: str, name: str, n: int) -> None:
         if phase == "reading" and not done["reading"]:
