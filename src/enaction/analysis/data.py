@@ -205,10 +205,15 @@ class Data:
             self._means[cell] = means
         return self._means[cell]
 
-    def left_out(self, reader: str, author: str, framing: Framing) -> str | None:
-        """Why a cell of the plan has nothing to say: what refused it, or an author that wrote nothing; else None."""
-        tokens = self.tokens(self.key(reader, author, framing))
-        return None if len(tokens) else tokens.notes.get("left_out", f"there are no words of {author} to read")
+    def left_out(self, reader: str, authors: Sequence[str], framing: Framing) -> str | None:
+        """Why a reader has nothing to say about one of these texts: what refused the first such cell, or an author
+        that wrote nothing; else None.
+        """
+        for author in authors:
+            tokens = self.tokens(self.key(reader, author, framing))
+            if not len(tokens):
+                return tokens.notes.get("left_out", f"there are no words of {author} to read")
+        return None
 
     def table(
         self, readers: Sequence[str], authors: Sequence[str], framing: Framing, field: str = "entropy"

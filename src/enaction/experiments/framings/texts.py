@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from enaction.passages import Passage
 from enaction.study.desk import Desk
@@ -30,6 +30,10 @@ class Condition(NamedTuple):
     def texts_of(self, authors: Iterable[str]) -> list[str]:
         """As `text_of`, of several authors."""
         return [self.text_of(author) for author in authors]
+
+    def minus(self, other: Condition) -> dict[str, Any]:
+        """The place of what changes from another condition to this one."""
+        return {**self._asdict(), "minus_framing": other.framing, "minus_question": other.question}
 
 
 @dataclass(frozen=True, kw_only=True)

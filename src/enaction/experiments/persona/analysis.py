@@ -53,13 +53,12 @@ def _voiced(data: Data, ledger: Ledger, members: Sequence[str], personas: Sequen
     """The models that wrote and could read under every persona; the others are left out with the reason."""
     voiced = []
     for model in members:
-        texts = (text_of(model, x, q) for x, q in itertools.product(personas, personas))
-        refusals = (data.left_out(model, text, "assistant") for text in texts)
-        if (reason := next(filter(None, refusals), None)) is None:
-            voiced.append(model)
-        else:
+        texts = [text_of(model, x, q) for x, q in itertools.product(personas, personas)]
+        if reason := data.left_out(model, texts, "assistant"):
             why = f"{model} has no persona: its template takes no system turn, or {reason}"
             ledger.leave_out("persona_entropy", "nats", why, reader=model)
+        else:
+            voiced.append(model)
     return voiced
 
 
@@ -162,7 +161,7 @@ def _across(data: Data, ledger: Ledger, voiced: Sequence[str], personas: Sequenc
     """Does a model recognise its own text of a persona among other models' text of the same persona?"""
     for persona in personas:
         texts = [text_of(m, persona, persona) for m in voiced]
-        if any(data.left_out(r, t, "assistant") for r in voiced for t in texts):
+        if any(data.left_out(reader, texts, "assistant") for reader in voiced):
             continue
         entropy_RAP = data.table(voiced, texts, "assistant")
         entropy = ledger.resampled(entropy_RAP)

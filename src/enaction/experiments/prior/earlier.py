@@ -33,7 +33,7 @@ def analyse(data: Data, ledger: Ledger, members: Sequence[str], texts_EA: Sequen
         texts_EA: names of the texts of two rounds, by author of the earlier and of the measured turn.
     """
     texts = [text for row in texts_EA for text in row]
-    refused = {r: reason for r in members for text in texts if (reason := data.left_out(r, text, "assistant"))}
+    refused = {r: reason for r in members for text in texts if (reason := data.left_out(r, [text], "assistant"))}
     for reader, reason in refused.items():
         why = f"{reader} cannot read two rounds, so the stage is left out: {reason}"
         ledger.leave_out("earlier_effect", "nats", why, reader=reader)
