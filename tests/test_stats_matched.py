@@ -120,7 +120,7 @@ def test_pairs_equal_a_loop(lengths):
 @pytest.mark.parametrize(
     ("passage", "position", "message"),
     [
-        ([1, 2, 1], [0, 0, 1], "do not stand together"),
+        ([1, 2, 1], [0, 0, 1], "do not follow one another"),
         ([1, 1], [1, 0], "do not rise"),
         ([1, 1], [0, 0], "do not rise"),
         ([1, 1, 1], [0, 1], "one length"),

@@ -114,5 +114,5 @@ def test_what_is_not_a_token_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="not a readable Parquet"):
         read_token_table(tmp_path / "bad.parquet")
     pq.write_table(pa.table({"reader": ["r"]}), tmp_path / "other.parquet")
-    with pytest.raises(StudyError, match="lacks the columns author"):
+    with pytest.raises(StudyError, match="missing the columns author"):
         read_token_table(tmp_path / "other.parquet")

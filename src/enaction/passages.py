@@ -221,7 +221,7 @@ def _read_parquet(path: Path) -> list[Passage]:
         raise PassageError(f"{path} is not a readable Parquet file ({_first_line(err)}); write it again") from err
     missing = [name for name in _SCHEMA.names if name not in (*table.column_names, *_LATER)]
     if missing:
-        raise PassageError(f"{path} is not a passage table: it lacks the columns {', '.join(missing)}")
+        raise PassageError(f"{path} is not a passage table: it is missing the columns {', '.join(missing)}")
     return [
         Passage(
             id=row["id"],
@@ -361,7 +361,7 @@ def _numbers(record: dict[str, Any], key: str, number: int, *, whole: bool) -> t
         if not good or (whole and (isinstance(value, float) or not 0 <= value < 2**31)):
             wanted = "token ids (whole numbers from 0)" if whole else "finite numbers"
             raise PassageError(
-                f"line {number}: '{key}' must hold {wanted}, and holds {value!r}; mend it or leave it out"
+                f"line {number}: '{key}' must hold {wanted}, and holds {value!r}; correct it or leave it out"
             )
     return tuple(values) if whole else tuple(float(v) for v in values)
 
@@ -369,7 +369,7 @@ def _numbers(record: dict[str, Any], key: str, number: int, *, whole: bool) -> t
 def _typed(record: dict[str, Any], key: str, number: int, kind: type[T], wanted: str) -> T | None:
     value = record.get(key)
     if value is not None and not isinstance(value, kind):
-        raise PassageError(f"line {number}: '{key}' is {_kind(value)} and must be {wanted}; mend it or leave it out")
+        raise PassageError(f"line {number}: '{key}' is {_kind(value)} and must be {wanted}; correct it or leave it out")
     return value
 
 

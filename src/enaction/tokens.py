@@ -190,7 +190,7 @@ def read_token_table(path: Path) -> pa.Table:
         raise StudyError(f"{path} is not a readable Parquet file: remove it and score the passages again") from err
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
-        raise StudyError(f"{path} is not a token table: it lacks the columns {', '.join(missing)}")
+        raise StudyError(f"{path} is not a token table: it is missing the columns {', '.join(missing)}")
     return table.select(SCHEMA.names)
 
 

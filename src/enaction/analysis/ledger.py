@@ -1,6 +1,6 @@
 """The ledger: estimates, tests and writes down the findings of an experiment.
 
-Every number passes through here, so that none can lack its pooling, its interval, its count or its null.
+Every number passes through here, so that none is without its pooling, its interval, its count or its null.
 """
 
 from __future__ import annotations

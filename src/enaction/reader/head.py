@@ -64,7 +64,7 @@ class Head:
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Float32 logits [N, V], a tensor of the caller's own.
 
-        The matrix product runs in the matrix's dtype, as the model's own forward does, and is converted behind it.
+        The matrix product runs in the matrix's dtype, as the model's own forward does, and is converted after it.
         """
         return self._transformed(self.matrix(self._cast(hidden_ND)).float())
 
@@ -160,7 +160,7 @@ def locate_head(model: PreTrainedModel) -> tuple[Head | None, float]:
 
 def probe_ids(model: PreTrainedModel) -> Tensor:
     """A short random text [1, T] that any causal LM can read."""
-    # Markers of images and sounds, where a model has them, stand at the end of the vocabulary.
+    # Markers of images and sounds, where a model has them, are at the end of the vocabulary.
     vocabulary = max(1, model.config.get_text_config().vocab_size // 2)
     generator = torch.Generator().manual_seed(0)
     return torch.randint(vocabulary, (1, PROBE_TOKENS), generator=generator).to(model.device)

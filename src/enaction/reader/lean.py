@@ -75,7 +75,7 @@ class LeanSteps:
         self._spare: Tensor | None = None
 
     def step(self, ids_BT: Tensor, mask_BT: Tensor | None, positions_BT: Tensor | None) -> Tensor:
-        """Last hidden state [B, T, D] of new tokens behind those so far.
+        """Last hidden state [B, T, D] of new tokens after those so far.
 
         Args:
             ids_BT: the new tokens; more than one only in the first step.
@@ -134,7 +134,7 @@ class LeanSteps:
         return torch.matmul(torch.softmax(weights, 3), v).view(q.shape)
 
     def _appended(self, index: int, new_BHTK: Tensor) -> Tensor:
-        """All of tensor `index`, with the new part behind it."""
+        """All of tensor `index`, with the new part after it."""
         if index == len(self._held):
             self._held.append(new_BHTK.clone(memory_format=torch.contiguous_format))
             return self._held[index]

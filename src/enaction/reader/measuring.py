@@ -75,7 +75,7 @@ def nothing_measured(vocabulary: int, wanted: Wanted | None) -> TokenStats:
 
 
 def cut(columns: dict[str, Tensor], lengths: Sequence[int]) -> list[TokenStats]:
-    """The statistics of each of the passages that stand behind each other in the columns."""
+    """The statistics of each of the passages that follow one another in the columns."""
     bounds = np.cumsum(lengths)[:-1]
     parts = {name: np.split(column.cpu().numpy(), bounds) for name, column in columns.items()}
     return [TokenStats(**{name: parts[name][i].copy() for name in parts}) for i in range(len(lengths))]

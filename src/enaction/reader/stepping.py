@@ -36,7 +36,7 @@ class Route:
     """How a model can be sampled from.
 
     Attributes:
-        is_cached: it goes on from a cache; if not, it reads its whole sequence again for each token.
+        is_cached: it continues from a cache; if not, it reads its whole sequence again for each token.
         is_padded: prompts of unlike length can share a batch, padded on the left.
         drops_rows: finished rows can leave the cache.
     """
@@ -87,7 +87,7 @@ def prove_route(
     """The fastest route that gives what reading the whole text at once gives.
 
     Args:
-        step: float32 logits [B, V] behind the last token, and the cache: new ids, mask, positions, cache.
+        step: float32 logits [B, V] after the last token, and the cache: new ids, mask, positions, cache.
         whole: float32 logits [T, V] of one text of ids [1, T].
         vocabulary: ids below this are used.
         device: where the model is.

@@ -17,7 +17,7 @@ from torch import Tensor
 from enaction.reader.statistics import Wanted
 from enaction.reader.streaming import token_statistics, wide_dtype
 
-# Most nuclei are smaller; where one is not, the search goes on with eight times as many tokens.
+# Most nuclei are smaller; where one is not, the search continues with eight times as many tokens.
 FIRST_GUESS = 64
 # Tokens looked at together, over rows: some 30 bytes each.
 LOOKED_AT = 131_072

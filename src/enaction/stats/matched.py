@@ -59,7 +59,7 @@ def next_token_pairs(
     """Pair each token's surprisal with the entropy of the next position, never across passages or over a gap.
 
     Args:
-        passage_N: [N] passage codes; rows of a passage stand together.
+        passage_N: [N] passage codes; rows of a passage follow one another.
         position_N: [N] integer positions, rising within a passage.
         surprisal_N: [N] nats.
         entropy_N: [N] nats.
@@ -77,7 +77,7 @@ def next_token_pairs(
     is_same_passage = passage_N[1:] == passage_N[:-1]
     n_runs = int((~is_same_passage).sum()) + 1 if passage_N.size else 0
     if n_runs != len(np.unique(passage_N)):
-        raise ValueError("the rows of a passage do not stand together; sort the tokens by passage and position")
+        raise ValueError("the rows of a passage do not follow one another; sort the tokens by passage and position")
     # Unsigned positions would wrap around in the difference.
     step = np.diff(position_N.astype(np.int64))
     if (step[is_same_passage] <= 0).any():

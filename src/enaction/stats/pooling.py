@@ -56,7 +56,7 @@ def passage_sums(
         raise ValueError(f"codes {code_N.shape}, values {value_N.shape} and mask {mask_N.shape} differ in shape")
     code_N, value_N = code_N[mask_N], value_N[mask_N]
     if not np.isfinite(value_N).all():
-        raise ValueError("a counted value is not finite; mask it or mend the scoring")
+        raise ValueError("a counted value is not finite; mask it or correct the scoring")
     return PassageSums(_sums(code_N, value_N, n_passages), np.bincount(code_N, minlength=n_passages))
 
 

@@ -50,7 +50,7 @@ def span_means(
     if any(not 0 <= start < stop for start, stop in spans):
         raise ValueError(f"spans are (start, stop) with 0 <= start < stop, not {list(spans)}")
     if not np.isfinite(value_N[mask_N]).all():
-        raise ValueError("a counted value is not finite; mask it or mend the scoring")
+        raise ValueError("a counted value is not finite; mask it or correct the scoring")
     if (position_N < 0).any():
         raise ValueError("a position is negative; positions count a response's tokens from 0")
     reach = max((stop for _, stop in spans), default=0)

@@ -1,6 +1,6 @@
 """The study file: what is measured, on which models and prompts, with which settings.
 
-A study is YAML; every key is checked, every default stands here. The resolved study is stored in the run folder, so
+A study is YAML; every key is checked, every default is defined here. The resolved study is stored in the run folder, so
 that a run says by itself what it was.
 """
 
@@ -149,7 +149,7 @@ class Study(_Strict):
 
 
 def parse_study(path: Path) -> Study:
-    """Read a study file, paths as they stand there.
+    """Read a study file, paths as written there.
 
     Raises:
         StudyError: the file is missing, not YAML, or not a study; one line names each key and what is wrong.

@@ -43,7 +43,7 @@ class Run:
     folder: Path
 
     def open(self, study: Study) -> None:
-        """Begin or resume a run of this study; a study that has gained experiments since goes on in the same folder.
+        """Begin or resume a run of this study; a study that has gained experiments since resumes in the same folder.
 
         Raises:
             StudyError: the folder holds a run of another study, or a study.yaml that is none, or cannot be written.
