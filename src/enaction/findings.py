@@ -91,6 +91,15 @@ class Findings(Sequence[Finding]):
         """The experiments that have findings, in order of their first one."""
         return list(dict.fromkeys(f.experiment for f in self._all))
 
+    @cached_property
+    def measured(self) -> Findings:
+        """Those that have a number."""
+        return Findings(f for f in self._all if f.estimate is not None)
+
+    def at(self, **where: Any) -> Findings:
+        """Those at a place: whose `where` has all the given values, of any quantity."""
+        return Findings(f for f in self._all if all(f.where.get(key) == value for key, value in where.items()))
+
     def of(self, experiment: str) -> Findings:
         """The findings of one experiment."""
         return Findings(f for f in self._all if f.experiment == experiment)

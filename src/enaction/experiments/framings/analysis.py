@@ -44,8 +44,8 @@ def analyse(data: Data, ledger: Ledger, members: list[str], conditions: Sequence
     readers, tables = [*members, *bases_of(data.study, members)], dict[Condition, Resampled]()
     for condition in conditions:
         here = ledger.at(**condition._asdict())
-        unread = [reader for reader in readers if not _add_entropies(data, here, reader, members, condition)]
-        if set(unread).isdisjoint(members):
+        can_read = {reader: _add_entropies(data, here, reader, members, condition) for reader in readers}
+        if all(can_read[member] for member in members):
             tables[condition] = data.matrix(members, condition.texts_of(members), condition.framing)
             notes = _without_template(data, members, condition.framing)
             _add_recognition(here.at(notes=notes), members, tables[condition])

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
-from enaction.chart import Axis, Chart, Mark, Panel, Rule, keys, points_of, stage_colours
+from enaction.chart import Axis, Chart, Mark, Panel, Rule, keys, readers_and_mean, stage_colours
 from enaction.experiments.framings.texts import Condition, Question
 from enaction.findings import Findings
 from enaction.page import Cell, Grid, Page, Section, Statement
 from enaction.shown import mean_value, number, stated, value, verdict_of, with_pvalue
-from enaction.words import FRAMINGS, MEAN, framing_label, in_training_order, models_of, stage_label
+from enaction.words import FRAMINGS, MEAN, Framing, framing_label, in_training_order, models_of, stage_label
 
 _QUESTIONS: dict[Question, str] = {"kept": "", "dropped": ", no question"}
-_AS = {"assistant": "as assistant turn", "user": "as user turn", "none": "without template"}
+_ROLES: dict[Framing, str] = {"user": "as user turn", "none": "without template"}
 
 
 def page(title: str, question: str, findings: Findings) -> Page:
@@ -42,43 +43,21 @@ def _statements(findings: Findings, stage: str) -> list[Statement]:
     who, mean = models_of(stage), {"stage": stage, "reader": MEAN}
     statements = _lowest(findings, stage)
     for question, without in _QUESTIONS.items():
-        for second in ("user", "none"):
-            statements += stated(
-                findings,
-                who,
-                f"{_AS['assistant']}{without}, the interaction of the same texts differs from that {_AS[second]} by "
-                "{} log units (below 0: more recognition; p: framings swapped within prompts).",
-                "interaction_difference",
-                **mean,
-                framing="assistant",
-                minus_framing=second,
-                question=question,
-                minus_question=question,
+        for framing, otherwise in _ROLES.items():
+            text = (
+                f"as assistant turn{without}, the interaction of the same texts differs from that {otherwise} by {{}} "
+                "log units (below 0: more recognition; p: framings swapped within prompts)."
             )
-    statements += stated(
-        findings,
-        who,
-        "the assistant turn instead of the user turn changes log entropy by {} on own and by {} on foreign text.",
-        "own_change",
-        "foreign_change",
-        **mean,
-        framing="assistant",
-        minus_framing="user",
-        question="kept",
-        minus_question="kept",
-    )
-    for framing in dict.fromkeys(condition.framing for condition in _conditions(findings)):
-        statements += stated(
-            findings,
-            f"{who}, {framing_label(framing)}",
-            "with the question the interaction differs from that without by {} log units.",
-            "interaction_difference",
-            **mean,
-            framing=framing,
-            minus_framing=framing,
-            question="kept",
-            minus_question="dropped",
-        )
+            pair = Condition("assistant", question).minus(Condition(framing, question))
+            statements += stated(findings, who, text, "interaction_difference", **mean, **pair)
+    text = "the assistant turn instead of the user turn changes log entropy by {} on own and by {} on foreign text."
+    pair = Condition("assistant", "kept").minus(Condition("user", "kept"))
+    statements += stated(findings, who, text, "own_change", "foreign_change", **mean, **pair)
+    text = "with the question the interaction differs from that without by {} log units."
+    for framing in FRAMINGS:
+        subject = f"{who}, {framing_label(framing)}"
+        pair = Condition(framing, "kept").minus(Condition(framing, "dropped"))
+        statements += stated(findings, subject, text, "interaction_difference", **mean, **pair)
     return statements
 
 
@@ -86,7 +65,7 @@ def _lowest(findings: Findings, stage: str) -> list[Statement]:
     """Which share of the readers have least entropy on their own text, and by how much."""
     shares = {c: findings.one("lowest_share", stage=stage, **c._asdict()) for c in _conditions(findings)}
     each = "; ".join(f"{_label(c)} {number(100 * value(f), 0)} %" for c, f in shares.items() if f is not None)
-    margins = [f for f in findings.select("lowest_margin", stage=stage, reader=MEAN) if f.estimate is not None]
+    margins = findings.select("lowest_margin", stage=stage, reader=MEAN).measured
     if not each or not margins:
         return []
     smallest = min(margins, key=value)
@@ -101,28 +80,24 @@ def _lowest(findings: Findings, stage: str) -> list[Statement]:
 def _entropies(findings: Findings, stage: str) -> Grid:
     """The paper's table: author by framing, for each reader of the stage and each base."""
     conditions = _conditions(findings)
-    table = findings.pivot("entropy", ("framing", "question", "reader"), "author", stage=stage)
-    measured = Findings(f for f in findings.select("entropy", stage=stage) if f.estimate is not None)
+    measured = findings.select("entropy", stage=stage).measured
+    table = measured.pivot("entropy", ("reader", "author", *Condition._fields))
     rows = []
-    for reader in measured.values("reader"):
-        for author in measured.values("author"):
-            own = reader == author
-            cells = [table.get((*condition, reader), {}).get(author) for condition in conditions]
-            numbers = [Cell(number(f.estimate if f else None), "own" if own else "") for f in cells]
-            rows.append([reader, Cell(f"{author}{' (own)' if own else ''}", "name"), *numbers])
+    for reader, author in itertools.product(measured.values("reader"), measured.values("author")):
+        mark, look = (" (own)", "own") if reader == author else ("", "")
+        row = [table.get((reader, author, *condition), {}).get("entropy") for condition in conditions]
+        rows.append([reader, Cell(f"{author}{mark}", "name"), *(Cell(number(f and f.estimate), look) for f in row)])
     title = f"Entropy, nats, on {stage_label(stage)} texts; the readers of the stage, then their bases"
     return Grid(title, ["reader", "author", *map(_label, conditions)], rows, ["entropy"])
 
 
 def _summary(findings: Findings, stages: Sequence[str]) -> Grid:
     rows = []
-    for stage in stages:
-        for condition in _conditions(findings):
-            where = {"stage": stage, **condition._asdict()}
-            ratio, inner = (findings.one(q, reader=MEAN, **where) for q in ("other_self_ratio", "interaction"))
-            bases = number(mean_value(findings.select("base_reader_ratio", **where)))
-            label = Cell(_label(condition), "name")
-            rows.append([stage_label(stage), label, with_pvalue(ratio), bases, with_pvalue(inner)])
+    for stage, condition in itertools.product(stages, _conditions(findings)):
+        here = findings.at(stage=stage, **condition._asdict())
+        ratio, inner = (with_pvalue(here.one(q, reader=MEAN)) for q in ("other_self_ratio", "interaction"))
+        bases = number(mean_value(here.select("base_reader_ratio")))
+        rows.append([stage_label(stage), Cell(_label(condition), "name"), ratio, bases, inner])
     header = ["stage", "framing", "other/self ratio", "the same by the bases", "interaction, log units"]
     return Grid("Means over readers", header, rows, ["other_self_ratio", "base_reader_ratio", "interaction"])
 
@@ -135,23 +110,12 @@ def _chart(findings: Findings) -> Chart:
     colours = stage_colours(stages)
     marks: list[Mark] = [Rule("y", 0)]
     for i, stage in enumerate(stages):
-        shift = 0.16 * (i - (len(stages) - 1) / 2)
-        for x, condition in enumerate(conditions):
-            readers = measured.select("interaction", stage=stage, **condition._asdict())
-            single = [f for f in readers if f.where["reader"] != MEAN]
-            xs = [x + shift] * len(single)
-            marks.append(points_of(xs, single, colour=colours[stage], size=3.4, faint=True, low=(), high=()))
-        means = [measured.one("interaction", stage=stage, reader=MEAN, **c._asdict()) for c in conditions]
-        xs = [x + shift for x in range(len(conditions))]
-        marks.append(points_of(xs, means, colour=colours[stage], label=stage_label(stage)))
+        at = [x + 0.16 * (i - (len(stages) - 1) / 2) for x in range(len(conditions))]
+        each = [measured.select("interaction", stage=stage, **c._asdict()) for c in conditions]
+        marks += readers_and_mean(at, each, colour=colours[stage], label=stage_label(stage))
     names = [_label(c).replace(", ", ",\n").replace(" turn", "\nturn") for c in conditions]
-    panel = Panel(
-        marks,
-        Axis(ticks=range(len(conditions)), names=names),
-        Axis("interaction, log units"),
-        legend=keys(marks),
-        legend_columns=len(stages),
-    )
+    x, y = Axis(ticks=range(len(conditions)), names=names), Axis("interaction, log units")
+    panel = Panel(marks, x, y, legend=keys(marks), legend_columns=len(stages))
     caption = (
         "Interaction (below 0: recognition) of the same texts in every role, with the question before them and without "
         "it; means over readers with 95 % intervals, faint points are single readers."
