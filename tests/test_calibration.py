@@ -229,9 +229,7 @@ def test_a_decision_is_read_with_every_word_in_the_place_of_the_one_that_came() 
     later = replace(whole, id="q/own-wrong/0", sampling=sampling, marks=marks)
     passages = {"answers": [whole, whole], "continued": [later]}
     desk = Desk(Study(name="x", models={"m": ModelSpec(model="m", family="m")}), (), Run(Path()), reader)
-    decisions = Decisions(
-        name="decisions", model="m", count=0, questions=(question,), answers="answers", continued="continued"
-    )
+    decisions = Decisions(name="decisions", model="m", count=0, questions=(question,), needs=("answers", "continued"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Run, "passages", lambda _, name: passages[name])
         found = decisions.write(desk)

@@ -6,11 +6,15 @@ tokens are found by character offsets, so that a piece gets the ids that it has 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from enaction.passages import Passage
+from enaction.errors import FramingError
+from enaction.framing import beginning_ids
+from enaction.passages import Passage, Prompt
+from enaction.study.desk import Desk
+from enaction.words import Framing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -80,12 +84,42 @@ def ids_after(tokenizer: PreTrainedTokenizerBase, before: str, piece: str) -> tu
     return tuple(tokenised["input_ids"][first:])
 
 
-def first_of_each(passages: Sequence[Passage]) -> dict[str, Passage]:
-    """Prompt id -> its first passage."""
-    first: dict[str, Passage] = {}
+def ids_at_start(desk: Desk, prompt: Prompt, text: str, framing: Framing) -> tuple[int, ...] | None:
+    """Ids of a text that a response to a prompt begins with; None where it cannot begin with whole tokens."""
+    try:
+        return beginning_ids(desk.reader.tokenizer, prompt, text, framing, separator=desk.study.separator)
+    except FramingError:
+        return None
+
+
+def passage_of(desk: Desk, prompt: Prompt, ids: tuple[int, ...], **fields: Any) -> Passage:
+    """A response that is given as ids of the reader at the desk, cut off at their end.
+
+    Args:
+        fields: the passage's id and author, and what it has beside them.
+    """
+    return Passage(
+        prompt_id=prompt.id,
+        prompt=prompt.messages,
+        response=decoded(desk.reader.tokenizer, ids),
+        token_ids=ids,
+        tokenizer=desk.reader.fingerprint,
+        ended=False,
+        **fields,
+    )
+
+
+def by_prompt(passages: Iterable[Passage]) -> dict[str, list[Passage]]:
+    """Prompt id -> its passages."""
+    of_prompt: dict[str, list[Passage]] = {}
     for passage in passages:
-        first.setdefault(passage.prompt_id, passage)
-    return first
+        of_prompt.setdefault(passage.prompt_id, []).append(passage)
+    return of_prompt
+
+
+def first_of_each(passages: Iterable[Passage]) -> dict[str, Passage]:
+    """Prompt id -> its first passage."""
+    return {prompt: first for prompt, (first, *_) in by_prompt(passages).items()}
 
 
 def _cut(ids: tuple[int, ...], text: str, ends: Sequence[int], at: int) -> Prefix | None:

@@ -13,7 +13,7 @@ Axes: see `arms` and `analysis`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -89,35 +89,19 @@ class Calibration(Experiment):
         cells: list[Cell] = []
         sampling = study.sampling.model_copy(update={"per_prompt": self.answers, "max_new_tokens": self.max_new_tokens})
         for names in self.readers(study) if questions else ():
-            reader, answers = names.reader, names.answers[names.reader]
-            n = len(questions)
+            reader, answers, n = names.reader, names.answers[names.reader], len(questions)
+            of_reader: dict[str, Any] = {"model": reader, "questions": questions}
             texts += [
-                Answers(
-                    name=answers,
-                    model=reader,
-                    count=n * self.answers,
-                    needs=(reader,),
-                    questions=questions,
-                    sampling=sampling,
-                ),
+                Answers(name=answers, count=n * self.answers, needs=(reader,), sampling=sampling, **of_reader),
                 Continued(
                     name=names.continued,
-                    model=reader,
                     count=n * len(STARTS) * self.continuations,
                     needs=(reader, *names.answers.values()),
-                    questions=questions,
                     answers=tuple(names.answers.items()),
                     sampling=sampling.model_copy(update={"per_prompt": self.continuations}),
+                    **of_reader,
                 ),
-                Decisions(
-                    name=names.decisions,
-                    model=reader,
-                    count=n * len(ARMS),
-                    needs=(answers, names.continued),
-                    questions=questions,
-                    answers=answers,
-                    continued=names.continued,
-                ),
+                Decisions(name=names.decisions, count=n * len(ARMS), needs=(answers, names.continued), **of_reader),
             ]
             cells += [Cell(reader, author, "assistant") for author in (names.continued, names.decisions)]
         return Plan({text.name: text for text in texts}, cells)

@@ -9,14 +9,14 @@ that was sampled.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from enaction.errors import FramingError
 from enaction.experiments.calibration.questions import Question, claimed, first_sentence, followed
-from enaction.experiments.pieces import decoded, ids_after, own_body, own_ends
-from enaction.framing import beginning_ids, frame
+from enaction.experiments.pieces import by_prompt, decoded, ids_after, ids_at_start, own_body, own_ends, passage_of
+from enaction.framing import frame
 from enaction.passages import Passage, Sampling
 from enaction.study.desk import Desk
 from enaction.study.planning import Text
@@ -88,7 +88,7 @@ class Continued(Text):
     def write(self, desk: Desk) -> list[Passage]:
         """The passages."""
         starter = _Starter(desk, desk.run.sampled_in(desk.reader.name))
-        by_model = {model: _by_prompt(desk.passages(text)) for model, text in self.answers}
+        by_model = {model: by_prompt(desk.passages(text)) for model, text in self.answers}
         prompts, begun, marks = [], {}, {}
         for question in self.questions:
             starts = starter.scored(question, [*starter.starts(question, by_model)])
@@ -118,49 +118,20 @@ class Decisions(Text):
     together.
 
     Attributes:
+        needs: the reader's answers and its continuations.
         questions: that are answered.
-        answers, continued: the reader's texts.
     """
 
     questions: tuple[Question, ...]
-    answers: str
-    continued: str
 
     def write(self, desk: Desk) -> list[Passage]:
         """The passages."""
-        tokenizer = desk.reader.tokenizer
-        question_of = {q.id: q for q in self.questions}
-        equal: dict[_Decision, list[Passage]] = {}
-        for passage in [*desk.passages(self.answers), *desk.passages(self.continued)]:
-            decision = _decision(tokenizer, question_of[passage.prompt_id], passage)
-            if decision is not None:
-                equal.setdefault(decision, []).append(passage)
+        question_of = {question.id: question for question in self.questions}
+        passages = [passage for text in self.needs for passage in desk.passages(text)]
+        found = (_decision(desk.reader.tokenizer, question_of[p.prompt_id], p) for p in passages)
         written = []
-        for group, (decision, (first, *others)) in enumerate(equal.items()):
-            option = question_of[first.prompt_id].options[decision.option]
-            marks = {key: first.marks[key] for key in ("started",) if key in first.marks} | {
-                "part": decision.arm,
-                "option": decision.option,
-                "at": len(decision.ids),
-                "group": group,
-                "count": 1 + len(others),
-            }
-            for i, word in enumerate(option.says if decision.arm == ANSWER else option.follows):
-                after = ids_after(tokenizer, decoded(tokenizer, decision.ids), decision.blank + word)
-                if after is not None:
-                    ids = decision.ids + after
-                    passage = replace(
-                        first,
-                        id=f"{group}/{i}",
-                        author=self.name,
-                        response=decoded(tokenizer, ids),
-                        sampling={"framing": first.sampling["framing"]},
-                        token_ids=ids,
-                        logprobs=None,
-                        ended=False,
-                        marks=marks,
-                    )
-                    written.append(passage)
+        for group, (decision, count) in enumerate(Counter(filter(None, found)).items()):
+            written += decision.passages(desk, question_of[decision.question], self.name, group, count)
         desk.progress(len(written), len(written))
         return written
 
@@ -171,16 +142,28 @@ class _Decision:
 
     question: str
     arm: str
+    started: str | None
+    framing: Framing
     ids: tuple[int, ...]
     blank: str
     option: str
+
+    def passages(self, desk: Desk, question: Question, author: str, group: int, count: int) -> Iterator[Passage]:
+        """A passage for each word of the option that can follow in whole tokens."""
+        tokenizer, option = desk.reader.tokenizer, question.options[self.option]
+        marks = {"part": self.arm, "option": self.option, "at": len(self.ids), "group": group, "count": count}
+        fields = {"author": author, "sampling": {"framing": self.framing}, "marks": marks | {"started": self.started}}
+        for i, word in enumerate(option.says if self.arm == ANSWER else option.follows):
+            after = ids_after(tokenizer, decoded(tokenizer, self.ids), self.blank + word)
+            if after is not None:
+                yield passage_of(desk, question.as_prompt(), self.ids + after, id=f"{group}/{i}", **fields)
 
 
 def _decision(tokenizer: PreTrainedTokenizerBase, question: Question, passage: Passage) -> _Decision | None:
     """The first claim of an answer, or the first word after a start that goes with an option; None without one."""
     ids = own_body(passage)
     text = decoded(tokenizer, ids)
-    arm = passage.marks.get("arm", ANSWER)
+    arm, started = passage.marks.get("arm", ANSWER), passage.marks.get("started")
     begun = len(decoded(tokenizer, ids[: passage.sampling["begun_with"]])) if arm != ANSWER else 0
     settled = (claimed if arm == ANSWER else followed)(question, text[begun:])
     if settled is None:
@@ -188,7 +171,7 @@ def _decision(tokenizer: PreTrainedTokenizerBase, question: Question, passage: P
     start = begun + settled.start
     at = next(i for i, end in enumerate(own_ends(tokenizer, ids)) if end > start)
     blank = text[len(decoded(tokenizer, ids[:at])) : start]
-    return _Decision(question.id, arm, ids[:at], blank, settled.option)
+    return _Decision(question.id, arm, started, passage.sampling["framing"], ids[:at], blank, settled.option)
 
 
 @dataclass(frozen=True)
@@ -225,43 +208,25 @@ class _Starter:
                 if settled is None or sentence in seen:
                     continue
                 seen.add(sentence)
-                is_own = model == self.desk.reader.name
-                ids = self._own(passage, sentence) if is_own else self._foreign(question, sentence)
+                ids = self._ids(passage, question, sentence, is_own=model == self.desk.reader.name)
                 if ids is not None:
                     yield Start(ids, settled.option, model)
 
     def scored(self, question: Question, starts: Sequence[Start]) -> list[Start]:
         """The starts with their surprisal to the reader."""
         reader = self.desk.reader
-        framed = [
-            frame(
-                reader.tokenizer,
-                Passage("", question.id, question.messages, "", "", {}, s.ids, None, reader.fingerprint, False),
-                self.framing,
-                separator=self.desk.study.separator,
-            )
-            for s in starts
-        ]
+        begun = [passage_of(self.desk, question.as_prompt(), s.ids, id="", author=s.author) for s in starts]
+        framed = [frame(reader.tokenizer, p, self.framing, separator=self.desk.study.separator) for p in begun]
         scores = reader.score(framed) if framed else []
         return [replace(s, surprisal=float(score.surprisal.sum())) for s, score in zip(starts, scores, strict=True)]
 
-    def _own(self, passage: Passage, sentence: str) -> tuple[int, ...]:
-        ends = own_ends(self.desk.reader.tokenizer, own_body(passage))
-        return own_body(passage)[: 1 + next(i for i, end in enumerate(ends) if end >= len(sentence))]
-
-    def _foreign(self, question: Question, sentence: str) -> tuple[int, ...] | None:
-        tokenizer, prompt = self.desk.reader.tokenizer, question.as_prompt()
-        try:
-            return beginning_ids(tokenizer, prompt, sentence, self.framing, separator=self.desk.study.separator)
-        except FramingError:
-            return None
-
-
-def _by_prompt(passages: Iterable[Passage]) -> dict[str, list[Passage]]:
-    by_prompt: dict[str, list[Passage]] = {}
-    for passage in passages:
-        by_prompt.setdefault(passage.prompt_id, []).append(passage)
-    return by_prompt
+    def _ids(self, passage: Passage, question: Question, sentence: str, *, is_own: bool) -> tuple[int, ...] | None:
+        """Ids of the first sentence of a passage."""
+        if not is_own:
+            return ids_at_start(self.desk, question.as_prompt(), sentence, self.framing)
+        ids = own_body(passage)
+        ends = own_ends(self.desk.reader.tokenizer, ids)
+        return ids[: 1 + next(i for i, end in enumerate(ends) if end >= len(sentence))]
 
 
 def _arms(question: Question, reader: str, starts: Sequence[Start]) -> Iterator[tuple[str, Start, bool]]:

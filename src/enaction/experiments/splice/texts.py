@@ -10,17 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from enaction.errors import FramingError
 from enaction.experiments.pieces import (
     Prefix,
     decoded,
     first_of_each,
     ids_after,
+    ids_at_start,
     own_body,
+    passage_of,
     prefix_of_own,
     prefix_of_text,
 )
-from enaction.framing import beginning_ids
 from enaction.passages import Passage, Prompt
 from enaction.study.desk import Desk
 from enaction.study.planning import Text
@@ -90,17 +90,11 @@ class Spliced(Text):
     @classmethod
     def of(cls, pair: Pair, pattern: str, k: int, cuts: Cuts, n_prompts: int) -> Spliced:
         """The splice of a pattern whose piece has k tokens."""
-        host = pair.host(pattern)
-        piece_by = {"ofo": pair.foreign, "fof": None}.get(pattern, again(host))
+        name, host = cuts.text_name(pair, pattern, k), pair.host(pattern)
+        by = {"ofo": pair.foreign, "fof": None}.get(pattern, again(host))
+        needs = tuple(dict.fromkeys(text for text in (pair.reader, host, by) if text is not None))
         return cls(
-            name=cuts.text_name(pair, pattern, k),
-            model=pair.reader,
-            count=n_prompts,
-            needs=tuple(dict.fromkeys(name for name in (pair.reader, host, piece_by) if name is not None)),
-            host=host,
-            piece_by=piece_by,
-            piece=k,
-            cuts=cuts,
+            name=name, model=pair.reader, count=n_prompts, needs=needs, host=host, piece_by=by, piece=k, cuts=cuts
         )
 
     def write(self, desk: Desk) -> list[Passage]:
@@ -108,11 +102,8 @@ class Spliced(Text):
         is_own = self.host == desk.reader.name
         splicer = _Splicer(desk, desk.run.sampled_in(desk.reader.name))
         hosts = first_of_each(desk.passages(self.host))
-        prefixes: dict[str, Prefix] = {}
-        for prompt in desk.prompts:
-            prefix = splicer.prefix(prompt, hosts.get(prompt.id), self.cuts.at, is_own=is_own)
-            if prefix is not None:
-                prefixes[prompt.id] = prefix
+        found = {p.id: splicer.prefix(p, hosts.get(p.id), self.cuts.at, is_own=is_own) for p in desk.prompts}
+        prefixes = {prompt_id: prefix for prompt_id, prefix in found.items() if prefix is not None}
         if self.piece_by is None:
             pieces = splicer.sampled_pieces(prefixes, self.cuts.longest)
         else:
@@ -140,13 +131,8 @@ class _Splicer:
         if is_own:
             return prefix_of_own(tokenizer, passage, at)
         prefix = prefix_of_text(tokenizer, passage.response, at)
-        if prefix is None:
-            return None
-        try:
-            ids = beginning_ids(tokenizer, prompt, prefix.text, self.framing, separator=self.desk.study.separator)
-        except FramingError:
-            return None
-        return replace(prefix, ids=ids)
+        ids = prefix and ids_at_start(self.desk, prompt, prefix.text, self.framing)
+        return replace(prefix, ids=ids) if prefix and ids else None
 
     def pieces(self, prefixes: Mapping[str, Prefix], sources: Mapping[str, Passage], at: int) -> dict[str, Ids]:
         """What another text has after about as many tokens, in the ids that it has after the prefix."""
@@ -178,20 +164,7 @@ class _Splicer:
         for prompt in self.desk.prompts:
             ids = begun.get(prompt.id)
             rest = ids_after(tokenizer, decoded(tokenizer, ids), prefixes[prompt.id].rest) if ids else None
-            if ids is None or rest is None:
-                continue
-            whole = ids + rest[:n_tokens]
-            passages.append(
-                Passage(
-                    id=f"{prompt.id}/0",
-                    prompt_id=prompt.id,
-                    prompt=prompt.messages,
-                    response=decoded(tokenizer, whole),
-                    author=author,
-                    sampling={"framing": self.framing, "begun_with": len(ids)},
-                    token_ids=whole,
-                    tokenizer=self.desk.reader.fingerprint,
-                    ended=False,
-                )
-            )
+            if ids is not None and rest is not None:
+                fields = {"author": author, "sampling": {"framing": self.framing, "begun_with": len(ids)}}
+                passages.append(passage_of(self.desk, prompt, ids + rest[:n_tokens], id=f"{prompt.id}/0", **fields))
         return passages
