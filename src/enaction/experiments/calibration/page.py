@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from enaction.chart import Axis, Chart, Colour, Key, Panel, Points
 from enaction.findings import Finding, Findings
 from enaction.page import Grid, Page, Section, Statement
-from enaction.shown import pvalue, value, verdict_of, verdict_words, with_interval
+from enaction.shown import left_out, pvalue, stated, table, value, verdict_of, verdict_words, with_interval
 from enaction.words import MEAN, in_training_order, models_of, stage_label
 
 # Arm -> how it is printed, and its colour.
@@ -18,31 +18,37 @@ _LOOKS: dict[str, tuple[str, Colour]] = {
     "foreign-right": ("foreign right start", "sky"),
     "foreign-wrong": ("foreign wrong start", "orange"),
 }
-_OF_ARM = (
-    "accuracy", "confidence", "overconfidence", "calibration_error", "calibration_error_null", "stays",
-    "decision_entropy", "settled_share",
-)  # fmt: skip
-_OF_PAIR = ("confidence", "accuracy", "overconfidence", "stays", "returns", "entropy", "start_surprisal")
+_CALIBRATION_ERROR = ("calibration_error", "calibration_error_null")
+# Rows of a table -> its title, the quantities that are its columns, and how their names end there.
+_TABLES = {
+    "arm": (
+        "Answers and continuations, means over readers",
+        ("accuracy", "confidence", "overconfidence", *_CALIBRATION_ERROR, "stays", "decision_entropy", "settled_share"),
+        "",
+    ),
+    "start": (
+        "Own minus other families' first sentences, matched on surprisal, means over readers",
+        ("confidence", "accuracy", "overconfidence", "stays", "returns", "entropy", "start_surprisal"),
+        "_difference",
+    ),
+}
 
 
 def page(findings: Findings, title: str, question: str) -> Page:
     """What the report shows of calibration."""
-    if left_out := findings.select("left_out"):
-        notes = [note for f in left_out for note in f.notes]
-        return Page(title, question, [Statement(note, ("left_out",), verdict="left out") for note in notes])
     means = Findings(f for f in findings if f.where.get("reader") == MEAN)
     stages = in_training_order(means.values("stage"))
-    charts = {"calibration": chart} if (chart := _diagram(findings, stages)) else {}
-    parts = (_errors, _compounding, _calibration_error)
-    statements = [s for part in parts for stage in reversed(stages) for s in part(means, stage)]
-    return Page(title, question, statements, [Section(charts=[*charts], grids=_grids(means, stages))], charts)
-
-
-def _diagram(findings: Findings, stages: Sequence[str]) -> Chart | None:
-    """Accuracy against confidence in bins, a panel for each stage, a colour for each arm."""
+    statements = left_out(findings, "", "left_out")
+    for part in (_errors, _compounding, _calibration_error):
+        statements += [s for stage in reversed(stages) for s in part(means, stage)]
     bins = findings.pivot(("reliability_confidence", "reliability"), rows=("stage", "arm", "bin"))
-    if not bins or not stages:
-        return None
+    charts = {"calibration": _diagram(bins, stages)} if bins else {}
+    grids = [_grid(means, stages, key) for key in _TABLES] if stages else []
+    return Page(title, question, statements, [Section(charts=[*charts], grids=grids)], charts)
+
+
+def _diagram(bins: Mapping[tuple[str, ...], Mapping[str, Finding]], stages: Sequence[str]) -> Chart:
+    """Accuracy against confidence in bins, a panel for each stage, a colour for each arm."""
     largest = max(row["reliability"].n for row in bins.values())
     row = []
     for stage in stages:
@@ -107,15 +113,11 @@ def _compounding(means: Findings, stage: str) -> list[Statement]:
 
 
 def _calibration_error(means: Findings, stage: str) -> list[Statement]:
-    about = ("calibration_error", "calibration_error_null")
-    error, null = (means.one(quantity, stage=stage, arm="answer") for quantity in about)
-    if error is None or null is None:
-        return []
     text = (
-        f"the expected calibration error of whole answers is {with_interval(error)}; a perfectly calibrated model with "
-        f"these confidences would have {with_interval(null)}."
+        "the expected calibration error of whole answers is {}; a perfectly calibrated model with these confidences "
+        "would have {}."
     )
-    return [Statement(text, about, {"stage": stage, "arm": "answer"}, subject=models_of(stage))]
+    return stated(means, models_of(stage), text, *_CALIBRATION_ERROR, stage=stage, arm="answer")
 
 
 def _judged(difference: Finding) -> str:
@@ -124,32 +126,15 @@ def _judged(difference: Finding) -> str:
     return f"{with_interval(difference, 2)} ({verdict}{f', permutation p = {p}' if p else ''})"
 
 
-def _grids(means: Findings, stages: Sequence[str]) -> list[Grid]:
-    differences = [f"{quantity}_difference" for quantity in _OF_PAIR]
-    starts = {kind: f"{kind} start" for kind in ("right", "wrong")}
-    arms = {arm: label for arm, (label, _) in _LOOKS.items()}
-    return [
-        _grid(means, stages, "Answers and continuations, means over readers", "arm", arms, _OF_ARM),
-        _grid(
-            means,
-            stages,
-            "Own minus other families' first sentences, matched on surprisal, means over readers",
-            "start",
-            starts,
-            differences,
-        ),
-    ]
-
-
-def _grid(
-    means: Findings, stages: Sequence[str], title: str, key: str, labels: dict[str, str], quantities: Sequence[str]
-) -> Grid:
+def _grid(means: Findings, stages: Sequence[str], key: str) -> Grid:
     """Stages and arms or starts as rows, quantities as columns."""
-    table = means.pivot(quantities, rows=("stage", key))
-    rows = [
-        [f"{stage_label(stage)}, {label}", *(with_interval(table.get((stage, of), {}).get(q), 2) for q in quantities)]
-        for stage in stages
-        for of, label in labels.items()
-    ]
-    header = ["stage, start", *(q.removesuffix("_difference").replace("_", " ") for q in quantities)]
-    return Grid(title, header, rows, about=quantities)
+    title, quantities, ending = _TABLES[key]
+    return table(
+        means,
+        title,
+        {"stage": "stage", key: "start"},
+        {f"{q}{ending}": q.replace("_", " ") for q in quantities},
+        order=lambda stage, _: stages.index(stage),
+        show=lambda f: with_interval(f, 2),
+        labels={"arm": lambda arm: _LOOKS[arm][0], "start": lambda kind: f"{kind} start"},
+    )
