@@ -24,7 +24,7 @@ from enaction.chart import Axis, Chart, Panel, points_of
 from enaction.errors import StudyError
 from enaction.experiments.matrix import Matrix, grids
 from enaction.experiments.matrix.charts import charts, hero
-from enaction.experiments.matrix.lookup import base_triples, stages, triples
+from enaction.experiments.matrix.lookup import readings, stages
 from enaction.experiments.matrix.row_charts import PAPER_RECOGNITION
 from enaction.findings import Finding, Findings, read_findings, select, write_findings
 from enaction.page import Grid, Page, Section, Statement
@@ -444,14 +444,14 @@ def test_overconfidence_is_claimed_only_where_surprisal_exceeds_entropy():
 
 def test_world_and_foreign_text_of_the_last_stage_are_the_cells_of_that_stage():
     found = a_run()
-    (first, *_) = triples(Findings(found), "entropy", "rl", "assistant")
-    assert (first.own.where["reader"], first.own.where["author"]) == ("ash-rl", "ash-rl")
-    assert [f.where["author"] for f in first.others] == ["birch-rl", "cedar-rl"]
-    assert first.world is not None
-    assert first.world.where["author"] == "world"
-    (base, *_) = base_triples(Findings(found), "entropy", "rl", "assistant")
+    (first, *_) = readings(Findings(found), "rl", "assistant")
+    own, others, world = ([cell["entropy"].where for cell in first.texts[k]] for k in ("own", "others", "world"))
+    assert [(where["reader"], where["author"]) for where in own] == [("ash-rl", "ash-rl")]
+    assert [where["author"] for where in others] == ["birch-rl", "cedar-rl"]
+    assert [where["author"] for where in world] == ["world"]
+    (base, *_) = readings(Findings(found), "rl", "assistant", by_base=True)
     assert (base.reader, base.author) == ("ash-base", "ash-rl")
-    assert base.own.where == first.own.where | {"reader": "ash-base", "reader_stage": "base"}
+    assert base.texts["own"][0]["entropy"].where == own[0] | {"reader": "ash-base", "reader_stage": "base"}
 
 
 def test_a_reader_without_template_stands_in_every_framing_and_is_marked():

@@ -8,37 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
-from enaction.chart import (
-    Axis,
-    Chart,
-    Heat,
-    Key,
-    Mark,
-    Panel,
-    Points,
-    Rule,
-    framing_look,
-    points_of,
-)
-from enaction.experiments.matrix.lookup import (
-    Cells,
-    cells_of,
-    curve,
-    framings,
-    main_framing,
-    main_stage,
-    members,
-    place,
-    stages,
-)
+from enaction.chart import Axis, Chart, Heat, Key, Mark, Panel, Points, Rule, curve_of, framing_look, readers_and_mean
+from enaction.experiments.matrix.lookup import Cells, Table, arranged, cells_of, framings, main_place, members, stages
 from enaction.experiments.matrix.row_charts import critic, identity, split
 from enaction.findings import Findings
 from enaction.shown import names_within, value
-from enaction.words import WORLD, framing_label, stage_label
+from enaction.words import MEAN, WORLD, framing_label, models_of, stage_label
 
-_SINGLE_READERS = Key("single readers", "pale", size=3.4)
+# Quantity of the arc -> its null, its axis, the title of its panel.
+_ARC = {
+    "other_self_ratio": (1.0, "other/self entropy ratio", "Raw ratio (1: no effect)"),
+    "interaction": (0.0, "interaction, log units", "Interaction (0: no effect)"),
+}
 
 
 def charts(findings: Findings, *, reference: float | None = None) -> dict[str, Chart]:
@@ -48,6 +29,7 @@ def charts(findings: Findings, *, reference: float | None = None) -> dict[str, C
         findings: of one run.
         reference: recognition, log units, drawn into the split as a dashed line: PAPER_RECOGNITION beside the paper.
     """
+    findings = arranged(findings)
     made = {
         "identity": identity(findings),
         "matrix": matrix(findings),
@@ -66,22 +48,22 @@ def matrix(findings: Findings) -> Chart | None:
     world's text is apart on the right. One colour scale for all panels; compare along rows, for readers with different
     tokenizers have different tokens.
     """
-    framing = main_framing(findings)
+    framing = main_place(findings)["framing"]
     tables = _tables(findings, framing)
     if not tables:
         return None
-    widest = max(len(cells.authors) for _, cells in tables)
+    widest = max(len(cells.authors) for cells in tables.values())
     n_columns = min(len(tables), 2 if widest <= 6 else 1)
     n_rows = math.ceil(len(tables) / n_columns)
-    ends = _scale([cells for _, cells in tables])
+    ends = _scale(list(tables.values()))
     panels = [
         _heat_panel(cells, ends, stage, stage_label(stage), first=i % n_columns == 0, last=i >= len(tables) - n_columns)
-        for i, (stage, cells) in enumerate(tables)
+        for i, (stage, cells) in enumerate(tables.items())
     ]
     side = _cell_inches(widest)
     width = n_columns * (widest * side + 1.25) + 0.75
-    height = n_rows * (max(len(cells.readers) for _, cells in tables) * side * 0.86 + 1.0)
-    note = "; † read without template" if any(cells.plain for _, cells in tables) else ""
+    height = n_rows * (max(len(cells.readers) for cells in tables.values()) * side * 0.86 + 1.0)
+    note = "; † read without template" if any(cells.plain for cells in tables.values()) else ""
     return Chart(
         "Entropy of each reader (row) on each author's text (column), surprisal below it; own text outlined.",
         [panels[i : i + n_columns] for i in range(0, len(panels), n_columns)],
@@ -98,10 +80,10 @@ def arc(findings: Findings) -> Chart | None:
     Faint points are single readers; the thin line is the null. What follows the end of training (kin, other runs) is
     not joined to it.
     """
-    quantities = [q for q in ("other_self_ratio", "interaction") if framings(findings, q)]
+    quantities = [q for q in _ARC if findings.select(q)]
     if not quantities:
         return None
-    legend = [*_framing_keys(framings(findings, *quantities)), _SINGLE_READERS]
+    legend = [*_framing_keys(framings(findings, *quantities)), Key("single readers", "pale", size=3.4)]
     caption = "Mean over readers by stage with 95 % intervals, a colour a framing; faint points are single readers."
     panels = [_arc_panel([findings], q) for q in quantities]
     return Chart(caption, [panels], 3.6 * len(panels), 3.1, legend=legend)
@@ -114,49 +96,47 @@ def hero(*runs: Findings) -> Chart | None:
         runs: findings of one run, or of several repeats of it. With several a cell is the mean over the runs that have
             it, and the arc shows each run as a thin line and their mean as a thick one.
     """
-    runs = tuple(run for run in runs if run and stages(run))
-    if not runs:
+    found = [arranged(run) for run in runs if stages(run)]
+    at = main_place(found[0]) if found else {}
+    tables = [cells_of(run, at["framing"], members(run, at["stage"])) for run in found]
+    if not tables or not tables[0].known:
         return None
-    framing, stage = main_framing(runs[0]), main_stage(runs[0])
-    tables = [cells_of(run, framing, members(run, stage)) for run in runs]
     alike = [t for t in tables if (t.readers, t.authors) == (tables[0].readers, tables[0].authors)]
-    cells = tables[0]._replace(
-        entropy_RA=np.mean([t.entropy_RA for t in alike], axis=0),
-        surprisal_RA=np.mean([t.surprisal_RA for t in alike], axis=0),
-    )
-    if not np.isfinite(cells.entropy_RA).any():
-        return None
-    has_arc = bool(framings(runs[0], "interaction"))
+    entropy, surprisal = (_means([getattr(t, field) for t in alike]) for field in ("entropy", "surprisal"))
+    cells = tables[0]._replace(entropy=entropy, surprisal=surprisal)
     side = _cell_inches(len(cells.authors))
     left = max(len(cells.authors) * side + 1.4, 3.8)
-    label = f"{stage_label(stage)} models" if stage else "All models"
-    panels = [_heat_panel(cells, _scale([cells]), stage, f"{label}: entropy (small: surprisal), nats")]
-    if has_arc:
-        legend = _framing_keys(framings(runs[0], "interaction"))
-        panels.append(_arc_panel(runs, "interaction", "Recognition of own text", legend))
+    title = f"{models_of(at['stage'])}: entropy (small: surprisal), nats"
+    panels = [_heat_panel(cells, _scale([cells]), at["stage"], title)]
+    if shown := framings(found[0], "interaction"):
+        panels.append(_arc_panel(found, "interaction", "Recognition of own text", _framing_keys(shown)))
     return Chart(
         "Entropy of the last stage's models on each other's text, and recognition along the stages of training.",
         [panels],
-        left + (3.7 if has_arc else 0.6),
+        left + (3.7 if shown else 0.6),
         max(3.1, len(cells.readers) * side * 0.86 + 1.2),
         widths=[left, 3.4][: len(panels)],
     )
 
 
-def _tables(findings: Findings, framing: str) -> list[tuple[str, Cells]]:
+def _tables(findings: Findings, framing: str) -> dict[str, Cells]:
     """One table for each stage with two readers or more; without such a stage one of everything."""
-    tables = [(stage, cells_of(findings, framing, members(findings, stage))) for stage in stages(findings)]
-    tables = [(stage, cells) for stage, cells in tables if len(cells.readers) > 1]
-    if not tables:
-        tables = [("", cells_of(findings, framing))]
-    return [(stage, cells) for stage, cells in tables if np.isfinite(cells.entropy_RA).any()]
+    models = {stage: members(findings, stage) for stage in stages(findings)}
+    groups = {stage: names for stage, names in models.items() if len(names) > 1} or {"": []}
+    tables = {stage: cells_of(findings, framing, names) for stage, names in groups.items()}
+    return {stage: cells for stage, cells in tables.items() if cells.known}
+
+
+def _means(tables: Sequence[Table]) -> Table:
+    """The mean of each cell over the tables that have it."""
+    found = [[[x for x in xs if x is not None] for xs in zip(*rows, strict=True)] for rows in zip(*tables, strict=True)]
+    return [[sum(xs) / len(xs) if xs else None for xs in row] for row in found]
 
 
 def _scale(tables: Sequence[Cells]) -> tuple[float, float]:
     """The ends of the colours; from half the least: wide enough that models which are all alike look all alike."""
-    values = np.concatenate([cells.entropy_RA.ravel() for cells in tables])
-    values = values[np.isfinite(values)]
-    return float(values.min()) / 2, float(values.max()) or 1.0
+    known = [x for cells in tables for x in cells.known]
+    return min(known) / 2, max(known) or 1.0
 
 
 def _cell_inches(n_authors: int) -> float:
@@ -171,8 +151,8 @@ def _heat_panel(
     heat = Heat(
         [names[r] + "†" * (r in cells.plain) for r in cells.readers],
         [names[a] for a in cells.authors],
-        _known(cells.entropy_RA),
-        _known(cells.surprisal_RA),
+        cells.entropy,
+        cells.surprisal,
         *ends,
         outlined=[(r, cells.authors.index(reader)) for r, reader in enumerate(cells.readers) if reader in names],
         apart=[a for a, author in enumerate(cells.authors) if author == WORLD and a > 0],  # the world has no row
@@ -182,62 +162,42 @@ def _heat_panel(
     return Panel([heat], x, Axis("reader" if first else ""), title)
 
 
-def _known(table: np.ndarray) -> list[list[float | None]]:
-    return [[float(x) if math.isfinite(x) else None for x in row] for row in table]
-
-
 def _arc_panel(runs: Sequence[Findings], quantity: str, title: str = "", legend: Sequence[Key] = ()) -> Panel:
     """A quantity along the stages; of several runs each one's course and the mean of all."""
     names, shown = stages(runs[0]), framings(runs[0], quantity)
-    at = {stage: x for x, stage in enumerate(names)}
-    is_ratio = quantity == "other_self_ratio"
-    marks: list[Mark] = [Rule("y", 1.0 if is_ratio else 0.0, "grey", width=1.0)]
-    end = at[main_stage(runs[0])]  # kin and other runs of a stage follow it and are no part of the course
-    if end < len(at) - 1 and len(runs) == 1:
-        marks.append(Rule("x", end + 0.5, "grey", width=0.6))
+    null, label, its_title = _ARC[quantity]
+    marks: list[Mark] = [Rule("y", null, width=1.0)]
+    end = names.index(main_place(runs[0])["stage"])  # kin and other runs of a stage follow it, apart from the course
+    if end < len(names) - 1 and len(runs) == 1:
+        marks.append(Rule("x", end + 0.5, width=0.6))
     for i, framing in enumerate(shown):
-        shifted = {stage: x + (i - (len(shown) - 1) / 2) * 0.16 for stage, x in at.items()}
-        marks += (
-            _course(runs[0], quantity, framing, shifted, names[: end + 1])
-            if len(runs) == 1
-            else _courses(runs, quantity, framing, shifted)
-        )
-    return Panel(
-        marks,
-        Axis(
-            "stage of training" if len(names) > 1 else "",
-            list(at.values()),
-            [stage_label(stage) for stage in names],
-            -0.5,
-            len(names) - 0.5,
-            slant=45 if len(names) > 5 else 0,
-        ),
-        Axis("other/self entropy ratio" if is_ratio else "interaction, log units"),
-        title or ("Raw ratio (1: no effect)" if is_ratio else "Interaction (0: no effect)"),
-        legend,
+        at = {stage: x + (i - (len(shown) - 1) / 2) * 0.16 for x, stage in enumerate(names)}
+        if len(runs) == 1:
+            marks += _course(runs[0], quantity, framing, at, names[: end + 1])
+        else:
+            marks += _courses(runs, quantity, framing, at)
+    x = Axis(
+        "stage of training" if len(names) > 1 else "",
+        range(len(names)),
+        [stage_label(stage) for stage in names],
+        -0.5,
+        len(names) - 0.5,
+        slant=45 if len(names) > 5 else 0,
     )
+    return Panel(marks, x, Axis(label), title or its_title, legend)
 
 
 def _course(
     findings: Findings, quantity: str, framing: str, at: dict[str, float], training: Sequence[str]
 ) -> list[Points]:
-    """Single readers, the line of the means along training, and the means with their intervals."""
+    """Single readers, the means with their intervals, and the line of the means along training."""
     colour, marker = framing_look(framing)
-    points = curve(findings, quantity, framing)
-    readers = [(at[p.stage], f) for p in points for f in p.readers]
-    means = [(p.stage, p.mean) for p in points if p.mean is not None]
-    course = [(stage, f) for stage, f in means if stage in training]
-
+    each = [findings.select(quantity, framing=framing, stage=stage) for stage in at]
+    course = [f for f in findings.select(quantity, framing=framing, reader=MEAN) if f.where["stage"] in training]
     return [
-        Points(
-            [x for x, _ in readers], [value(f) for _, f in readers], colour, marker=marker, faint=True,
-            names=[place(f, "reader") for _, f in readers],
-        ),
-        Points([at[s] for s, _ in course], [value(f) for _, f in course], colour, marker="none", line="solid"),
-        points_of(
-[at[s] for s, _ in means], [f for _, f in means], colour=colour, marker=marker, label=framing_label(framing),
-),
-    ]  # fmt: skip
+        *readers_and_mean(list(at.values()), each, colour=colour, marker=marker, label=framing_label(framing)),
+        curve_of(course, lambda f: at[f.where["stage"]], colour=colour, marker="none", low=(), high=()),
+    ]
 
 
 def _courses(runs: Sequence[Findings], quantity: str, framing: str, at: dict[str, float]) -> list[Mark]:
@@ -246,18 +206,15 @@ def _courses(runs: Sequence[Findings], quantity: str, framing: str, at: dict[str
     values: dict[str, list[float]] = {stage: [] for stage in at}
     marks: list[Mark] = []
     for run in runs:
-        means = {p.stage: value(p.mean) for p in curve(run, quantity, framing) if p.mean and p.stage in at}
-        xs = [at[stage] for stage in means]
-        marks.append(Points(xs, list(means.values()), colour, marker="none", line="solid", width=0.8, faint=True))
-        for stage, y in means.items():
-            values[stage].append(y)
-    thick = {stage: sum(ys) / len(ys) for stage, ys in values.items() if ys}
-    xs = [at[stage] for stage in thick]
-    return [*marks, Points(xs, list(thick.values()), colour, marker=marker, line="solid", label=framing_label(framing))]
+        means = [f for f in run.select(quantity, framing=framing, reader=MEAN) if f.where["stage"] in at]
+        look = {"colour": colour, "marker": "none", "width": 0.8, "faint": True, "low": (), "high": ()}
+        marks.append(curve_of(means, lambda f: at[f.where["stage"]], **look))
+        for f in means:
+            values[f.where["stage"]].append(value(f))
+    thick = {at[stage]: sum(ys) / len(ys) for stage, ys in values.items() if ys}
+    mean = Points([*thick], [*thick.values()], colour, marker=marker, line="solid", label=framing_label(framing))
+    return [*marks, mean]
 
 
 def _framing_keys(names: Sequence[str]) -> list[Key]:
-    return [
-        Key(framing_label(framing), colour, marker, "solid", 5.5)
-        for framing, (colour, marker) in ((name, framing_look(name)) for name in names)
-    ]
+    return [Key(framing_label(name), *framing_look(name), "solid", 5.5) for name in names]

@@ -1,4 +1,4 @@
-"""The findings of the matrix in the order in which people read them: stages, framings, cells, curves.
+"""The findings of the matrix in the order in which people read them: stages, framings, cells, readings.
 
 Statements, tables and charts of the matrix all take them from here, so that they agree on what exists and what comes
 first.
@@ -6,199 +6,154 @@ first.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, NamedTuple
 
 from enaction.findings import Finding, Findings
-from enaction.shown import value
 from enaction.stats import IDENTITY_LIMIT
 from enaction.words import FRAMINGS, MEAN, WORLD, in_training_order, last_stage, ordered
 
 _OF_TABLES = ("other_self_ratio", "interaction", "recognition")
 
+# Entropy and surprisal of one cell, by quantity.
+Cell = dict[str, Finding]
+# By reader and author; None where a cell was not read. Nats.
+Table = list[list[float | None]]
+
 
 class Cells(NamedTuple):
-    """Reader x author cells of one framing; NaN where a cell was not read. Nats.
+    """Reader x author cells of one framing.
 
     `plain` are the readers that have no template and were read without one whatever the framing.
     """
 
     readers: list[str]
     authors: list[str]
-    entropy_RA: NDArray[np.float64]  # noqa: N815  # axes, by the house convention
-    surprisal_RA: NDArray[np.float64]  # noqa: N815
+    entropy: Table
+    surprisal: Table
     plain: set[str]
 
-
-class StagePoint(NamedTuple):
-    """One stage of a curve: the mean over its readers (None if the run has none) and each reader's own finding."""
-
-    stage: str
-    mean: Finding | None
-    readers: list[Finding]
-
     @property
-    def by_reader(self) -> dict[str, Finding]:
-        """Each reader's finding, the mean first."""
-        return {place(f, "reader"): f for f in ([self.mean] if self.mean else []) + self.readers}
-
-    @property
-    def headline(self) -> Finding | None:
-        """The finding that speaks for the stage: the mean over readers, or the only reader itself."""
-        if self.mean is not None:
-            return self.mean
-        return self.readers[0] if len(self.readers) == 1 else None
+    def known(self) -> list[float]:
+        """The entropies of all cells that were read."""
+        return [x for row in self.entropy for x in row if x is not None]
 
 
-class Triple(NamedTuple):
-    """What one reader makes of three kinds of text: its cells on the own author, on the others, and on the world."""
+class Reading(NamedTuple):
+    """What a reader makes of an author's text: its cells on that text (`own`), on `others`, and on the world's."""
 
     reader: str
     author: str
-    own: Finding
-    others: list[Finding]
-    world: Finding | None
-
-    @property
-    def lines(self) -> list[tuple[str, list[Finding]]]:
-        """The kinds of text that were read, each with its cells."""
-        lines = [("own", [self.own]), ("others", self.others), (WORLD, [self.world] if self.world else [])]
-        return [(name, cells) for name, cells in lines if cells]
+    texts: dict[str, list[Cell]]
 
 
-def place(finding: Finding, key: str) -> str:
-    """A place of a finding as text; `""` where it has none."""
-    found = finding.where.get(key)
-    return "" if found is None else str(found)
+def arranged(findings: Findings) -> Findings:
+    """Those with a number; of tables by framing, then by stage in the order of training, means over readers first.
+
+    An identity residual without a number stays: it is an alarm.
+    """
+    stages, framings = in_training_order(findings.values("stage")), ordered(findings.values("framing"), FRAMINGS)
+
+    def rank(finding: Finding) -> tuple[int, ...]:
+        at = finding.where
+        if "stage" not in at:
+            return (-1,)
+        return framings.index(at["framing"]), stages.index(at["stage"]), at.get("reader") != MEAN
+
+    kept = (f for f in findings if f.estimate is not None or f.quantity == "identity_residual")
+    return Findings(sorted(kept, key=rank))
 
 
 def stages(findings: Findings) -> list[str]:
-    """The stages that have a matrix, in the order of training; `""` stands for models without a stage.
+    """The stages that have a matrix, in the order of training.
 
     A matrix is known by its ratios and interactions. A run that has neither (one model alone) gives the stages of its
     readers.
     """
-    of_matrices = [place(f, "stage") for f in findings if f.quantity in _OF_TABLES]
-    return in_training_order(of_matrices or [place(f, "reader_stage") for f in findings.select("entropy")])
-
-
-def main_stage(findings: Findings) -> str:
-    """The stage that charts and headlines take where they show only one: the end of training; `""` where is none."""
-    return last_stage(stages(findings)) or ""
+    return in_training_order(findings.values("stage", *_OF_TABLES) or findings.values("reader_stage", "entropy"))
 
 
 def framings(findings: Findings, *quantities: str) -> list[str]:
     """The framings in which these quantities were measured, `assistant` first."""
-    measured = [f for f in findings if f.quantity in quantities and f.estimate is not None]
-    return ordered((place(f, "framing") for f in measured), FRAMINGS)
+    return ordered(findings.values("framing", *quantities), FRAMINGS)
 
 
-def main_framing(findings: Findings) -> str:
-    """The framing that charts and headlines take where they show only one: assistant, else the first that was read."""
+def main_place(findings: Findings) -> dict[str, Any]:
+    """Stage and framing of what charts and headlines show where they show only one.
+
+    The stage is the end of training, `""` where is none; the framing is assistant, else the first that was read.
+    """
     measured = framings(findings, "other_self_ratio", "interaction", "entropy")
-    return measured[0] if measured else FRAMINGS[0]
+    return {"stage": last_stage(stages(findings)) or "", "framing": [*measured, *FRAMINGS][0]}
 
 
 def members(findings: Findings, stage: str) -> list[str]:
     """The models of one stage's matrix, in the order of the findings."""
-    names = [place(f, "reader") for f in findings if f.quantity in _OF_TABLES and place(f, "stage") == stage]
-    if not names:
-        names = [place(f, "reader") for f in findings.select("entropy") if place(f, "reader_stage") == stage]
-    return [name for name in dict.fromkeys(names) if name != MEAN]
+    of_table = [f for quantity in _OF_TABLES for f in findings.select(quantity, stage=stage)]
+    names = Findings(of_table or findings.select("entropy", reader_stage=stage)).values("reader")
+    return [name for name in names if name != MEAN]
 
 
-def cells_of(findings: Findings, framing: str, models: Sequence[str] | None = None) -> Cells:
+def cells_of(findings: Findings, framing: str, models: Sequence[str] = ()) -> Cells:
     """Cells of one framing: these models as readers and authors, and the world's text where they read it.
 
     Without `models` it holds all readers and all authors, those that are readers first, the world last.
     """
-    read = _cells(findings, framing)
-    if models is None:
-        readers = list(dict.fromkeys(reader for _, reader, _ in read))
-        authors = ordered((author for *_, author in read), readers)
-    else:
-        readers = list(models)
-        authors = readers + [WORLD] * any(("entropy", reader, WORLD) in read for reader in readers)
-    if WORLD in authors:
-        authors = [name for name in authors if name != WORLD] + [WORLD]
+    read = {
+        (reader, author): cell
+        for (reader, author), cell in _read(findings, framing).items()
+        if not models or (reader in models and author in (*models, WORLD))
+    }
+    readers = ordered((reader for reader, _ in read), models)
+    authors = sorted(ordered((author for _, author in read), readers), key=lambda author: author == WORLD)
 
-    def table(quantity: str) -> NDArray[np.float64]:
-        found = [[read.get((quantity, r, a)) for a in authors] for r in readers]
-        rows = [[math.nan if f is None else value(f) for f in row] for row in found]
-        return np.array(rows, dtype=np.float64).reshape(len(readers), len(authors))
+    def table(quantity: str) -> Table:
+        found = [[read.get((r, a), {}).get(quantity) for a in authors] for r in readers]
+        return [[f and f.estimate for f in row] for row in found]
 
-    plain = {reader for (_, reader, _), f in read.items() if place(f, "framing") != framing}
+    plain = {reader for (reader, _), cell in read.items() for f in cell.values() if f.where["framing"] != framing}
     return Cells(readers, authors, table("entropy"), table("surprisal"), plain)
 
 
-def curve(findings: Findings, quantity: str, framing: str) -> list[StagePoint]:
-    """A quantity along the stages in one framing; stages where it was not measured are left out."""
-    measured = [f for f in findings.select(quantity) if place(f, "framing") == framing and f.estimate is not None]
-    points = []
-    for stage in stages(findings):
-        at = [f for f in measured if place(f, "stage") == stage]
-        means = [f for f in at if place(f, "reader") == MEAN]
-        if at:
-            points.append(StagePoint(stage, means[0] if means else None, [f for f in at if place(f, "reader") != MEAN]))
-    return points
+def readings(findings: Findings, stage: str, framing: str, *, by_base: bool = False) -> list[Reading]:
+    """What each model of a stage makes of its own, the others' and the world's text; or its family's base of the same.
+
+    Kinds of text that were not read are left out.
+    """
+    models, read = members(findings, stage), _read(findings, framing)
+    bases = findings.select("base_reader_ratio", stage=stage, framing=framing)
+    pairs = [(f.where["reader"], f.where["of"]) for f in bases] if by_base else [(model, model) for model in models]
+    made = []
+    for reader, own in pairs:
+        authors = {"own": [own], "others": [model for model in models if model != own], WORLD: [WORLD]}
+        cells = {kind: [read[reader, a] for a in of if (reader, a) in read] for kind, of in authors.items()}
+        if cells["own"]:
+            made.append(Reading(reader, own, {kind: of for kind, of in cells.items() if of}))
+    return made
 
 
-def point_at(findings: Findings, quantity: str, stage: str, framing: str) -> StagePoint | None:
-    """A quantity of one stage; None where it was not measured."""
-    return next((point for point in curve(findings, quantity, framing) if point.stage == stage), None)
-
-
-def triples(findings: Findings, quantity: str, stage: str, framing: str) -> list[Triple]:
-    """What each model of a stage makes of its own, the others' and the world's text, in entropy or surprisal."""
-    models = members(findings, stage)
-    found = [_triple(findings, quantity, framing, reader, reader, models) for reader in models]
-    return [t for t in found if t is not None]
-
-
-def base_triples(findings: Findings, quantity: str, stage: str, framing: str) -> list[Triple]:
-    """The same texts as `triples`, read by the base of the family that wrote the own text."""
-    models = members(findings, stage)
-    found = [
-        _triple(findings, quantity, framing, place(f, "reader"), place(f, "of"), models)
-        for f in findings.select("base_reader_ratio")
-        if place(f, "stage") == stage and place(f, "framing") == framing
-    ]
-    return [t for t in found if t is not None]
-
-
-def _triple(
-    findings: Findings, quantity: str, framing: str, reader: str, author: str, models: Sequence[str]
-) -> Triple | None:
-    read = {a: f for (q, r, a), f in _cells(findings, framing).items() if (q, r) == (quantity, reader)}
-    if author not in read:
-        return None
-    others = [read[name] for name in models if name in read and name != author]
-    return Triple(reader, author, read[author], others, read.get(WORLD))
-
-
-def _cells(findings: Findings, framing: str) -> dict[tuple[str, str, str], Finding]:
-    """(quantity, reader, author) -> entropy or surprisal of the cells of a framing.
+def _read(findings: Findings, framing: str) -> dict[tuple[str, str], Cell]:
+    """(reader, author) -> entropy and surprisal of the cells of a framing.
 
     A reader without a template has cells in `none` only; they stand for every framing, as in the ratios.
     """
-    measured = [f for f in findings if f.quantity in ("entropy", "surprisal") and f.estimate is not None]
-    templated = {place(f, "reader") for f in measured if place(f, "framing") != "none"}
-    return {
-        (f.quantity, place(f, "reader"), place(f, "author")): f
-        for f in measured
-        if place(f, "framing") == (framing if place(f, "reader") in templated else "none")
-    }
+    cells = findings.pivot(("entropy", "surprisal"), ("reader", "author", "framing"))
+    templated = {reader for reader, _, at in cells if at != "none"}
+    return {(r, a): cell for (r, a, at), cell in cells.items() if at == (framing if r in templated else "none")}
 
 
-def cancels(finding: Finding) -> bool:
-    """Whether a number is zero by construction: over all readers of a table the eases of their own texts cancel."""
-    return finding.quantity == "ease" and place(finding, "reader") == MEAN
+def singles(findings: Findings, quantity: str, **where: Any) -> list[Finding]:
+    """The findings of single readers at a place, without their mean."""
+    return [f for f in findings.select(quantity, **where) if f.where["reader"] != MEAN]
 
 
-def alarmed(finding: Finding) -> bool:
+def counted_below(findings: Findings, stage: str, framing: str) -> str:
+    """How many readers have an interval of the interaction below 0: `2 of 3`; `""` without readers."""
+    readers = singles(findings, "interaction", stage=stage, framing=framing)
+    below = sum(f.high is not None and f.high < 0 for f in readers)
+    return f"{below} of {len(readers)}" if readers else ""
+
+
+def alarmed(residual: Finding) -> bool:
     """Whether an identity residual is outside the limits within which a sound instrument stays."""
-    return finding.estimate is None or abs(finding.estimate) > IDENTITY_LIMIT
+    return residual.estimate is None or abs(residual.estimate) > IDENTITY_LIMIT

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from enaction.experiments.matrix import grids
 from enaction.experiments.matrix.charts import charts
-from enaction.experiments.matrix.lookup import alarmed, main_framing, main_stage, members
+from enaction.experiments.matrix.lookup import arranged, main_place, members
 from enaction.experiments.matrix.statements import statements
 from enaction.findings import Findings
 from enaction.page import Page, Section, Statement
 from enaction.stats import IDENTITY_LIMIT
 
+_UNCHECKED = Statement(
+    "this run has no text that a reader sampled itself at temperature 1 with full support.",
+    ("identity_residual",),
+    verdict="left out",
+    subject="Not checked",
+)
+
 
 def page(title: str, question: str, findings: Findings) -> Page:
     """What the report shows of the matrix."""
-    made, cells = charts(findings), grids.all_cells(findings)
+    findings = arranged(findings)
+    made, said, cells = charts(findings), statements(findings), grids.all_cells(findings)
+    checked = [s for s in said if s.speaks_of("identity_residual")]
+    last = members(findings, main_place(findings)["stage"])
+    authors = [f.where["author"] for f in findings if set(f.where) == {"author"}]
 
     def shown(name: str) -> list[str]:
         return [name] if name in made else []
@@ -21,14 +32,14 @@ def page(title: str, question: str, findings: Findings) -> Page:
     return Page(
         title=title,
         question=question,
-        statements=statements(findings),
+        statements=said,
         sections=[
             Section(
                 "Can the instrument be trusted?",
                 "On its own text, sampled at temperature 1, a reader is on average exactly as surprised as it expects "
                 f"to be. Outside ±{IDENTITY_LIMIT:g} standard deviations something in the template, the tokenisation, "
                 "the temperature or the cache is wrong.",
-                _trust(findings),
+                checked[0] if checked else _UNCHECKED,
                 shown("identity"),
                 [grids.identity(findings)],
             ),
@@ -62,27 +73,12 @@ def page(title: str, question: str, findings: Findings) -> Page:
                 charts=shown("critic"),
                 grids=[grids.critic(findings)],
             ),
-            Section("The texts themselves", grids=[grids.quality(findings)], authors=_authors(findings)),
+            Section(
+                "The texts themselves",
+                grids=[grids.quality(findings)],
+                authors={name: name in last for name in authors},
+            ),
         ],
         charts=made,
-        main={"stage": main_stage(findings), "framing": main_framing(findings)},
+        main=main_place(findings),
     )
-
-
-def _trust(findings: Findings) -> Statement:
-    residuals = findings.select("identity_residual")
-    about = ("identity_residual",)
-    if not residuals:
-        text = "this run has no text that a reader sampled itself at temperature 1 with full support."
-        return Statement(text, about, verdict="left out", subject="Not checked")
-    if any(map(alarmed, residuals)):
-        text = f"at least one reader is outside ±{IDENTITY_LIMIT:g}. Find the cause before reading on."
-        return Statement(text, about, verdict="alarm", subject="ALARM")
-    return Statement(f"every reader is within ±{IDENTITY_LIMIT:g}.", about, subject="Sound")
-
-
-def _authors(findings: Findings) -> dict[str, bool]:
-    """Everybody who wrote a text that was read as such; the models of the last stage are open."""
-    last = members(findings, main_stage(findings))
-    known = [str(f.where["author"]) for f in findings if set(f.where) == {"author"}]
-    return {author: author in last for author in known}

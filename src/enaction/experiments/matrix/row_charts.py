@@ -4,37 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
-from enaction.chart import (
-    Axis,
-    Bars,
-    Chart,
-    Colour,
-    Face,
-    Key,
-    Label,
-    Mark,
-    Panel,
-    Points,
-    Rule,
-    keys,
-    points_of,
-)
-from enaction.experiments.matrix.lookup import (
-    Triple,
-    alarmed,
-    base_triples,
-    curve,
-    main_framing,
-    main_stage,
-    place,
-    stages,
-    triples,
-)
+from enaction.chart import Axis, Bars, Chart, Colour, Face, Key, Label, Mark, Panel, Points, Rule, keys, points_of
+from enaction.experiments.matrix.lookup import Reading, alarmed, main_place, readings
 from enaction.findings import Finding, Findings
 from enaction.shown import mean_value, names_within, number, short_names, value
 from enaction.stats import IDENTITY_LIMIT
-from enaction.words import framing_label, stage_label
+from enaction.words import MEAN, framing_label, stage_label
 
 # PAPER.md E1: mean over the five readers of the paper's printed table, log units.
 PAPER_RECOGNITION = 0.48
@@ -45,27 +22,17 @@ _FULL, _OPEN = 4.2, 7.2
 
 def identity(findings: Findings) -> Chart | None:
     """Identity residual of each reader on its own text: bars of 1.96, alarm lines at +-4, red where it sounds."""
-    residuals = [f for f in findings.select("identity_residual") if f.estimate is not None]
+    residuals = Findings(f for f in findings.select("identity_residual") if f.estimate is not None)
     if not residuals:
         return None
-    names = short_names(list(dict.fromkeys(place(f, "reader") for f in residuals)), 24)
-    labels = [names[place(f, "reader")] for f in residuals]
-    if len({place(f, "framing") for f in residuals}) > 1:
-        places = [framing_label(place(f, "framing")) for f in residuals]
-        labels = [f"{label}, {at}" for label, at in zip(labels, places, strict=True)]
-    heights = [float(y) for y in range(len(residuals))]
+    names = short_names(residuals.values("reader"), 24)
+    several = len(residuals.values("framing")) > 1
+    labels = [names[f.where["reader"]] + f", {framing_label(f.where['framing'])}" * several for f in residuals]
     marks: list[Mark] = [Rule("x", 0, "ink")]
     marks += [Rule("x", limit, "red", "dashed", 1.2) for limit in (-IDENTITY_LIMIT, IDENTITY_LIMIT)]
-    for bad in (False, True):
-        shown = [(y, f) for y, f in zip(heights, residuals, strict=True) if alarmed(f) == bad]
-        estimates = [value(f) for _, f in shown]
-        marks.append(
-            Points(
-                estimates, [y for y, _ in shown], "red" if bad else "blue", along="x", size=5.5,
-                low=[x - IDENTITY_BAND for x in estimates], high=[x + IDENTITY_BAND for x in estimates],
-                marker="thick cross" if bad else "circle", names=[place(f, "reader") for _, f in shown],
-            )
-        )  # fmt: skip
+    for y, f in enumerate(residuals):
+        look: dict[str, Any] = {"colour": "red", "marker": "thick cross"} if alarmed(f) else {}
+        marks.append(points_of([y], [f], along="x", size=5.5, **look))
     reach = max(5.0, *(1.1 * abs(value(f)) + IDENTITY_BAND for f in residuals))
     x = Axis("sum(s − H) / √sum(V), standard deviations", low=-reach, high=reach)
     legend = [
@@ -73,7 +40,7 @@ def identity(findings: Findings) -> Chart | None:
         Key(f"alarm, ±{IDENTITY_LIMIT:g}", "red", "none", "dashed", width=1.2),
     ]
     caption = "Identity residual of each reader on its own text; outside the dashed lines something is wrong."
-    panel = Panel(marks, x, _rows(heights, labels))
+    panel = Panel(marks, x, _rows(range(len(residuals)), labels))
     return Chart(caption, [[panel]], 5.6, 0.95 + 0.23 * len(residuals), legend=legend)
 
 
@@ -86,24 +53,24 @@ def split(findings: Findings, *, reference: float | None = None) -> Chart | None
         findings: of one run.
         reference: mean recognition of another table, e.g. PAPER_RECOGNITION, as a dashed line.
     """
-    framing = main_framing(findings)
-    rows = _split_rows(findings, framing)
+    framing = main_place(findings)["framing"]
+    parts = findings.pivot(("log_ratio", "recognition", "ease"), ("stage", "reader"), framing=framing)
+    rows = {key: part for key, part in parts.items() if key[1] != MEAN and len(part) == 3}
     if not rows:
         return None
-    of = [stage for stage, *_ in rows]
+    of = [stage for stage, _ in rows]
     heights = _grouped(of)
-    recognition, ease = [value(row[3]) for row in rows], [value(row[4]) for row in rows]
+    recognition, ease = ([value(part[q]) for part in rows.values()] for q in ("recognition", "ease"))
     # Of one sign they stack; of opposite signs both start at 0 and the sum lies between.
     starts = [first if first * second > 0 else 0.0 for first, second in zip(recognition, ease, strict=True)]
+    sums = [part["log_ratio"] for part in rows.values()]
     marks: list[Mark] = [
         Bars(heights, [0.0] * len(rows), recognition, "blue", label="recognition"),
         Bars(heights, starts, ease, "orange", label="ease of own text"),
-        points_of(
-            heights, [row[2] for row in rows], along="x", colour="black", marker="diamond", size=4.0, line="none",
-        ),
+        points_of(heights, sums, along="x", colour="black", marker="diamond", size=4.0),
         Rule("x", 0, "ink"),
         *_group_labels(heights, of),
-    ]  # fmt: skip
+    ]
     legend = [*keys(marks), Key("log ratio, 95 %", "black", "diamond", "solid", 4, width=1)]
     if reference is not None:
         marks.append(Rule("x", reference, "black", "dashed", 1.2))
@@ -111,8 +78,8 @@ def split(findings: Findings, *, reference: float | None = None) -> Chart | None
         legend.append(Key(label, "black", "none", "dashed", width=1.2))
     labels = [
         name
-        for stage, group in groupby(rows, key=lambda row: row[0])
-        for name in names_within([reader for _, reader, *_ in group], stage, 22).values()
+        for stage, group in groupby(rows, key=lambda key: key[0])
+        for name in names_within([reader for _, reader in group], stage, 22).values()
     ]
     x = Axis(f"log other/self ratio, log units ({framing_label(framing)})")
     caption = "Log other/self ratio taken apart: recognition, and the ease of the own text for all readers alike."
@@ -125,38 +92,27 @@ def critic(findings: Findings) -> Chart | None:
 
     Full points are entropy, open ones surprisal; the bar between them is what the reader did not expect.
     """
-    stage, framing = main_stage(findings), main_framing(findings)
-    last = [triples(findings, q, stage, framing) for q in ("entropy", "surprisal")] if stages(findings) else [[]]
-    if not last[0]:
+    at = main_place(findings)
+    stage, last, base = at["stage"], readings(findings, **at), readings(findings, **at, by_base=True)
+    if not last:
         return None
-    base = [base_triples(findings, q, stage, framing) for q in ("entropy", "surprisal")]
-    tables = [(f"Read by the {stage_label(stage)} model itself" if stage else "Read by the model itself", last)]
-    if stage != "base" and base[0]:
+    tables = [(f"Read by the {f'{stage_label(stage)} ' * bool(stage)}model itself", last)]
+    if stage != "base" and base:
         tables.append(("Read by its family's own base", base))
-    own_authors = [t.author for t in last[0]]
-    panels = [
-        _dumbbells(own_authors, *cells, title=title, name_lines=i == 0) for i, (title, cells) in enumerate(tables)
-    ]
-    n_lines = max(len(t.lines) for t in last[0]) + 0.7
+    own_authors = [of.author for of in last]
+    panels = [_dumbbells(own_authors, of, title=title, name_lines=i == 0) for i, (title, of) in enumerate(tables)]
+    n_lines = max(len(of.texts) for of in last) + 0.7
     legend = [Key("entropy", "blue", size=_FULL), Key("surprisal", "red", size=_OPEN, face="open")]
-    if any(len(t.others) > 1 for t in last[0]):
+    if any(len(of.texts.get("others", ())) > 1 for of in last):
         legend.append(Key("single authors", "grey", "bar", size=6))
     return Chart(
         "Own, others' and world text read by the last stage and by each family's base: entropy and surprisal.",
         [panels],
         7.2 if len(panels) > 1 else 5.2,
-        1.15 + 0.22 * n_lines * len(last[0]),
+        1.15 + 0.22 * n_lines * len(last),
         legend=legend,
         share_x="all",
     )
-
-
-def _split_rows(findings: Findings, framing: str) -> list[tuple[str, str, Finding, Finding, Finding]]:
-    parts = [
-        {(p.stage, place(f, "reader")): f for p in curve(findings, q, framing) for f in p.readers}
-        for q in ("log_ratio", "recognition", "ease")
-    ]
-    return [(*key, parts[0][key], parts[1][key], parts[2][key]) for key in parts[0] if all(key in p for p in parts)]
 
 
 def _grouped(groups: Sequence[str]) -> list[float]:
@@ -179,24 +135,21 @@ def _group_labels(heights: Sequence[float], groups: Sequence[str]) -> list[Label
     return [Label(stage_label(group), sum(ys) / len(ys), bold=True) for group, ys in of.items()]
 
 
-def _dumbbells(
-    own_authors: Sequence[str], entropy: list[Triple], surprisal: list[Triple], *, title: str, name_lines: bool
-) -> Panel:
+def _dumbbells(own_authors: Sequence[str], readings: list[Reading], *, title: str, name_lines: bool) -> Panel:
     """A block of lines for each own author: own, others, world; entropy full, surprisal open."""
-    entropy_of, surprisal_of = ({t.author: t for t in found} for found in (entropy, surprisal))
-    names = short_names(list(dict.fromkeys([*own_authors, *(t.reader for t in entropy)])), 20)
+    reading_of = {reading.author: reading for reading in readings}
+    names = short_names(list(dict.fromkeys([*own_authors, *(reading.reader for reading in readings)])), 20)
     y, ticks, marks = 0.0, {}, []
     for author in own_authors:
-        triple = entropy_of.get(author)
-        if triple is None:
+        reading = reading_of.get(author)
+        if reading is None:
             y += 3.7
             continue
-        beside = dict(surprisal_of[author].lines) if author in surprisal_of else {}
-        marks.append(Label(names[triple.reader], y - 0.05, "left", size=8.5, bold=True))
+        marks.append(Label(names[reading.reader], y - 0.05, "left", size=8.5, bold=True))
         y += 0.45
-        for name, cells in triple.lines:
-            marks += _dumbbell(y, cells, beside.get(name, []))
-            ticks[y] = name if name_lines else ""
+        for kind, cells in reading.texts.items():
+            marks += _dumbbell(y, *([cell[q] for cell in cells if q in cell] for q in ("entropy", "surprisal")))
+            ticks[y] = kind if name_lines else ""
             y += 1.0
         y += 0.7
     rows = Axis(ticks=list(ticks), names=list(ticks.values()), low=y - 0.7, high=-0.75, bare=True)
@@ -213,8 +166,9 @@ def _dumbbell(y: float, entropy: list[Finding], surprisal: list[Finding]) -> lis
         if len(cells) == 1:
             marks.append(points_of([y], cells, along="x", colour=colour, face=face, size=size))
         elif cells:
-            single = [value(f) for f in cells]
-            names = [place(f, "author") for f in cells]
-            marks.append(Points(single, [y] * len(cells), "grey", marker="bar", size=6, names=names))
+            authors = [f.where["author"] for f in cells]
+            marks.append(
+                Points([value(f) for f in cells], [y] * len(cells), "grey", marker="bar", size=6, names=authors)
+            )
             marks.append(Points([mean], [y], colour, face=face, size=size))
     return marks
