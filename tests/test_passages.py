@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from enaction.passages import (
     Message,
     Passage,
     Prompt,
+    first_sampling,
     prompt_hash,
     read_passages,
     read_prompts,
@@ -44,6 +46,7 @@ def passages(draw: st.DrawFn) -> Passage:
         logprobs=None if ids is None else draw(st.none() | st.tuples(*[finite] * len(ids))),
         tokenizer=draw(st.none() | texts),
         ended=draw(st.none() | st.booleans()),
+        marks=draw(st.dictionaries(texts, finite | texts, max_size=2)),
     )
 
 
@@ -56,6 +59,17 @@ def test_what_is_written_is_read_back_equal(
     path = tmp_path_factory.mktemp("round") / f"p.{suffix}"
     write_passages([passage], path)
     assert read_passages(path) == [passage]
+
+
+def test_marks_of_version_0_1_are_taken_out_of_the_settings_of_sampling(tmp_path: Path) -> None:
+    """Run folders of that version have no column of marks."""
+    sampling = {"temperature": 1.0, "framing": "assistant", "begun_with": 3}
+    marks = {"prefix": 3, "piece": 4}
+    write_passages([Passage("1", "p", (), "so", "me", sampling=sampling | marks)], tmp_path / "new.parquet")
+    pq.write_table(pq.read_table(tmp_path / "new.parquet").drop_columns("marks"), tmp_path / "old.parquet")
+    (passage,) = read_passages(tmp_path / "old.parquet")
+    assert (passage.sampling, passage.marks) == (sampling, marks)
+    assert first_sampling(tmp_path / "old.parquet")["framing"] == "assistant"
 
 
 def test_a_response_that_ended_at_once_survives_the_round_trip(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ import yaml
 
 import enaction
 from enaction.errors import PassageError, StudyError
-from enaction.experiments import plan
-from enaction.running import FinishedRun, load_study
+from enaction.experiments import analyse, plan
+from enaction.running import FinishedRun, load_study, run_study
+from enaction.study.store import Cell, Run
 
 HEAVY = "torch", "transformers"
 
@@ -91,6 +92,16 @@ def test_a_finished_run_is_neither_analysed_nor_loaded_again(finished: FinishedR
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines() == [str(len(finished.findings)), "[]"], done.stderr
     assert (finished.folder / "findings.json").stat().st_mtime_ns == before
+
+
+def test_every_token_table_is_read_once(finished: FinishedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = finished.study.model_copy(update={"experiments": {"matrix": {}, "prior": {}, "framings": {}}})
+    run = run_study(every, finished.folder.with_name("every"))
+    read: list[Cell] = []
+    tokens = Run.tokens
+    monkeypatch.setattr(Run, "tokens", lambda self, cell: read.append(cell) or tokens(self, cell))
+    analyse(every, run)
+    assert len(read) == len(set(read)) > 4
 
 
 def test_what_was_changed_since_is_analysed_again(study: dict[str, Any], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from enaction.findings import Finding, Findings
 from enaction.page import Cell, Grid, Statement, Verdict
+from enaction.reader.sources import short_name
 from enaction.words import MEAN, WORLD, framing_label, stage_label
 
 NO_EFFECT = "no effect"
@@ -165,7 +166,7 @@ def _name(label: Callable[[Any], str], at: Any) -> Cell:
 
 def short_names(names: Sequence[str], limit: int = 18) -> dict[str, str]:
     """Names for places where room is scarce: without hub owner or `zoo:`, the middle left out; never two alike."""
-    cut = {name: name.removeprefix("zoo:").rstrip("/").rsplit("/", 1)[-1] for name in names}
+    cut = {name: short_name(name) for name in names}
     if len(set(cut.values())) < len(cut):
         cut = {name: name for name in names}
     short = {name: _middle_out(text, limit) for name, text in cut.items()}

@@ -101,8 +101,10 @@ class Ledger:
             notes, where: of these findings alone.
 
         Raises:
-            ValueError: the estimate has another shape than the axes.
+            ValueError: the estimate has another shape than the axes, or the pooling is not named.
         """
+        if not pooling:
+            raise ValueError(f"{quantity}: every number names its pooling, see `POOLED`")
         if isinstance(value, np.ndarray):
             value = self.resampled(value)
         if isinstance(value, stats.Resampled):
