@@ -20,21 +20,12 @@ from enaction.analysis.measures import (
     OTHER_SELF_RATIO,
     OWN_ENTROPY,
     RECOGNITION,
-    Measure,
 )
 from enaction.experiments.stages.points import Branch
 from enaction.stats import Estimate, Resampled
 from enaction.words import MEAN, TRACE, Framing
 
-MEASURES: tuple[Measure, ...] = (
-    OWN_ENTROPY,
-    OTHER_ENTROPY,
-    OTHER_SELF_RATIO,
-    LOG_RATIO,
-    RECOGNITION,
-    EASE,
-    INTERACTION,
-)
+MEASURES = (OWN_ENTROPY, OTHER_ENTROPY, OTHER_SELF_RATIO, LOG_RATIO, RECOGNITION, EASE, INTERACTION)
 
 
 def analyse(data: Data, ledger: Ledger, points: Mapping[str, list[str]], branches: Sequence[Branch]) -> None:
@@ -63,6 +54,13 @@ def measured(mean_SRA: np.ndarray) -> np.ndarray:
     return appended_mean(np.stack([measure.of(mean_SRA) for measure in MEASURES], axis=-3))
 
 
+def _with_changes(mean_SRA: np.ndarray) -> np.ndarray:
+    """As `measured`; following the tables, the changes from each to the next, and from the first to the last."""
+    value_MSR = measured(mean_SRA)
+    whole = value_MSR[..., -1:, :] - value_MSR[..., :1, :]
+    return np.concatenate([value_MSR, np.diff(value_MSR, axis=-2), whole], axis=-2)
+
+
 def _add_measures(
     data: Data, ledger: Ledger, points: Mapping[str, list[str]], stacked: Resampled, framing: Framing
 ) -> Estimate:
@@ -71,73 +69,56 @@ def _add_measures(
     Returns:
         The mean interaction at each point, [S].
     """
-
-    def with_changes(mean_SRA: np.ndarray) -> np.ndarray:
-        value_MSR = measured(mean_SRA)
-        whole = value_MSR[..., -1:, :] - value_MSR[..., :1, :]
-        return np.concatenate([value_MSR, np.diff(value_MSR, axis=-2), whole], axis=-2)
-
-    estimate, n = stacked.estimate(with_changes), stacked.n_prompts
+    estimate, n = stacked.estimate(_with_changes), stacked.n_prompts
     names, places = list(points), _places(points)
     families = [data.study.models[m].family for m in points[names[0]]]
     steps = [place | {"from_point": before} for before, place in zip(names, places[1:], strict=False)]
     whole = [places[-1] | {"from_point": names[0]}]
+    plain = [data.without_template(members, framing) for members in points.values()]
+    notes = [[f"{model} has no chat template and is read without one" for model in models] for models in plain]
     for i, measure in enumerate(MEASURES):
         # The eases of the readers' own texts cancel in their mean, which says nothing.
         readers = along("family", [*families, MEAN] if measure.has_mean else families)
-        values = estimate[i, :, : len(readers)]
-        for s, (place, members) in enumerate(zip(places, points.values(), strict=True)):
-            plain = data.without_template(members, framing)
-            ledger.at(**place).add(
-                f"point_{measure.stem}",
-                measure.unit,
-                measure.text,
-                values[s],
-                axes=[readers],
-                null=measure.null,
-                n=n,
-                notes=[f"{m} has no chat template and is read without one" for m in plain],
-            )
-        for kind, text, change, axis in (
+        values, unit, text = estimate[i, :, : len(readers)], measure.unit, measure.text
+        for s, place in enumerate(places):
+            here = ledger.at(notes=notes[s], **place)
+            here.add(f"point_{measure.stem}", unit, text, values[s], axes=[readers], null=measure.null, n=n)
+        for kind, what, change, axis in (
             ("change", "at this point minus at the one before", values[len(points) : -1], steps),
             ("whole_change", "at the last point minus at the first", values[-1:], whole),
         ):
-            text = f"{text}, same prompts: {measure.text}"
-            ledger.add(f"{kind}_{measure.stem}", measure.unit, text, change, axes=[axis, readers], null=0.0, n=n)
+            text, axes = f"{what}, same prompts: {measure.text}", [axis, readers]
+            ledger.add(f"{kind}_{measure.stem}", unit, text, change, axes=axes, null=0.0, n=n)
     return estimate[MEASURES.index(INTERACTION), : len(points), -1]
 
 
 def _add_branch(ledger: Ledger, pair: Resampled) -> None:
     """The measures of a matrix that branches off at a point, and their changes from there, mean over readers."""
-
-    def statistic(mean_2RA: np.ndarray) -> np.ndarray:
-        before_M, here_M = np.moveaxis(measured(mean_2RA)[..., -1], -1, 0)
-        return np.stack([here_M, here_M - before_M], axis=-1)
-
-    estimate, n = pair.estimate(statistic), pair.n_prompts
+    estimate, n = pair.estimate(_with_changes), pair.n_prompts
     for i, measure in enumerate(MEASURES):
         if measure.has_mean:
             name, unit, text = measure.stem, measure.unit, measure.text
-            ledger.add(f"branch_{name}", unit, text, estimate[i, 0], null=measure.null, n=n)
+            ledger.add(f"branch_{name}", unit, text, estimate[i, 1, -1], null=measure.null, n=n)
             text = f"at this branch minus at the point that it branches off, same prompts: {text}"
-            ledger.add(f"branch_change_{name}", unit, text, estimate[i, 1], null=0.0, n=n)
+            ledger.add(f"branch_change_{name}", unit, text, estimate[i, 2, -1], null=0.0, n=n)
 
 
 def _add_bases(data: Data, ledger: Ledger, points: Mapping[str, list[str]], framing: Framing, n: int) -> None:
     """The null: the same texts, read by each family's own base in place of its descendant."""
+    quantity, unit = "point_interaction_of_bases", INTERACTION.unit
+    text = (
+        "mean interaction of a table in which each family's base reads in place of its descendant: what the texts "
+        "alone bring"
+    )
     for place, members in zip(_places(points), points.values(), strict=True):
         bases = [base for m in members if (base := data.study.base_of(m)) is not None]
         if len(bases) == len(members):
-            ledger.at(family=MEAN, **place).add(
-                "point_interaction_of_bases",
-                INTERACTION.unit,
-                "mean interaction of a table in which each family's base reads in place of its descendant: what the "
-                "texts alone bring",
-                data.matrix(bases, members, framing),
-                lambda mean_RA: INTERACTION.of(mean_RA).mean(axis=-1),
-                null=0.0,
-                n=n,
-            )
+            table = data.matrix(bases, members, framing)
+            ledger.add(quantity, unit, text, table, _mean_interaction, null=0.0, n=n, family=MEAN, **place)
+
+
+def _mean_interaction(mean_RA: np.ndarray) -> np.ndarray:
+    return INTERACTION.of(mean_RA).mean(axis=-1)
 
 
 def _add_share_of_last(ledger: Ledger, names: list[str], stacked: Resampled) -> None:

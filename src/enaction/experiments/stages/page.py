@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from enaction.chart import Axis, Chart, Mark, Panel, Rule, framing_look, keys, points_of
+from enaction.chart import Axis, Chart, Mark, Panel, Points, Rule, framing_look, keys, points_of, single_readers
 from enaction.findings import Finding, Findings
 from enaction.page import Grid, Page, Section, Statement
-from enaction.shown import judged, number, value, verdict_of, with_interval
+from enaction.shown import judged, number, stated, value, with_interval
 from enaction.words import FRAMINGS, MEAN, framing_label, ordered, stage_label
 
 # Measure -> title of its panel, its null.
@@ -47,19 +47,12 @@ def _mean(findings: Findings, measure: str, framing: str, place: str) -> Finding
 
 
 def _statements(findings: Findings, framing: str) -> list[Statement]:
-    branches = [
-        Statement(
-            f"from {stage_label(f.where['from_point'])} to {stage_label(f.where['branch'])} recognition changes by "
-            f"{with_interval(f)} log units.",
-            (f.quantity,),
-            f.where,
-            verdict_of(f),
-            f"Branch, {framing_label(framing)}",
-        )
-        for f in findings.select("branch_change_recognition", framing=framing)
-    ]
-    steps = _largest_step(findings, framing)
-    return [_appearance(findings, framing), *steps, *branches, _reversal(findings, framing)]
+    branches = []
+    for f in findings.select("branch_change_recognition", framing=framing):
+        way = f"from {stage_label(f.where['from_point'])} to {stage_label(f.where['branch'])}"
+        text = f"{way} recognition changes by {{}} log units."
+        branches += stated(findings, f"Branch, {framing_label(framing)}", text, f.quantity, **f.where)
+    return [_appearance(findings, framing), _largest_step(findings, framing), *branches, _reversal(findings, framing)]
 
 
 def _appearance(findings: Findings, framing: str) -> Statement:
@@ -80,26 +73,20 @@ def _appearance(findings: Findings, framing: str) -> Statement:
     return Statement(text, about, where, "effect" if first else "no effect", f"Appearance, {framing_label(framing)}")
 
 
-def _largest_step(findings: Findings, framing: str) -> list[Statement]:
-    steps = findings.select("change_recognition", framing=framing, family=MEAN)
-    if not steps:
-        return []
-    largest = max(steps, key=value)
-    shares = [
-        f"{stage_label(f.where['point'])} {number(f.estimate, 2)}"
-        for f in findings.select("share_of_last", framing=framing)
-    ]
+def _largest_step(findings: Findings, framing: str) -> Statement:
+    largest = max(findings.select("change_recognition", framing=framing, family=MEAN), key=value)
     whole = findings.one("whole_change_recognition", framing=framing, family=MEAN)
+    shares = findings.select("share_of_last", framing=framing)
+    each = ", ".join(f"{stage_label(f.where['point'])} {number(f.estimate, 2)}" for f in shares)
     grows = largest.low is not None and largest.low > 0
     text = (
         f"from {stage_label(largest.where['from_point'])} to {stage_label(largest.where['point'])} recognition changes "
-        f"by {with_interval(largest)} log units{'' if grows else ' (no effect)'}"
-        f"{f', over all points by {with_interval(whole)}' if whole else ''}; share of the last point's: "
-        f"{', '.join(shares)}."
+        f"by {with_interval(largest)} log units{'' if grows else ' (no effect)'}, over all points by "
+        f"{with_interval(whole)}; share of the last point's: {each}."
     )
     about = ("change_recognition", "whole_change_recognition", "share_of_last")
-    subject = f"Largest step, {framing_label(framing)}"
-    return [Statement(text, about, largest.where, "effect" if grows else "no effect", subject)]
+    verdict = "effect" if grows else "no effect"
+    return Statement(text, about, largest.where, verdict, f"Largest step, {framing_label(framing)}")
 
 
 def _reversal(findings: Findings, framing: str) -> Statement:
@@ -152,25 +139,24 @@ def _chart(findings: Findings, framings: Sequence[str]) -> Chart:
 
 def _marks(findings: Findings, measure: str, framing: str, shift: float) -> list[Mark]:
     """A measure in a framing: the line of the points and each branch, then single readers and the bases."""
-    points = list(enumerate(_points(findings)))
-    branches = list(enumerate(_branches(findings), len(points)))
+    points, branches = _points(findings), _branches(findings)
+    at = {place: x + shift for x, place in enumerate([*points, *branches])}
     colour, marker = framing_look(framing)
-    marks: list[Mark] = []
-    for of in ("own_entropy", "other_entropy") if measure == "own_entropy" else (measure,):
-        look: dict[str, Any] = {"line": "solid"} if of == measure else {"line": "dashed", "face": "open"}
-        for line in (points, *([branch] for branch in branches)):
-            x, y = [at + shift for at, _ in line], [_mean(findings, of, framing, place) for _, place in line]
-            label = framing_label(framing) if line is points and of == measure else ""
-            marks.append(points_of(x, y, colour=colour, marker=marker, size=4.2, label=label, **look))
+    looks: dict[str, dict[str, Any]] = {measure: {"line": "solid", "label": framing_label(framing)}}
     if measure == "own_entropy":
-        return marks
-    for at, point in points:
-        readers = findings.select(f"point_{measure}", framing=framing, point=point)
-        single = [f for f in readers if f.where["family"] != MEAN]
-        x = [at + shift] * len(single)
-        marks.append(points_of(x, single, colour=colour, marker=marker, size=3, faint=True, low=(), high=()))
+        looks["other_entropy"] = {"line": "dashed", "face": "open"}
+
+    def means(of: str, places: Sequence[str], **look: Any) -> Points:
+        return points_of([at[p] for p in places], [_mean(findings, of, framing, p) for p in places], **look)
+
+    marks: list[Mark] = [
+        means(of, places, colour=colour, marker=marker, size=4.2, **look)
+        for of, look in looks.items()
+        for places in (points, *([branch] for branch in branches))
+    ]
+    if measure != "own_entropy":
+        each = [findings.select(f"point_{measure}", framing=framing, point=point) for point in points]
+        marks.append(single_readers([at[p] for p in points], each, colour=colour, marker=marker))
     if measure == "interaction":
-        bases = [_mean(findings, "interaction_of_bases", framing, point) for _, point in points]
-        x = [at + shift for at, _ in points]
-        marks.append(points_of(x, bases, colour="grey", marker="cross", size=4, low=(), high=()))
+        marks.append(means("interaction_of_bases", points, colour="grey", marker="cross", size=4, low=(), high=()))
     return marks
