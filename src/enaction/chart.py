@@ -6,12 +6,12 @@ one can be made of the same object. Colours are names of one palette.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from enaction.findings import Finding
-from enaction.words import MEAN
+from enaction.words import MEAN, stage_label
 
 Marker = Literal["none", "circle", "square", "triangle", "diamond", "cross", "thick cross", "bar", "patch"]
 Line = Literal["none", "solid", "dashed", "dotted"]
@@ -291,6 +291,20 @@ def curve_of(findings: Iterable[Finding], place: Callable[[Finding], float], **l
     ordered = sorted(findings, key=place)
     look = {"interval": "band", "line": "solid", "size": 3.0} | look
     return points_of([place(f) for f in ordered], ordered, **look)
+
+
+def stage_panels(marks: Mapping[str, Sequence[Mark]], x: Axis, y: str, legend: Sequence[Key] = ()) -> list[Panel]:
+    """Panels side by side, one for each stage.
+
+    Args:
+        marks: of each stage.
+        x: of all panels.
+        y, legend: name of the other axis and entries of a legend, at the first panel alone.
+    """
+    return [
+        Panel(of, x, Axis("" if i else y), stage_label(stage), () if i else legend)
+        for i, (stage, of) in enumerate(marks.items())
+    ]
 
 
 def keys(marks: Sequence[Mark]) -> list[Key]:

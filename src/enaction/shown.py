@@ -104,10 +104,22 @@ def stated(findings: Findings, subject: str, text: str, *quantities: str, **wher
     Args:
         text: with one `{}` for each quantity, which its estimate, interval and p-value fill.
     """
-    about = [f for quantity in quantities if (f := findings.one(quantity, **where))]
-    if len(about) < len(quantities):
+    return sentence(subject, text, where, *(findings.one(quantity, **where) for quantity in quantities))
+
+
+def sentence(subject: str, text: str, where: Mapping[str, Any], *about: Finding | None) -> list[Statement]:
+    """As `stated`, about findings of several places.
+
+    Args:
+        text: with a `{}` for each finding, or their numbers.
+        where: the place of the statement.
+        about: None for a missing one.
+    """
+    present = [f for f in about if f is not None]
+    if len(present) < len(about):
         return []
-    return [Statement(text.format(*map(with_pvalue, about)), quantities, where, verdict_of(about[0]), subject)]
+    quantities = tuple(dict.fromkeys(f.quantity for f in present))
+    return [Statement(text.format(*map(with_pvalue, present)), quantities, where, verdict_of(present[0]), subject)]
 
 
 def left_out(findings: Findings, subject: str, quantity: str, **where: Any) -> list[Statement]:

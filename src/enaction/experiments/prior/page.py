@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
-from enaction.chart import Axis, Chart, Colour, Panel, Rule, curve_of, keys, points_of, stage_colours
+from enaction.chart import (
+    Axis,
+    Chart,
+    Colour,
+    Panel,
+    Points,
+    Rule,
+    curve_of,
+    keys,
+    points_of,
+    stage_colours,
+    stage_panels,
+)
 from enaction.experiments.prior.earlier import ARMS, PICKS
 from enaction.findings import Finding, Findings
 from enaction.page import Cell, Grid, Page, Section, Statement
-from enaction.shown import left_out, number, stated, verdict_of, verdict_words, with_interval, with_pvalue
+from enaction.shown import left_out, number, sentence, stated, verdict_words, with_pvalue
 from enaction.words import MEAN, in_training_order, models_of, stage_label
 
 # Which turn is measured -> its colour, and how far beside its tick.
@@ -32,7 +45,7 @@ def page(title: str, question: str, findings: Findings) -> Page:
 def _points(findings: Findings, stage: str) -> list[Finding]:
     """Bins after the first token, which is predicted from the prompt alone."""
     bins = findings.select("interaction_at_position", stage=stage, reader=MEAN, span="bin")
-    return sorted((f for f in bins if f.where["from"] > 0 and f.estimate is not None), key=lambda f: f.where["from"])
+    return sorted((f for f in bins.measured if f.where["from"] > 0), key=lambda f: f.where["from"])
 
 
 def _middle(bin_: Finding) -> float:
@@ -49,13 +62,12 @@ def _along(findings: Findings, stage: str) -> list[Statement]:
     trend, points = findings.one("position_trend", **at), _points(findings, stage)
     if trend is None or not points:
         return []
-    first, last = (f"{_span(f)}: {with_pvalue(f)}" for f in (points[0], points[-1]))
     words = verdict_words(trend, below="recognition grows", above="recognition shrinks", none="no trend")
     text = (
-        f"interaction at {first}; at {last}; slope {with_pvalue(trend)} log units a doubling of the position ({words})."
+        f"interaction at {_span(points[0])}: {{1}}; at {_span(points[-1])}: {{2}}; slope {{0}} log units a doubling of "
+        f"the position ({words})."
     )
-    about = ("position_trend", "interaction_at_position")
-    return [Statement(text, about, at, verdict_of(trend), f"{models_of(stage)}, (a) along one response")]
+    return sentence(f"{models_of(stage)}, (a) along one response", text, at, trend, points[0], points[-1])
 
 
 def _following(findings: Findings, stage: str) -> list[Statement]:
@@ -69,60 +81,46 @@ def _following(findings: Findings, stage: str) -> list[Statement]:
             "{} nats; interaction {} log units (p: authors of the earlier turn shuffled)."
         )
         statements += stated(findings, subject, text, "earlier_effect", "earlier_interaction", measured=measured, **at)
-    own, foreign = (findings.one("continuity", measured=m, **at) for m in PICKS)
-    difference = findings.one("continuity_difference", **at)
-    if own and foreign and difference:
-        text = (
-            f"two turns of one author instead of two change log entropy by {with_interval(own)} if the author is the "
-            f"reader and by {with_interval(foreign)} if not; difference {with_pvalue(difference)}."
-        )
-        about = ("continuity_difference", "continuity")
-        statements.append(Statement(text, about, at, verdict_of(difference), subject))
-    if amplification := findings.one("amplification", **at):
-        beyond = findings.one("amplification_beyond_continuity", **at)
-        gaps = {arm: with_pvalue(findings.one("gap_behind", earlier=arm, **at)) for arm in ARMS}
-        text = (
-            f"log other/self ratio of measured turns by earlier turn: own {gaps['own']}, foreign {gaps['foreign']}, no "
-            f"{gaps['none']}; own minus foreign {with_pvalue(amplification)} (above 0: amplified)"
-            + (f", beyond continuity {with_pvalue(beyond)}." if beyond else ".")
-        )
-        about = ("amplification", "amplification_beyond_continuity", "gap_behind")
-        statements.append(Statement(text, about, at, verdict_of(amplification), subject))
-    return statements
+    difference, beyond = (findings.one(q, **at) for q in ("continuity_difference", "amplification_beyond_continuity"))
+    text = (
+        "two turns of one author instead of two change log entropy by {1} if the author is the reader and by {2} if "
+        "not; difference {0}."
+    )
+    each = [findings.one("continuity", measured=measured, **at) for measured in PICKS]
+    statements += sentence(subject, text, at, difference, *each)
+    text = (
+        "log other/self ratio of measured turns by earlier turn: own {1}, foreign {2}, no {3}; own minus foreign {0} "
+        f"(above 0: amplified){', beyond continuity {4}' if beyond else ''}."
+    )
+    gaps = [findings.one("gap_behind", earlier=arm, **at) for arm in ARMS]
+    about = [findings.one("amplification", **at), *gaps, *([beyond] if beyond else [])]
+    return statements + sentence(subject, text, at, *about)
 
 
 def _arms(findings: Findings, stages: Sequence[str]) -> Grid:
-    pairs = [{"measured": m, "earlier": e} for m in PICKS for e in ARMS]
-    rows = []
+    arms, rows = list(itertools.product(PICKS, ARMS)), []
     for stage in stages:
         readers = findings.select("amplification", stage=stage).values("reader")
         for reader in sorted(readers, key=lambda r: r != MEAN):
-            at = {"stage": stage, "reader": reader}
-            arms = [findings.one("earlier_entropy", **pair, **at) for pair in pairs]
-            effects = [findings.one("earlier_effect", measured=m, **at) for m in PICKS]
-            tested = [with_pvalue(f) for f in [*effects, findings.one("amplification", **at)]]
-            cells = [*(number(f and f.estimate) for f in arms), *tested]
-            rows.append([stage_label(stage), Cell(str(reader), "name"), *cells])
-    header = [
-        "stage", Cell("reader", "name"), *(f"{p['measured']} turn, {p['earlier']} before" for p in pairs),
-        "effect on own", "effect on foreign", "amplification, log units",
-    ]  # fmt: skip
+            here = findings.at(stage=stage, reader=reader)
+            entropies = [here.one("earlier_entropy", measured=m, earlier=e) for m, e in arms]
+            tested = [*(here.one("earlier_effect", measured=m) for m in PICKS), here.one("amplification")]
+            cells = [*(number(f and f.estimate) for f in entropies), *map(with_pvalue, tested)]
+            rows.append([stage_label(stage), Cell(reader, "name"), *cells])
+    columns = [*(f"{m} turn, {e} before" for m, e in arms), *(f"effect on {m}" for m in PICKS)]
+    header = ["stage", Cell("reader", "name"), *columns, "amplification, log units"]
     about = ["earlier_entropy", "earlier_effect", "amplification"]
     return Grid("Entropy of the measured turn by the author of the earlier one, nats", header, rows, about)
 
 
 def _spans(findings: Findings, stages: Sequence[str]) -> Grid:
-    about = ["gap_at_position", "interaction_at_position"]
-    rows = []
+    about, rows = ["gap_at_position", "interaction_at_position"], []
     for stage in stages:
-        table = findings.pivot(about, ("span", "from", "to"), stage=stage, reader=MEAN)
-        for row in table.values():
-            interaction = row["interaction_at_position"]
-            span = Cell(_span(interaction), "name")
-            rows.append([stage_label(stage), span, *(with_pvalue(row.get(q)) for q in about), str(interaction.n)])
-    header = [
-        "stage", Cell("positions", "name"), "own minus others, nats", "interaction, log units", "prompts",
-    ]  # fmt: skip
+        for row in findings.pivot(about, ("span", "from", "to"), stage=stage, reader=MEAN).values():
+            span = row["interaction_at_position"]
+            cells = [*(with_pvalue(row.get(q)) for q in about), str(span.n)]
+            rows.append([stage_label(stage), Cell(_span(span), "name"), *cells])
+    header = ["stage", Cell("positions", "name"), "own minus others, nats", "interaction, log units", "prompts"]
     return Grid("Along one response, means over readers", header, rows, about)
 
 
@@ -143,23 +141,15 @@ def _positions(curves: dict[str, list[Finding]]) -> Chart:
 
 def _earlier(findings: Findings, stages: Sequence[str]) -> Chart:
     """Entropy of the measured turn in each arm, a panel for each stage."""
-    panels = []
-    for stage in stages:
-        marks = [
-            points_of(
-                [x + shift for x in range(len(ARMS))],
-                [
-                    findings.one("earlier_entropy", stage=stage, reader=MEAN, measured=measured, earlier=arm)
-                    for arm in ARMS
-                ],
-                colour=colour,
-                label=f"{measured} turn",
-            )
-            for measured, (colour, shift) in _TURNS.items()
-        ]
-        x = Axis("earlier turn", range(len(ARMS)), ARMS, low=-0.5, high=2.5)
-        y = Axis("" if panels else "entropy of the measured turn, nats")
-        panels.append(Panel(marks, x, y, stage_label(stage), legend=() if panels else keys(marks)))
+
+    def turn(stage: str, measured: str, colour: Colour, shift: float) -> Points:
+        here = findings.at(stage=stage, reader=MEAN, measured=measured)
+        arms = [here.one("earlier_entropy", earlier=arm) for arm in ARMS]
+        return points_of([x + shift for x in range(len(ARMS))], arms, colour=colour, label=f"{measured} turn")
+
+    marks = {stage: [turn(stage, measured, *look) for measured, look in _TURNS.items()] for stage in stages}
+    x = Axis("earlier turn", range(len(ARMS)), ARMS, low=-0.5, high=2.5)
+    panels = stage_panels(marks, x, "entropy of the measured turn, nats", keys(marks[stages[0]]))
     caption = (
         "Entropy of the same measured turn following an own earlier turn, a foreign one, and none; means over readers "
         "with 95 % intervals."
