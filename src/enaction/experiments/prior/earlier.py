@@ -6,9 +6,10 @@ measured turn, P prompt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,8 +21,8 @@ from enaction.words import MEAN
 
 ARMS = ("own", "foreign", "none")
 # Of a table of measured turns [..., R, A], those of one kind for each reader.
-Pick = Callable[[np.ndarray], np.ndarray]
-PICKS: dict[str, Pick] = {"own": own, "foreign": others}
+PICKS: dict[str, stats.Statistic] = {"own": own, "foreign": others}
+_VALUES = {"measured": PICKS, "earlier": ARMS}
 
 
 def analyse(data: Data, ledger: Ledger, members: Sequence[str], texts_EA: Sequence[Sequence[str]]) -> None:
@@ -45,10 +46,17 @@ def analyse(data: Data, ledger: Ledger, members: Sequence[str], texts_EA: Sequen
     value_REAP = _entropies(data, members, texts_EA)
     entropy = ledger.resampled(value_REAP)
     readers, pooling = along("reader", [*members, MEAN]), f"entropy of the measured turn: {POOLED}"
-    for name, of, where in _numbers(len(members)):
-        (unit, text, tail, null), statistic = _QUANTITIES[name], with_mean(of)
-        test = _shuffled(ledger, value_REAP, statistic, tail) if tail else None
-        ledger.at(**where).add(name, unit, text, entropy, statistic, [readers], pooling=pooling, null=null, test=test)
+    for name, (text, of, keys, tail, unit, null) in _NUMBERS.items():
+        for values in itertools.product(*(_VALUES[key] for key in keys)):
+            place = dict(zip(keys, values, strict=True))
+            statistic = with_mean(partial(of, **place))
+            estimate = entropy.estimate(statistic)
+            if np.isnan(estimate.value).all():
+                continue  # of two models, where a third is needed
+            test = _shuffled(ledger, value_REAP, statistic, tail) if tail else None
+            ledger.at(**place).add(
+                name, unit, text, estimate, axes=[readers], pooling=pooling, null=null, n=entropy.n_prompts, test=test
+            )
 
 
 def _lengths(data: Data, ledger: Ledger, members: Sequence[str], texts_EA: Sequence[Sequence[str]]) -> None:
@@ -78,76 +86,6 @@ def _shuffled(ledger: Ledger, value_REAP: np.ndarray, statistic: stats.Statistic
     return ledger.label_test(value_REAP[:, 1:], 1, with_nobody, STREAMS["prior", "earlier turns"], tail, how)
 
 
-class _Quantity(NamedTuple):
-    """What findings call a number and say of it; `tail` is that of its test, where it is tested."""
-
-    unit: str
-    text: str
-    tail: stats.Tail | None = None
-    null: float | None = 0.0
-
-
-_QUANTITIES = {
-    "earlier_entropy": _Quantity("nats", "entropy of the measured turn in one arm", null=None),
-    "earlier_effect": _Quantity(
-        "nats",
-        "entropy following an own earlier turn minus following a foreign one (mean over their authors), the same "
-        "measured text",
-        "both",
-    ),
-    "earlier_interaction": _Quantity(
-        "log units",
-        "diagonal residual of log entropy over reader x author of the earlier turn; below 0: an own earlier turn "
-        "lowers entropy beyond what this author's turns do to every reader",
-        "less",
-    ),
-    "continuity": _Quantity(
-        "log units",
-        "log entropy of a measured turn following an earlier turn of the same author minus following another author's "
-        "(not the reader's), mean over these",
-    ),
-    "continuity_difference": _Quantity(
-        "log units",
-        "continuity of own text minus continuity of foreign text; below 0: two own turns do more than two turns of any "
-        "one author",
-        "both",
-    ),
-    "amplification_beyond_continuity": _Quantity(
-        "log units",
-        "what an own earlier turn does to own text, less what it does to foreign text and less what two turns of one "
-        "foreign author do, all against an earlier turn of neither; above 0: amplified by more than continuity",
-        "both",
-    ),
-    "gap_behind": _Quantity(
-        "log units", "log of the other/self ratio of measured turns (geometric over authors) in one arm"
-    ),
-    "amplification": _Quantity(
-        "log units",
-        "log other/self ratio of measured turns following an own earlier turn minus following a foreign one; above 0: "
-        "the gap is larger following own prior outputs, continuity included",
-        "both",
-    ),
-}
-
-
-def _numbers(n_models: int) -> Iterator[tuple[str, stats.Statistic, dict[str, Any]]]:
-    """Quantity, its statistic of cell means [..., R, E, A] for each reader, and its place."""
-    for measured, pick in PICKS.items():
-        at = {"measured": measured}
-        for arm in ARMS:
-            yield "earlier_entropy", partial(_entropy_in, arm, pick), {"earlier": arm, **at}
-        yield "earlier_effect", partial(_effect, pick), at
-        yield "earlier_interaction", partial(_interaction, pick), at
-        if measured == "own" or n_models > 2:
-            yield "continuity", partial(_continuity_of, pick), at
-    if n_models > 2:
-        yield "continuity_difference", _continuity_difference, {}
-        yield "amplification_beyond_continuity", _beyond_continuity, {}
-    for arm in ARMS:
-        yield "gap_behind", partial(_log_gap, arm), {"earlier": arm}
-    yield "amplification", _amplification, {}
-
-
 def _of_arm(arm: str, value_REA: np.ndarray) -> np.ndarray:
     """[..., R, A] of one arm; foreign is the mean over the other models."""
     if arm == "none":
@@ -162,27 +100,19 @@ def _own_earlier(read_REA: np.ndarray) -> np.ndarray:
     return np.stack([read_REA[..., r, r, :] for r in range(read_REA.shape[-2])], axis=-2)
 
 
-def _entropy_in(arm: str, pick: Pick, value_REA: np.ndarray) -> np.ndarray:
-    return pick(_of_arm(arm, value_REA))
+def _entropy(value_REA: np.ndarray, measured: str, earlier: str) -> np.ndarray:
+    return PICKS[measured](_of_arm(earlier, value_REA))
 
 
-def _effect(pick: Pick, value_REA: np.ndarray) -> np.ndarray:
-    return pick(_of_arm("own", value_REA)) - pick(_of_arm("foreign", value_REA))
-
-
-def _log_gap(arm: str, value_REA: np.ndarray) -> np.ndarray:
-    log_RA = _of_arm(arm, np.log(value_REA))
+def _log_gap(value_REA: np.ndarray, earlier: str) -> np.ndarray:
+    log_RA = _of_arm(earlier, np.log(value_REA))
     return others(log_RA) - own(log_RA)
 
 
-def _amplification(value_REA: np.ndarray) -> np.ndarray:
-    return _log_gap("own", value_REA) - _log_gap("foreign", value_REA)
-
-
-def _interaction(pick: Pick, value_REA: np.ndarray) -> np.ndarray:
-    """Diagonal residual over reader x earlier author, of the measured turns that `pick` chooses for each reader."""
+def _interaction(value_REA: np.ndarray, measured: str) -> np.ndarray:
+    """Diagonal residual over reader x earlier author, of the measured turns of one kind for each reader."""
     log_RAE = np.log(value_REA[..., 1:, :]).swapaxes(-1, -2)
-    log_RE = np.stack([pick(log_RAE[..., e]) for e in range(log_RAE.shape[-1])], axis=-1)
+    log_RE = np.stack([PICKS[measured](log_RAE[..., e]) for e in range(log_RAE.shape[-1])], axis=-1)
     return stats.interaction(np.exp(log_RE))
 
 
@@ -200,15 +130,6 @@ def _continuity(value_REA: np.ndarray) -> np.ndarray:
     return same_RA - np.where(count_RA > 0, mean_RA, np.nan)
 
 
-def _continuity_of(pick: Pick, value_REA: np.ndarray) -> np.ndarray:
-    return pick(_continuity(value_REA))
-
-
-def _continuity_difference(value_REA: np.ndarray) -> np.ndarray:
-    continuity_RA = _continuity(value_REA)
-    return own(continuity_RA) - others(continuity_RA)
-
-
 def _beyond_continuity(value_REA: np.ndarray) -> np.ndarray:
     """[..., R] effect of an own earlier turn on own text beyond its effect on foreign text and beyond continuity."""
     log_REA = np.log(value_REA[..., 1:, :])
@@ -217,3 +138,67 @@ def _beyond_continuity(value_REA: np.ndarray) -> np.ndarray:
     neither_RA = np.diagonal(log_REA, axis1=-2, axis2=-1) - continuity_RA
     gained_RA = _own_earlier(log_REA) - neither_RA
     return others(gained_RA) + others(continuity_RA) - own(gained_RA)
+
+
+class _Number(NamedTuple):
+    """What findings say of a number and how it is computed.
+
+    of: its statistic of cell means [..., R, E, A] for each reader, at a place with these keys. tail: of its test, where
+    it is tested.
+    """
+
+    text: str
+    of: Callable[..., np.ndarray]
+    keys: tuple[str, ...] = ()
+    tail: stats.Tail | None = None
+    unit: str = "log units"
+    null: float | None = 0.0
+
+
+_NUMBERS = {
+    "earlier_entropy": _Number(
+        "entropy of the measured turn in one arm", _entropy, ("measured", "earlier"), unit="nats", null=None
+    ),
+    "earlier_effect": _Number(
+        "entropy following an own earlier turn minus following a foreign one (mean over their authors), the same "
+        "measured text",
+        lambda value_REA, measured: _entropy(value_REA, measured, "own") - _entropy(value_REA, measured, "foreign"),
+        ("measured",),
+        "both",
+        "nats",
+    ),
+    "earlier_interaction": _Number(
+        "diagonal residual of log entropy over reader x author of the earlier turn; below 0: an own earlier turn "
+        "lowers entropy beyond what this author's turns do to every reader",
+        _interaction,
+        ("measured",),
+        "less",
+    ),
+    "continuity": _Number(
+        "log entropy of a measured turn following an earlier turn of the same author minus following another author's "
+        "(not the reader's), mean over these",
+        lambda value_REA, measured: PICKS[measured](_continuity(value_REA)),
+        ("measured",),
+    ),
+    "continuity_difference": _Number(
+        "continuity of own text minus continuity of foreign text; below 0: two own turns do more than two turns of any "
+        "one author",
+        lambda value_REA: own(_continuity(value_REA)) - others(_continuity(value_REA)),
+        tail="both",
+    ),
+    "amplification_beyond_continuity": _Number(
+        "what an own earlier turn does to own text, less what it does to foreign text and less what two turns of one "
+        "foreign author do, all against an earlier turn of neither; above 0: amplified by more than continuity",
+        _beyond_continuity,
+        tail="both",
+    ),
+    "gap_behind": _Number(
+        "log of the other/self ratio of measured turns (geometric over authors) in one arm", _log_gap, ("earlier",)
+    ),
+    "amplification": _Number(
+        "log other/self ratio of measured turns following an own earlier turn minus following a foreign one; above 0: "
+        "the gap is larger following own prior outputs, continuity included",
+        lambda value_REA: _log_gap(value_REA, "own") - _log_gap(value_REA, "foreign"),
+        tail="both",
+    ),
+}

@@ -48,34 +48,26 @@ def analyse(data: Data, ledger: Ledger, members: Sequence[str], edges: Sequence[
     spans = [*bins, *((0, length) for length in edges[2:])]
     entropy_SRAP = data.span_tables(members, "assistant", spans)
     has_all_SP = np.isfinite(entropy_SRAP[:, 0, 0])
-    how = "authors shuffled within each prompt"
+    how, stream = "authors shuffled within each prompt", STREAMS["prior", "interaction at position"]
     for s in np.flatnonzero(has_all_SP.sum(axis=1) >= MIN_PROMPTS).tolist():
         start, stop = spans[s]
         place: dict[str, Any] = {"span": "bin" if s < len(bins) else "first", "from": start, "to": stop}
         at = ledger.at(**place)
-        stream = STREAMS["prior", "interaction at position"]
         test = at.label_test(entropy_SRAP[s], 1, with_mean(stats.interaction), stream, "less", how)
         entropy = at.resampled(entropy_SRAP[s])
         add_measure(at, _GAP, entropy, members)
         add_measure(at, _INTERACTION, entropy, members, test=test)
-    _trend(ledger, members, entropy_SRAP[: len(bins)], has_all_SP[: len(bins)], bins)
+    _trend(ledger, members, entropy_SRAP[: len(bins)], bins)
 
 
-def _trend(
-    ledger: Ledger,
-    members: Sequence[str],
-    entropy_SRAP: np.ndarray,
-    has_all_SP: np.ndarray,
-    bins: Sequence[tuple[int, int]],
-) -> None:
+def _trend(ledger: Ledger, members: Sequence[str], entropy_SRAP: np.ndarray, bins: Sequence[tuple[int, int]]) -> None:
     """Slope of the interaction over the logarithm of the position, on prompts that reach every bin used."""
-    n_S = has_all_SP.sum(axis=1)
+    has_all_SP = np.isfinite(entropy_SRAP[:, 0, 0])
+    enough = has_all_SP.sum(axis=1) >= max(MIN_PROMPTS, has_all_SP.shape[1] / 2)
     # The first token is predicted from the prompt alone, so its bin has nothing to recognise.
-    used = [s for s in np.flatnonzero(n_S >= max(MIN_PROMPTS, has_all_SP.shape[1] / 2)).tolist() if bins[s][0] > 0]
-    if len(used) < 3:
-        return
+    used = [s for s in np.flatnonzero(enough).tolist() if bins[s][0] > 0]
     is_in_P = has_all_SP[used].all(axis=0)
-    if is_in_P.sum() < MIN_PROMPTS:
+    if len(used) < 3 or is_in_P.sum() < MIN_PROMPTS:
         return
     value_SRAP = np.where(is_in_P, entropy_SRAP[used], np.nan)
     octave_S = np.array([np.log2(np.arange(*bins[s])).mean() for s in used])
@@ -83,15 +75,10 @@ def _trend(
     slope = with_mean(lambda mean_SRA: np.einsum("s,...sr->...r", slope_S, stats.interaction(mean_SRA)))
     how = "positions shuffled within each prompt"
     place: dict[str, Any] = {"from": bins[used[0]][0], "to": bins[used[-1]][1]}
-    ledger.at(**place).add(
-        "position_trend",
-        "log units a doubling",
+    text = (
         "least-squares slope of the interaction in bins over log2 of the position, the first token left out; below 0: "
-        "recognition grows; on prompts that reach every bin",
-        value_SRAP,
-        slope,
-        [along("reader", [*members, MEAN])],
-        pooling=_MATCHED,
-        null=0.0,
-        test=ledger.label_test(value_SRAP, 0, slope, STREAMS["prior", "trend"], "both", how),
+        "recognition grows; on prompts that reach every bin"
     )
+    test = ledger.label_test(value_SRAP, 0, slope, STREAMS["prior", "trend"], "both", how)
+    unit, axes = "log units a doubling", [along("reader", [*members, MEAN])]
+    ledger.add("position_trend", unit, text, value_SRAP, slope, axes, pooling=_MATCHED, null=0.0, test=test, **place)
