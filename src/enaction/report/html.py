@@ -32,14 +32,6 @@ SAMPLE_LENGTH = 1500
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure as a data URI."""
-
-    source: str
-    caption: str
-
-
-@dataclass(frozen=True)
 class Sample:
     """A passage as the report shows it."""
 
@@ -85,11 +77,13 @@ def build_report(
     findings = read_findings(run / "findings.json")
     defined = _definitions(findings)
     headlines = [statement for page in pages.values() for statement in page.statements if statement.headline]
+    charts = {name: chart for page in pages.values() for name, chart in page.charts.items()}
     text = _template().render(
         title=run.resolve().name,
         headlines=sorted(headlines, key=lambda statement: statement.verdict != "alarm"),
         pages=pages,
-        pictures=_pictures(run, pages, ("svg", "png") if png else ("svg",)),
+        charts=charts,
+        pictures=_pictures(run, charts, ("svg", "png") if png else ("svg",)),
         samples=_samples(run, pages),
         claims=claims,
         questions=questions,
@@ -117,19 +111,13 @@ def _template() -> jinja2.Template:
     return environment.get_template("report.html.j2")
 
 
-def _pictures(run: Path, pages: Mapping[str, Page], formats: Sequence[str]) -> dict[str, Picture]:
-    """Every chart of every page, saved and as a data URI, by name."""
+def _pictures(run: Path, charts: Mapping[str, Chart], formats: Sequence[str]) -> dict[str, str]:
+    """Saves every chart, and gives its picture as a data URI, by name."""
     from enaction.report.drawing import save  # matplotlib, which whoever only prints pages does without
 
-    charts: dict[str, Chart] = {}
-    for page in pages.values():
-        charts |= page.charts
-    pictures = {}
-    for name, chart in charts.items():
-        vector, *_ = save(chart, run / "figures" / name, formats)
-        encoded = base64.b64encode(vector.read_bytes()).decode()
-        pictures[name] = Picture(f"data:image/svg+xml;base64,{encoded}", chart.caption)
-    return pictures
+    vectors = {name: save(chart, run / "figures" / name, formats)[0] for name, chart in charts.items()}
+    encoded = {name: base64.b64encode(vector.read_bytes()).decode() for name, vector in vectors.items()}
+    return {name: f"data:image/svg+xml;base64,{text}" for name, text in encoded.items()}
 
 
 def _samples(run: Path, pages: Mapping[str, Page]) -> dict[str, list[Sample]]:
@@ -168,17 +156,11 @@ def _definitions(findings: Findings) -> list[Defined]:
 
 
 def _everything(findings: Findings) -> Grid:
-    rows = [
-        [
-            Cell(f.experiment, "name"),
-            Cell(f.quantity, "name"),
-            Cell(", ".join(f"{k} {_plain(v)}" for k, v in f.where.items() if k != "authors"), "name"),
-            Cell(with_interval(f)),
-            Cell(str(f.n)),
-            Cell(f.unit),
-        ]
-        for f in findings
-    ]
+    rows = []
+    for f in findings:
+        place = ", ".join(f"{key} {_plain(at)}" for key, at in f.where.items() if key != "authors")
+        names = [Cell(text, "name") for text in (f.experiment, f.quantity, place)]
+        rows.append([*names, with_interval(f), str(f.n), f.unit])
     return Grid("Every finding", ["experiment", "quantity", "where", "estimate [95 %]", "n", "unit"], rows)
 
 
