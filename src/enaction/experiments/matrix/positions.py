@@ -35,9 +35,8 @@ def add_positions(data: Data, ledger: Ledger, members: list[str], framing: Frami
         ("interaction_at_positions", list(pairwise([0, *first])), "the tokens from start to before stop of the span"),
     )
     all_spans = [span for _, spans, _ in curves for span in spans]
-    all_RAKP = complete(np.array([[data.spans(r, a, framing, all_spans) for a in members] for r in members]))
-    for (quantity, spans, which), entropy_RAKP in zip(curves, np.split(all_RAKP, len(curves), axis=2), strict=True):
-        entropy_KRAP = entropy_RAKP.transpose(2, 0, 1, 3)
+    all_KRAP = data.span_tables(members, framing, all_spans)
+    for (quantity, spans, which), entropy_KRAP in zip(curves, np.split(all_KRAP, len(curves)), strict=True):
         count_K = np.isfinite(entropy_KRAP[:, 0, 0]).sum(axis=-1)
         usable = np.flatnonzero(count_K >= max(2, MIN_SHARE * data.n_prompts))
         if not usable.size:
@@ -58,8 +57,3 @@ def add_positions(data: Data, ledger: Ledger, members: list[str], framing: Frami
                 start=start,
                 stop=stop,
             )
-
-
-def complete(value_P: np.ndarray) -> np.ndarray:
-    """[R, A, ..., P] with NaN for a prompt in every cell where any cell lacks it, so that all cells have one set."""
-    return np.where(np.isnan(value_P).any(axis=(0, 1)), np.nan, value_P)
