@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
@@ -100,28 +100,20 @@ class Persona(Experiment):
         turns = self.turns(study)
         personas = [NOBODY, *turns]
         count = len(thinned(prompts, self.n_prompts)) * study.sampling.per_prompt
+        of_text: dict[str, Any] = {"count": count, "n_prompts": self.n_prompts}
         texts: dict[str, Text] = {}
         cells: list[Cell] = []
         for members in self.groups(study).values():
             for model, persona in itertools.product(members, personas):
                 own = text_of(model, persona, persona)
                 if persona != NOBODY:
-                    texts[own] = Spoken(
-                        name=own, model=model, count=count, turn=turns[persona], n_prompts=self.n_prompts
-                    )
+                    texts[own] = Spoken(name=own, model=model, turn=turns[persona], **of_text)
                 for requested in personas:
                     name = text_of(model, persona, requested)
                     cells.append(Cell(model, name, "assistant"))
                     if requested != persona:
-                        texts[name] = Under(
-                            name=name,
-                            model=None,
-                            count=count,
-                            needs=(own,),
-                            source=own,
-                            turn=turns.get(requested),
-                            n_prompts=self.n_prompts,
-                        )
+                        turn = turns.get(requested)
+                        texts[name] = Under(name=name, model=None, needs=(own,), source=own, turn=turn, **of_text)
                 cells += [Cell(reader, own, "assistant") for reader in members if reader != model]
         return Plan(texts, cells, frozenset(cell for cell in cells if cell.author in texts))
 

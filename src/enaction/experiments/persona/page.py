@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
-from enaction.chart import SERIES, Axis, Chart, Face, Panel, curve_of, keys, points_of
+from enaction.chart import SERIES, Axis, Chart, Face, Points, curve_of, keys, points_of, stage_panels
 from enaction.experiments.persona.texts import NOBODY
 from enaction.findings import Findings
-from enaction.page import Cell, Grid, Page, Section, Statement
-from enaction.shown import left_out, stated, verdict_words, with_interval, with_pvalue
-from enaction.words import MEAN, in_training_order, models_of, stage_label
+from enaction.page import Grid, Page, Section, Statement
+from enaction.shown import left_out, stated, table, verdict_words, with_pvalue
+from enaction.words import MEAN, in_training_order, models_of
 
 # Quantity -> its column.
 _COLUMNS = {
@@ -28,23 +30,22 @@ _READ: dict[str, tuple[float, Face]] = {"persona_entropy": (-0.12, "full"), "per
 def page(title: str, question: str, findings: Findings) -> Page:
     """What the report shows of the personas."""
     stages = in_training_order(findings.values("stage"))
-    with_personas = [stage for stage in stages if _personas(findings, stage)]
-    curves = findings.select("running_surprise", reader=MEAN)
-    charts = {"persona": _entropies(findings, with_personas)} if with_personas else {}
+    entropies, curves = findings.select("persona_entropy").measured, findings.select("running_surprise", reader=MEAN)
+    measured = in_training_order(entropies.values("stage"))
+    charts = {"persona": _entropies(findings, measured)} if measured else {}
     if curves:
         charts["persona-surprise"] = _surprises(curves)
     return Page(
         title,
         question,
         [s for stage in stages[::-1] for s in _statements(findings, stage)],
-        [Section(charts=list(charts), grids=[_grid(findings, stage) for stage in with_personas[::-1]])],
+        [Section(charts=list(charts), grids=[_grid(findings, stage) for stage in measured[::-1]])],
         charts,
     )
 
 
-def _personas(findings: Findings, stage: str) -> list[str]:
-    measured = Findings(f for f in findings.select("persona_entropy", stage=stage) if f.estimate is not None)
-    return measured.values("persona")
+def _personas(findings: Findings) -> list[str]:
+    return findings.select("persona_entropy").measured.values("persona")
 
 
 def _statements(findings: Findings, stage: str) -> list[Statement]:
@@ -76,7 +77,7 @@ def _statements(findings: Findings, stage: str) -> list[Statement]:
         statements += stated(findings, who, text, *quantities, persona=MEAN, **at)
     text = "default text read without a persona minus under one: {} nats of entropy."
     statements += stated(findings, who, text, "vanilla_entropy_none_minus_persona", **at)
-    across = [findings.one("interaction", persona=p, **at) for p in _personas(findings, stage)]
+    across = [findings.one("interaction", persona=p, **at) for p in _personas(findings)]
     if each := "; ".join(f"{f.where['persona']} {with_pvalue(f)}" for f in across if f):
         text = f"reader x author interaction among texts of one persona ({NOBODY}: the default): {each}."
         statements.append(Statement(text, ("interaction",), at, subject=who))
@@ -84,32 +85,22 @@ def _statements(findings: Findings, stage: str) -> list[Statement]:
 
 
 def _grid(findings: Findings, stage: str) -> Grid:
-    table = findings.pivot(tuple(_COLUMNS), ("reader", "persona"), stage=stage)
-    readers = sorted(findings.select("persona_interaction", stage=stage).values("reader"), key=lambda r: r != MEAN)
-    rows = [
-        [reader, Cell(persona, "name"), *(with_interval(table[reader, persona].get(q)) for q in _COLUMNS)]
-        for reader in readers
-        for persona in _personas(findings, stage)
-    ]
+    each = Findings(f for f in findings.measured if f.where.get("persona") != MEAN)
     title = f"{models_of(stage)}: entropy, nats, of own text of each persona as it is read"
-    return Grid(title, ["reader", Cell("persona of the text", "name"), *_COLUMNS.values()], rows, about=list(_COLUMNS))
+    rows = {"reader": "reader", "persona": "persona of the text"}
+    return table(each, title, rows, _COLUMNS, order=lambda reader, _: reader != MEAN, stage=stage)
 
 
 def _entropies(findings: Findings, stages: Sequence[str]) -> Chart:
     """Entropy by persona, a panel for each stage: read under the own persona and without one."""
-    panels = []
-    for stage in stages:
-        personas = _personas(findings, stage)
-        marks = [
-            points_of(
-                [x + shift for x in range(len(personas))],
-                [findings.one(quantity, stage=stage, persona=p, reader=MEAN) for p in personas],
-                face=face,
-            )
-            for quantity, (shift, face) in _READ.items()
-        ]
-        x = Axis(ticks=range(len(personas)), names=personas, slant=35)
-        panels.append(Panel(marks, x, Axis("" if panels else "entropy, nats"), stage_label(stage)))
+    personas = _personas(findings)
+
+    def read(stage: str, quantity: str, shift: float, face: Face) -> Points:
+        means = [findings.one(quantity, stage=stage, persona=persona, reader=MEAN) for persona in personas]
+        return points_of([x + shift for x in range(len(personas))], means, face=face)
+
+    marks = {stage: [read(stage, quantity, *look) for quantity, look in _READ.items()] for stage in stages}
+    panels = stage_panels(marks, Axis(ticks=range(len(personas)), names=personas, slant=35), "entropy, nats")
     caption = (
         "Entropy of each persona's own text, read under that persona (full) and without one (open); the default "
         "Assistant first; means over readers with 95 % intervals."
@@ -119,20 +110,21 @@ def _entropies(findings: Findings, stages: Sequence[str]) -> Chart:
 
 def _surprises(curves: Findings) -> Chart:
     """Running mean of surprise, a panel for each stage, a colour for each persona."""
-    panels = []
-    for stage in in_training_order(curves.values("stage")):
-        marks = [
-            curve_of(
-                curves.select("running_surprise", stage=stage, persona=persona, asked=requested),
-                lambda f: f.where["tokens"],
-                colour=SERIES[i % len(SERIES)],
-                **look,
-            )
-            for i, persona in enumerate(curves.values("persona"))
+    colours = dict(zip(curves.values("persona"), itertools.cycle(SERIES)))
+
+    def curve(stage: str, persona: str, requested: str, **look: Any) -> Points:
+        of = curves.select("running_surprise", stage=stage, persona=persona, asked=requested)
+        return curve_of(of, lambda f: f.where["tokens"], colour=colours[persona], **look)
+
+    marks = {
+        stage: [
+            curve(stage, persona, requested, **look)
+            for persona in colours
             for requested, look in ((persona, {"label": persona}), (NOBODY, {"line": "dashed", "width": 1.2}))
         ]
-        y = Axis("" if panels else "mean surprisal, nats")
-        panels.append(Panel(marks, Axis("first tokens", scale="log2"), y, stage_label(stage)))
+        for stage in in_training_order(curves.values("stage"))
+    }
+    panels = stage_panels(marks, Axis("first tokens", scale="log2"), "mean surprisal, nats")
     legend = keys(panels[0].marks)
     caption = (
         "Running mean of surprise over a response's first tokens: text of a persona read under it (full line) and "

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -62,16 +62,15 @@ class Prior(Experiment):
     def plan(self, study: Study, prompts: Sequence[Prompt]) -> Plan:
         """The matrix's cells, and every author following every earlier author of its stage, read by the stage."""
         count = len(thinned(prompts, self.n_prompts)) * study.sampling.per_prompt
+        of_text: dict[str, Any] = {"count": count, "n_prompts": self.n_prompts, "match_length": self.match_length}
         texts: dict[str, Text] = {}
         cells: list[Cell] = []
         for stage, members in study.groups_named(self.stages).items():
             cells += [Cell(r, a, "assistant") for r in members for a in members]
             for author, before in itertools.product(members, members):
                 name = text_of(author, before, stage, self.match_length)
-                texts[name] = TwoRounds(
-                    name=name, model=None, count=count, needs=tuple(members), author=author, earlier=before,
-                    n_prompts=self.n_prompts, match_length=self.match_length,
-                )  # fmt: skip
+                needs = tuple(members)
+                texts[name] = TwoRounds(name=name, model=None, needs=needs, author=author, earlier=before, **of_text)
                 cells += [Cell(reader, name, "assistant") for reader in members]
         return Plan(texts, cells, frozenset(cell for cell in cells if cell.author in texts))
 
