@@ -155,9 +155,9 @@ class Ledger:
         **where: Any,
     ) -> Finding:
         """Write a number that is not estimated by resampling; `text` is its whole definition."""
-        place = {**self.place, **where}
-        made = [*self.notes, *notes]
-        finding = Finding(self.experiment, quantity, place, value, low, high, n, unit, text, made, null)
+        place, all_notes = {**self.place, **where}, [*self.notes, *notes]
+        value, low, high = map(_number, (value, low, high))
+        finding = Finding(self.experiment, quantity, place, value, low, high, n, unit, text, all_notes, null)
         self.findings.append(finding)
         return finding
 
@@ -240,6 +240,6 @@ def appended_mean(value: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.concatenate([value, value.mean(axis=axis, keepdims=True)], axis=axis)
 
 
-def _number(value: np.ndarray) -> float | None:
-    """A bound that too few resamples define is None."""
-    return float(value) if np.isfinite(value) else None
+def _number(value: np.ndarray | float | None) -> float | None:
+    """A number for findings.json; None for a bound that too few resamples define, or a value that is not finite."""
+    return float(value) if value is not None and np.isfinite(value) else None
