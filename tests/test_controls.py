@@ -14,7 +14,8 @@ import yaml
 
 from enaction.errors import StudyError
 from enaction.experiments import analyse, plan
-from enaction.experiments.controls.page import outcome_of, page
+from enaction.experiments.controls import Controls
+from enaction.experiments.controls.page import outcome_of
 from enaction.experiments.controls.texts import settings_of
 from enaction.findings import Finding, Findings, select
 from enaction.running import load_study, run_study
@@ -159,7 +160,7 @@ def test_a_judge_stands_in_for_bases_that_are_not_there(judge: str, tmp_path: Pa
 
 
 def test_the_page_says_what_survives(findings: Findings) -> None:
-    shown = page(findings)
+    shown = Controls().page(findings)
     verdicts = {row[0].text: row[-1].text for row in shown.grids[0].cells}
     assert verdicts["reference"] == "there"
     assert verdicts["sampling, all authors: T0"] == "survives"
@@ -253,4 +254,4 @@ def test_tiny_models_go_through_all_arms_without_recognition(tmp_path: Path) -> 
     assert left_out == {"kin", "memorised", "people or the world", "one word for synonyms"}
     for f in select(findings, "arm_recognition", reader="mean"):
         assert f.estimate is None or abs(f.estimate) < 0.4, f.where
-    assert page(findings).grids
+    assert Controls().page(findings).grids

@@ -48,8 +48,8 @@ class Controls(Experiment):
     """
 
     name = "controls"
-    title = page.TITLE
-    asks = page.ASKS
+    title = "What a critic demands"
+    asks = "Is it recognition of own text, or temperature, kinship, familiarity, difficulty, topic or words?"
 
     stage: str | None = None
     framing: Framing = "assistant"
@@ -94,7 +94,7 @@ class Controls(Experiment):
 
     def page(self, findings: Findings) -> Page:
         """What a critic says, and whether recognition survives it, arm by arm."""
-        return page.page(findings)
+        return page.page(findings, self.title, self.asks)
 
     def _matrix(self, study: Study) -> tuple[str, list[str]]:
         """The matrix that is tested: its name and its models.
@@ -125,6 +125,6 @@ class Controls(Experiment):
         foreign: list[Text | None] = [
             WorldText.of(study, prompts) if study.world_text else None,
             texts.human(prompts, self.human) if self.human is not None else None,
-            texts.memorised(study, len(prompts), self.memorised),
+            texts.memorised(study, prompts, self.memorised),
         ]
         return [text for text in foreign if text is not None]

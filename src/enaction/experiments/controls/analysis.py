@@ -78,27 +78,19 @@ def _topic(trial: Trial) -> None:
 
 
 def _words(trial: Trial) -> None:
-    is_plain_written = f"{trial.members[0]}.plain" in trial.data.plan.texts
-    if is_plain_written:
+    if f"{trial.members[0]}.plain" in trial.data.plan.texts:
         table_arm(trial, "one word for synonyms", "", trial.table(".plain"))
+    else:
+        trial.leave_out("one word for synonyms", "no sets of synonyms are known for these prompts (setting synonyms)")
     table_arm(trial, "shuffled words", "", trial.table(".shuffled"))
-    if not is_plain_written:
-        why = "no sets of synonyms are known for these prompts (setting synonyms)"
-        trial.leave_out("one word for synonyms", why)
 
 
 def _familiar(trial: Trial) -> None:
     """How far familiar text goes from strangers' text towards own text in the readers' entropy."""
-    entropy_R3P = np.array(
-        [
-            [
-                trial.entropy(r, MEMORISED),
-                trial.entropy(r, r),
-                np.mean([trial.entropy(r, a) for a in trial.strangers(r)], axis=0),
-            ]
-            for r in trial.members
-        ]
-    )
+
+    def texts_of(reader: str) -> list[np.ndarray]:
+        strangers = [trial.entropy(reader, author) for author in trial.strangers(reader)]
+        return [trial.entropy(reader, MEMORISED), trial.entropy(reader, reader), np.mean(strangers, axis=0)]
 
     def share(mean_R3: np.ndarray) -> np.ndarray:
         log_R3 = np.log(mean_R3)
@@ -109,21 +101,22 @@ def _familiar(trial: Trial) -> None:
         "log entropy on the strangers' text minus that on memorised text, divided by the same for own text, summed "
         "over readers; 1: foreign text known by heart is read with as little entropy as own"
     )
+    entropy_R3P = np.array([texts_of(reader) for reader in trial.members])
     trial.arm("memorised").add("familiar_share", "ratio", text, entropy_R3P, share, n=trial.data.n_prompts)
 
 
 def _distances(trial: Trial, kin: Mapping[str, Sequence[str]]) -> None:
     """How far a text is from the reader's own in the reader's eyes, and what it costs the reader."""
-    foreign, distance = _foreign(trial), "surprisal of the text minus that of the reader's own"
+    foreign, pooling = _foreign(trial), f"surprisal: {POOLED}"
+    beyond = "surprisal of the text minus that of the reader's own"
     for reader in trial.members:
         own = trial.data.cell(reader, reader, trial.framing)
         for text in [reader, f"{reader}.again", *kin.get(reader, []), *trial.strangers(reader), *foreign]:
             cell, ledger = trial.data.cell(reader, text, trial.framing), trial.ledger.at(reader=reader, text=text)
             means = ledger.resampled(np.array([cell.surprisal, own.surprisal, cell.entropy]))
             ledger.add(
-                "surprisal_distance", "nats", distance, means, lambda m: m[..., 0] - m[..., 1],
-                pooling=f"surprisal: {POOLED}", null=0.0,
-            )  # fmt: skip
+                "surprisal_distance", "nats", beyond, means, lambda m: m[..., 0] - m[..., 1], pooling=pooling, null=0.0
+            )
             ledger.add("text_entropy", "nats", "entropy", means, lambda m: m[..., 2], pooling=POOLED)
 
 

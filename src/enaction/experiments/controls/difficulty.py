@@ -6,11 +6,13 @@ Axes: R reader, A author, P prompt, M passage.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from enaction import stats
+from enaction.analysis.data import complete
 from enaction.experiments.controls.arms import Trial
 from enaction.words import MEAN
 
@@ -33,8 +35,7 @@ def of_one_length(trial: Trial) -> np.ndarray:
             row.append(stats.prompt_means(sums.means, prompt_M, data.n_prompts))
         table.append(row)
     # A prompt with an empty text has nothing to compare.
-    entropy_RAP = np.array(table)
-    return np.where(np.isnan(entropy_RAP).any(axis=(0, 1)), np.nan, entropy_RAP)
+    return complete(np.array(table))
 
 
 def difficulty(trial: Trial, bins: int, judge: str | None = None) -> None:
@@ -54,8 +55,7 @@ def difficulty(trial: Trial, bins: int, judge: str | None = None) -> None:
         _matched_arm(trial, "equal difficulty, another author for own", impostors, bins, of_readers=False)
 
 
-@dataclass(frozen=True)
-class _Items:
+class _Items(NamedTuple):
     """Passages as one reader meets them, [M]: rank of difficulty (0 to 1), log entropy, author, own, prompt."""
 
     rank: np.ndarray
@@ -67,27 +67,25 @@ class _Items:
     def within(self, low: float, high: float) -> _Items:
         """Those of this difficulty, ranks stretched to 0 to 1."""
         kept = self._take((self.rank >= low) & (self.rank < high))
-        return replace(kept, rank=(kept.rank - low) / (high - low))
+        return kept._replace(rank=(kept.rank - low) / (high - low))
 
     def claimed_by(self, author: str) -> _Items:
         """The strangers' passages alone, one stranger's taken for own."""
-        return replace(self, is_own=self.author == author)._take(~self.is_own)
+        return self._replace(is_own=self.author == author)._take(~self.is_own)
 
     def _take(self, keep: np.ndarray) -> _Items:
-        return _Items(self.rank[keep], self.log_entropy[keep], self.author[keep], self.is_own[keep], self.prompt[keep])
+        return _Items(*(column[keep] for column in self))
 
 
 def _items(trial: Trial, reader: str, judge: str) -> _Items:
     """The passages of all authors in which both the reader and the judge measured a token."""
-    entropy_2M = np.concatenate(
-        [[_passage_entropy(trial, r, a) for r in (judge, reader)] for a in trial.members], axis=-1
-    )
+    each = [[_passage_entropy(trial, r, a) for r in (judge, reader)] for a in trial.members]
+    entropy_2M = np.concatenate(each, axis=-1)
     prompts = [trial.data.prompt_codes(a) for a in trial.members]
-    author = np.repeat(trial.members, [len(prompt_M) for prompt_M in prompts])
     is_measured = np.isfinite(entropy_2M).all(axis=0)
+    author = np.repeat(trial.members, [len(prompt_M) for prompt_M in prompts])[is_measured]
     judged, own = entropy_2M[:, is_measured]
     rank = judged.argsort(kind="stable").argsort() / len(judged)
-    author = author[is_measured]
     return _Items(rank, np.log(own), author, author == reader, np.concatenate(prompts)[is_measured])
 
 
@@ -111,18 +109,13 @@ def _matched_arm(trial: Trial, arm: str, items: Mapping[str, _Items], bins: int,
     ledger, n = trial.arm(arm), trial.data.n_prompts
     groups = {r: [item] for r, item in items.items()} if of_readers else {}
     for reader, group in {**groups, MEAN: list(items.values())}.items():
-        is_own = np.concatenate([item.is_own for item in group])
+        apart = (item._replace(rank=i + item.rank) for i, item in enumerate(group))
+        rank, log_entropy, _, is_own, prompt = map(np.concatenate, zip(*apart, strict=True))
         if is_own.all() or not is_own.any():
             continue
+        n_bins = bins * len(group)
         try:
-            gap = stats.matched_gap(
-                np.concatenate([i + item.rank for i, item in enumerate(group)]),
-                np.concatenate([item.log_entropy for item in group]),
-                is_own,
-                np.concatenate([item.prompt for item in group]),
-                trial.data.weights,
-                n_bins=bins * len(group),
-            )
+            gap = stats.matched_gap(rank, log_entropy, is_own, prompt, trial.data.weights, n_bins=n_bins)
         except stats.NoOverlapError:
             if reader == MEAN:
                 trial.leave_out(arm, "no own and other passages of equal difficulty")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from enaction.chart import Axis, Chart, Colour, Label, Mark, Panel, Points, Rule, points_of
+from enaction.chart import Axis, Chart, Colour, Label, Mark, Panel, Rule, points_of, single_readers
 from enaction.findings import Finding, Findings
 from enaction.page import Cell, Grid, Page, Section, Statement, Verdict
 from enaction.shown import NONE, judged, number, pvalue, value, with_interval
 from enaction.words import MEAN, framing_label, models_of
 
-TITLE = "What a critic demands"
-ASKS = "Is it recognition of own text, or temperature, kinship, familiarity, difficulty, topic or words?"
 ENOUGH = 0.5
 RULE = (
     f"Recognition survives if the interval lies above 0 and at least {ENOUGH:.0%} of recognition without the arm is "
@@ -36,12 +35,11 @@ CRITIC = {
     "off topic, own text only": "own text is recognised by its topic",
     "one word for synonyms": "it is a taste for certain words",
     "shuffled words": "it needs no trajectory: the words alone would do",
-}
-# Arms that are nulls themselves: the rule does not apply to them.
-NULLS = {
     "itself again": "a reader's own second sample in place of foreign text: nothing should be left",
     "equal difficulty, another author for own": "another author's text taken for own: nothing should be left",
 }
+# Arms that are nulls themselves: the rule does not apply to them.
+NULLS = ("itself again", "equal difficulty, another author for own")
 
 
 @dataclass(frozen=True)
@@ -70,24 +68,28 @@ _NOTHING_LEFT = Outcome("nothing left", "no effect", "grey", ", as it must be")
 _SOMETHING_LEFT = Outcome("something left", "effect", "grey", ": subtract it from the arm")
 _WORDS_LEFT = Outcome("weakened", "effect", "orange", ", as it must be; what is left is in the words")
 
-# An arm's name and setting, and its numbers by quantity.
-_Key = tuple[str, str | None]
-_Arms = dict[_Key, dict[str, Finding]]
+_Key = tuple[str, str | None]  # an arm's name and setting
 
 
-def page(findings: Findings) -> Page:
-    """The page, from this experiment's findings."""
+def page(findings: Findings, title: str, question: str) -> Page:
+    """What the report shows of the controls."""
     quantities = ("arm_recognition", "arm_share", "off_support")
-    arms: _Arms = {key: row for key, row in findings.pivot(quantities, ("arm", "setting"), reader=MEAN).items()}
+    arms = findings.pivot(quantities, ("arm", "setting"), reader=MEAN)
     first = next((row["arm_recognition"].where for row in arms.values()), {})
     of = f"{models_of(first.get('stage'))}, {framing_label(str(first.get('framing') or ''))}"
     rows = [_row(key, row) for key, row in arms.items()]
     header = ["arm", "a critic says", "recognition, log units", "share of that without it", "p", "verdict"]
     verdicts = Grid(f"Does recognition survive? {of}", header, rows, quantities[:2])
     charts = {"controls": _forest(findings, arms, of)}
-    section = Section(text=RULE, charts=list(charts), grids=[verdicts, *_distances(findings)])
-    statements = [*(_statement(key, row) for key, row in arms.items()), *_familiar(findings)]
-    return Page(TITLE, ASKS, statements, [section], charts)
+    section = Section(text=RULE, charts=[*charts], grids=[verdicts, *_distances(findings)])
+    statements = [_statement(key, row) for key, row in arms.items()]
+    for f in findings.select("familiar_share"):
+        text = (
+            f"text known by heart goes {with_interval(f, 2)} of the way from strangers' to own text, though nobody "
+            "here wrote it: low entropy alone says familiar, not own."
+        )
+        statements.append(Statement(text, (f.quantity,), f.where, subject="memorised, entropy"))
+    return Page(title, question, statements, [section], charts)
 
 
 def outcome_of(arm: Finding, share: Finding | None) -> Outcome:
@@ -106,7 +108,7 @@ def outcome_of(arm: Finding, share: Finding | None) -> Outcome:
     return _SURVIVES if left is None or left >= ENOUGH else _WEAKENED
 
 
-def _outcome(row: dict[str, Finding]) -> Outcome:
+def _outcome(row: Mapping[str, Finding]) -> Outcome:
     return outcome_of(row["arm_recognition"], row.get("arm_share"))
 
 
@@ -115,22 +117,18 @@ def _label(key: _Key) -> str:
     return f"{arm}: {setting}" if setting else arm
 
 
-def _critic(key: _Key) -> str:
-    return CRITIC.get(key[0]) or NULLS.get(key[0], "")
-
-
-def _share(key: _Key, row: dict[str, Finding]) -> str:
+def _share(key: _Key, row: Mapping[str, Finding]) -> str:
     return NONE if key[0] == REFERENCE else with_interval(row.get("arm_share"), 2)
 
 
-def _row(key: _Key, row: dict[str, Finding]) -> list[Cell | str]:
+def _row(key: _Key, row: Mapping[str, Finding]) -> list[Cell | str]:
     arm = row["arm_recognition"]
     recognition = judged(arm) if arm.left_out is None else Cell(f"left out: {arm.left_out}", "name")
-    name = Cell(_critic(key), "name")
-    return [_label(key), name, recognition, _share(key, row), pvalue(arm) or NONE, Cell(_outcome(row).words, "name")]
+    critic, outcome = Cell(CRITIC.get(key[0], ""), "name"), Cell(_outcome(row).words, "name")
+    return [_label(key), critic, recognition, _share(key, row), pvalue(arm) or NONE, outcome]
 
 
-def _statement(key: _Key, row: dict[str, Finding]) -> Statement:
+def _statement(key: _Key, row: Mapping[str, Finding]) -> Statement:
     arm, share, off, outcome = row["arm_recognition"], _share(key, row), row.get("off_support"), _outcome(row)
     if arm.estimate is None:
         text = f"left out: {arm.left_out}."
@@ -141,20 +139,9 @@ def _statement(key: _Key, row: dict[str, Finding]) -> Statement:
             outcome = _WORDS_LEFT
         beside = "" if share == NONE else f", {share} of that without the change"
         beside += f", {value(off):.0%} of passages without a counterpart" if off else ""
-        text = f"{outcome.words}: recognition {with_interval(arm)} log units{beside} ({_critic(key)})."
+        text = f"{outcome.words}: recognition {with_interval(arm)} log units{beside} ({CRITIC.get(key[0], '')})."
     place = {name: at for name, at in arm.where.items() if name != "reader"}
     return Statement(text, tuple(row), place, outcome.verdict, subject=_label(key), outcome=outcome.name)
-
-
-def _familiar(findings: Findings) -> list[Statement]:
-    return [
-        Statement(
-            f"text known by heart goes {with_interval(f, 2)} of the way from strangers' to own text, though nobody "
-            "here wrote it: low entropy alone says familiar, not own.",
-            ("familiar_share",), f.where, subject="memorised, entropy",
-        )
-        for f in findings.select("familiar_share")
-    ]  # fmt: skip
 
 
 def _distances(findings: Findings) -> list[Grid]:
@@ -166,36 +153,30 @@ def _distances(findings: Findings) -> list[Grid]:
         text = {"itself again": f"{reader}.again", "memorised": "memorised"}.get(f.where["arm"])
         against.setdefault((reader, f.where.get("setting") or text), f)
     rows = [
-        [reader, Cell(text, "name"), *(with_interval(row.get(q)) for q in quantities),
-         judged(against.get((reader, text)))]
-        for (reader, text), row in findings.pivot(quantities, ("reader", "text")).items()
-    ]  # fmt: skip
+        [of[0], Cell(of[1], "name"), *(with_interval(row.get(q)) for q in quantities), judged(against.get(of))]
+        for of, row in findings.pivot(quantities, ("reader", "text")).items()
+    ]
     title = "How far a text is from the reader's own, in its own eyes, nats"
     header = ["reader", Cell("text", "name"), "surprisal beyond own", "entropy", "recognition of own against it"]
     return [Grid(title, header, rows, quantities)] if rows else []
 
 
-def _forest(findings: Findings, arms: _Arms, of: str) -> Chart:
+def _forest(findings: Findings, arms: Mapping[_Key, Mapping[str, Finding]], of: str) -> Chart:
     """A line an arm: interval of the mean, faint points of single readers, dashed the reference."""
     shown = {key: row for key, row in arms.items() if row["arm_recognition"].estimate is not None}
     marks: list[Mark] = [Rule("x", 0, "ink")]
     for y, ((name, setting), row) in enumerate(shown.items()):
-        outcome = _outcome(row)
-        each = findings.select("arm_recognition", arm=name, setting=setting)
-        readers = [f for f in each if f.where["reader"] != MEAN]
-        names = [str(f.where["reader"]) for f in readers]
-        x = [f.estimate for f in readers]
+        outcome, each = _outcome(row), findings.select("arm_recognition", arm=name, setting=setting)
         marks += [
-            Points(x, [y] * len(x), outcome.colour, faint=True, names=names),
+            single_readers([y], [each], along="x", colour=outcome.colour),
             points_of([y], [row["arm_recognition"]], along="x", colour=outcome.colour, marker="diamond", size=4.5),
             Label(outcome.name, y, colour=outcome.colour, size=8.0),
         ]
-    axis, reference = "recognition left, log units", shown.get((REFERENCE, None))
+    axis, reference = "recognition left, log units", findings.one("arm_recognition", arm=REFERENCE, reader=MEAN)
     if reference is not None:
-        at = reference["arm_recognition"].estimate or 0.0
-        marks.append(Rule("x", at, "ink", "dashed", 0.9))
-        axis += f" (dashed: the matrix itself, {number(at, 2)})"
-    ticks = Axis(ticks=range(len(shown)), names=[_label(key) for key in shown], low=len(shown) - 0.4, high=-0.6)
+        marks.append(Rule("x", value(reference), "ink", "dashed", 0.9))
+        axis += f" (dashed: the matrix itself, {number(reference.estimate, 2)})"
+    ticks = Axis(ticks=range(len(shown)), names=[*map(_label, shown)], low=len(shown) - 0.4, high=-0.6)
     caption = (
         f"Recognition left in each arm with 95 % interval, {of}: mean over readers (diamonds), single readers (faint "
         "points)."

@@ -41,16 +41,10 @@ class Moved(Text):
         prompts = desk.prompts
         shift = max(1, len(prompts) // 2)
         target = {prompt.id: prompts[(i + shift) % len(prompts)] for i, prompt in enumerate(prompts)}
+        moved = [(p, target[p.prompt_id], p.marks | {"answers": p.prompt_id}) for p in desk.passages(self.source)]
         return [
-            replace(
-                p,
-                id=f"{target[p.prompt_id].id}/{p.id}",
-                prompt_id=target[p.prompt_id].id,
-                prompt=target[p.prompt_id].messages,
-                author=self.name,
-                marks=p.marks | {"answers": p.prompt_id},
-            )
-            for p in desk.passages(self.source)
+            replace(p, id=f"{to.id}/{p.id}", prompt_id=to.id, prompt=to.messages, author=self.name, marks=marks)
+            for p, to, marks in moved
         ]
 
 
@@ -62,16 +56,11 @@ class _Rewritten(Text):
 
     def write(self, desk: Desk) -> list[Passage]:
         """The passages."""
+        passages = desk.passages(self.source)
+        texts = [self._rewrite(p.response, [desk.study.seed, 17, i]) for i, p in enumerate(passages)]
         return [
-            replace(
-                p,
-                response=self._rewrite(p.response, [desk.study.seed, 17, i]),
-                author=self.name,
-                token_ids=None,
-                logprobs=None,
-                tokenizer=None,
-            )
-            for i, p in enumerate(desk.passages(self.source))
+            replace(p, response=text, author=self.name, token_ids=None, logprobs=None, tokenizer=None)
+            for p, text in zip(passages, texts, strict=True)
         ]
 
     def _rewrite(self, text: str, stream: Sequence[int]) -> str:
@@ -110,8 +99,8 @@ class Plain(_Rewritten):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Human(Text):
-    """Text of people.
+class Given(Text):
+    """Text that no model of the study wrote.
 
     Attributes:
         answers: prompt id, response, and whether it ended by itself, of each.
@@ -125,24 +114,6 @@ class Human(Text):
         return [
             Passage(f"{prompt}/{i}", prompt, messages[prompt], response, self.name, ended=ended)
             for i, (prompt, response, ended) in enumerate(self.answers)
-        ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Memorised(Text):
-    """Texts that the models know by heart, dealt out to the prompts in turn.
-
-    Attributes:
-        texts: what is known by heart.
-    """
-
-    texts: tuple[str, ...]
-
-    def write(self, desk: Desk) -> list[Passage]:
-        """The passages."""
-        return [
-            Passage(f"{p.id}/0", p.id, p.messages, self.texts[i % len(self.texts)], self.name, ended=True)
-            for i, p in enumerate(desk.prompts)
         ]
 
 
@@ -201,7 +172,7 @@ def synonyms_of(study: Study, path: Path | None) -> tuple[tuple[str, str], ...] 
     return tuple((word, words[0]) for words in reversed(SYNONYMS.values()) for word in words)
 
 
-def human(prompts: Sequence[Prompt], path: Path) -> Human:
+def human(prompts: Sequence[Prompt], path: Path) -> Given:
     """Text of people from a passage file: what answers one of the prompts, by `prompt_id`.
 
     Raises:
@@ -211,13 +182,16 @@ def human(prompts: Sequence[Prompt], path: Path) -> Human:
     answers = tuple((p.prompt_id, p.response, p.ended) for p in read_passages(path) if p.prompt_id in known)
     if not answers:
         raise StudyError(f"controls: human: no passage of {path} has the prompt_id of a prompt of the study")
-    return Human(name=HUMAN, model=None, count=len(answers), answers=answers)
+    return Given(name=HUMAN, model=None, count=len(answers), answers=answers)
 
 
-def memorised(study: Study, n_prompts: int, path: Path | None) -> Memorised | None:
-    """The responses of a passage file, or what the embedded world's pretraining repeats; None where none are known."""
-    if path is not None:
-        texts = tuple(p.response for p in read_passages(path))
-    else:
-        texts = tuple(chats.memorised()) if study.prompts == "zoo" else ()
-    return Memorised(name=MEMORISED, model=None, count=n_prompts, texts=texts) if texts else None
+def memorised(study: Study, prompts: Sequence[Prompt], path: Path | None) -> Given | None:
+    """What models know by heart, dealt out to the prompts in turn; None where nothing is known.
+
+    The responses of a passage file, or what the embedded world's pretraining repeats.
+    """
+    if path is None and study.prompts != "zoo":
+        return None
+    texts = chats.memorised() if path is None else [p.response for p in read_passages(path)]
+    answers = tuple((prompt.id, texts[i % len(texts)], True) for i, prompt in enumerate(prompts))
+    return Given(name=MEMORISED, model=None, count=len(answers), answers=answers)
