@@ -5,7 +5,7 @@ Axes: P question, W weighting (one row of ones, then the resamples).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,81 +23,45 @@ from enaction.words import MEAN
 KINDS = ("right", "wrong")
 _DRAWS = 400  # of the null of the calibration error
 _DECIDED = "over all that settle for an option, each counting once"
+_CALIBRATION_ERROR = f"expected calibration error in {BINS} bins of equal width"
+# Quantity -> its unit, and what it is, where `{what}` names the passages of an arm.
+_MEASURES = {
+    "accuracy": ("share", "share of right ones among {what}"),
+    "confidence": ("probability", "mean probability of the option settled for, at the word that settles it, in {what}"),
+    "overconfidence": ("probability", "confidence minus accuracy in {what}"),
+    "calibration_error": ("probability", f"{_CALIBRATION_ERROR}, {{what}}; above 0 by chance alone"),
+    "settled_share": ("share", "share of {what} that settle for an option"),
+    "decision_entropy": ("nats", "mean entropy of the prediction of the word that settles it, {what}"),
+    "stays": ("share", "share of {what} that stay with the option of their start"),
+    "returns": ("share", "share of {what} that take the right option"),
+    "entropy": ("nats", "mean entropy after the start in {what}"),
+    "start_surprisal": ("nats", "surprisal of the first sentences"),
+}
+_POOLED = {
+    "settled_share": "over all, each counting once",
+    "entropy": "mean over continuations of the mean over their tokens",
+    "start_surprisal": "mean over questions",
+}
+_OF_ARM = ("accuracy", "confidence", "overconfidence", "calibration_error", "settled_share", "decision_entropy")
+_OF_PAIR = ("accuracy", "confidence", "overconfidence", "entropy", "start_surprisal")
+_OF_WRONG = ("stays", "returns")
 
 
-@dataclass(frozen=True)
-class ArmMeasure:
-    """One number of an arm.
-
-    Attributes:
-        name, unit, null: of the findings.
-        text: its definition, where `{what}` names the passages of the arm.
-        of: sums over questions -> number.
-        pooling: what it is a mean over.
-    """
-
-    name: str
-    unit: str
-    text: str
-    of: Callable[[Sums], np.ndarray]
-    pooling: str = _DECIDED
-    null: float | None = None
-
-
-_ACCURACY = ArmMeasure("accuracy", "share", "share of right ones among {what}", lambda s: s.bins.accuracy)
-_CONFIDENCE = ArmMeasure(
-    "confidence",
-    "probability",
-    "mean probability of the option settled for, at the word that settles it, in {what}",
-    lambda s: s.bins.mean_confidence,
-)
-_OVERCONFIDENCE = ArmMeasure(
-    "overconfidence",
-    "probability",
-    "confidence minus accuracy in {what}",
-    lambda s: s.bins.mean_confidence - s.bins.accuracy,
-    null=0.0,
-)
-_ERROR = ArmMeasure(
-    "calibration_error",
-    "probability",
-    f"expected calibration error in {BINS} bins of equal width, {{what}}; above 0 by chance alone",
-    lambda s: s.bins.error,
-)
-_SETTLED = ArmMeasure(
-    "settled_share",
-    "share",
-    "share of {what} that settle for an option",
-    lambda s: ratio(s.decided, s.passages),
-    "over all, each counting once",
-)
-_DECISION_ENTROPY = ArmMeasure(
-    "decision_entropy",
-    "nats",
-    "mean entropy of the prediction of the word that settles it, {what}",
-    lambda s: ratio(s.decision_entropy, s.decided),
-)
-_STAYS = ArmMeasure(
-    "stays", "share", "share of {what} that stay with the option of their start", lambda s: ratio(s.stays, s.decided)
-)
-_RETURNS = ArmMeasure("returns", "share", "share of {what} that take the right option", lambda s: s.bins.accuracy)
-_ENTROPY = ArmMeasure(
-    "entropy",
-    "nats",
-    "mean entropy after the start in {what}",
-    lambda s: ratio(s.entropy, s.measured),
-    "mean over continuations of the mean over their tokens",
-)
-_COST = ArmMeasure(
-    "start_surprisal",
-    "nats",
-    "surprisal of the first sentences",
-    lambda s: ratio(s.cost, s.started),
-    "mean over questions",
-)
-_OF_ARM = (_ACCURACY, _CONFIDENCE, _OVERCONFIDENCE, _ERROR, _SETTLED, _DECISION_ENTROPY)
-_OF_PAIR = (_ACCURACY, _CONFIDENCE, _OVERCONFIDENCE, _ENTROPY, _COST)
-_OF_WRONG = (_STAYS, _RETURNS)
+def _numbers(sums: Sums) -> dict[str, np.ndarray]:
+    """Every quantity of sums over questions."""
+    accuracy, confidence = sums.bins.accuracy, sums.bins.mean_confidence
+    return {
+        "accuracy": accuracy,
+        "confidence": confidence,
+        "overconfidence": confidence - accuracy,
+        "calibration_error": sums.bins.error,
+        "settled_share": ratio(sums.decided, sums.passages),
+        "decision_entropy": ratio(sums.decision_entropy, sums.decided),
+        "stays": ratio(sums.stays, sums.decided),
+        "returns": accuracy,
+        "entropy": ratio(sums.entropy, sums.measured),
+        "start_surprisal": ratio(sums.cost, sums.started),
+    }
 
 
 @dataclass(frozen=True)
@@ -107,7 +71,7 @@ class Read:
     Attributes:
         reader: the model.
         arms: by name.
-        sums: over questions in every weighting: of each arm; `matched ARM`, on the questions where own and foreign
+        numbers: quantities in every weighting [W]: of each arm; `matched ARM`, on the questions where own and foreign
             starts match and both settle for an option; `swapped ARM`, where row by row they are swapped in some of
             these questions.
         n: questions with a decision, by the same names.
@@ -115,12 +79,12 @@ class Read:
 
     reader: str
     arms: Mapping[str, Arm]
-    sums: Mapping[str, Sums]
+    numbers: Mapping[str, Mapping[str, np.ndarray]]
     n: Mapping[str, int]
 
     @classmethod
     def of(cls, reader: str, arms: Mapping[str, Arm], weight_WP: np.ndarray, is_swapped_WP: np.ndarray) -> Read:
-        """The reader with all of its sums."""
+        """The reader with all of its numbers."""
         sums = {name: arm.sums.weighted(weight_WP) for name, arm in arms.items()}
         n = {name: int(arm.is_decided.sum()) for name, arm in arms.items()}
         for kind in KINDS:
@@ -132,7 +96,7 @@ class Read:
                 sums[f"matched {author}-{kind}"] = arm.sums.weighted(weight_WP * both_P)
                 sums[f"swapped {author}-{kind}"] = stacked.weighted(np.concatenate(order, axis=1).astype(float))
                 n[f"matched {author}-{kind}"] = int(both_P.sum())
-        return cls(reader, arms, sums, n)
+        return cls(reader, arms, {name: _numbers(of) for name, of in sums.items()}, n)
 
 
 def analyse(ledger: Ledger, data: Data, questions: Sequence[Question], readers: Sequence[Names]) -> None:
@@ -152,44 +116,43 @@ def _write(ledger: Ledger, several: Sequence[Read]) -> None:
     """Every number of a reader, or of the mean over several."""
     for arm in ARMS:
         what = "answers" if arm == ANSWER else f"continuations of {arm} first sentences"
-        for m in (*_OF_ARM, *(_OF_WRONG if arm.endswith("wrong") else ())):
-            _add(ledger.at(arm=arm), several, m, m.name, m.text.format(what=what), arm)
+        for of in (*_OF_ARM, *(_OF_WRONG if arm.endswith("wrong") else ())):
+            _add(ledger.at(arm=arm), several, of, of, _MEASURES[of][1].format(what=what), [arm])
         _null_error(ledger.at(arm=arm), several, arm)
     for kind in KINDS:
         text = f"own minus other families' {kind} first sentences, pairs of one question matched on surprisal"
         arms = (f"matched own-{kind}", f"matched foreign-{kind}")
-        for m in (*_OF_PAIR, *(_OF_WRONG if kind == "wrong" else ())):
-            test = None if m is _COST else _swap_test(several, m, kind)
-            name = m.name.replace("_", " ")
-            _add(ledger.at(start=kind), several, m, f"{m.name}_difference", f"{name}: {text}", *arms, test=test)
+        for of in (*_OF_PAIR, *(_OF_WRONG if kind == "wrong" else ())):
+            test = None if of == "start_surprisal" else _swap_test(several, of, kind)
+            name = of.replace("_", " ")
+            _add(ledger.at(start=kind), several, of, f"{of}_difference", f"{name}: {text}", arms, test)
     for author in ("own", "foreign"):
         text = f"accuracy after a right first sentence minus accuracy after a wrong one, {author} starts"
         arms = (f"{author}-right", f"{author}-wrong")
-        _add(ledger.at(start=author), several, _ACCURACY, "compounding", text, *arms)
+        _add(ledger.at(start=author), several, "accuracy", "compounding", text, arms)
 
 
 def _add(
     ledger: Ledger,
     several: Sequence[Read],
-    m: ArmMeasure,
+    of: str,
     quantity: str,
     text: str,
-    arm: str,
-    other: str | None = None,
-    *,
+    arms: Sequence[str],
     test: Permuted | None = None,
 ) -> None:
-    """A measure of an arm, or its difference to another arm: the mean over the readers that have it."""
-    value_W = {r.reader: m.of(r.sums[arm]) - (m.of(r.sums[other]) if other else 0.0) for r in several}
+    """A number of an arm, or its difference between two: the mean over the readers that have it."""
+    value_W = {r.reader: r.numbers[arms[0]][of] - sum(r.numbers[arm][of] for arm in arms[1:]) for r in several}
     known = [r for r in several if np.isfinite(value_W[r.reader][0])]
-    notes = [f"{r.reader} has no question for it" for r in several if r not in known]
+    notes, unit = [f"{r.reader} has no question for it" for r in several if r not in known], _MEASURES[of][0]
     if not known:
-        ledger.leave_out(quantity, m.unit, notes, text=text)
+        ledger.leave_out(quantity, unit, notes, text=text)
         return
     mean_W = np.mean([value_W[r.reader] for r in known], axis=0)
     estimate = stats.Estimate(mean_W[0], *stats.percentile_interval(mean_W[1:]))
-    n, null = min(r.n[of] for r in known for of in (arm, other or arm)), 0.0 if other else m.null
-    ledger.add(quantity, m.unit, text, estimate, pooling=m.pooling, null=null, n=n, test=test, notes=notes)
+    n, pooling = min(r.n[arm] for r in known for arm in arms), _POOLED.get(of, _DECIDED)
+    null = 0.0 if len(arms) > 1 or of == "overconfidence" else None
+    ledger.add(quantity, unit, text, estimate, pooling=pooling, null=null, n=n, test=test, notes=notes)
 
 
 def _null_error(ledger: Ledger, several: Sequence[Read], arm: str) -> None:
@@ -204,13 +167,13 @@ def _null_error(ledger: Ledger, several: Sequence[Read], arm: str) -> None:
     ledger.fact("calibration_error_null", "probability", f"{text} {_DRAWS} draws", value, n, low=low, high=high)
 
 
-def _swap_test(several: Sequence[Read], m: ArmMeasure, kind: str) -> Permuted | None:
+def _swap_test(several: Sequence[Read], of: str, kind: str) -> Permuted | None:
     """Two-sided test of the mean difference over readers."""
-    own, foreign = f"own-{kind}", f"foreign-{kind}"
-    pairs = [(r.sums[f"swapped {own}"], r.sums[f"swapped {foreign}"]) for r in several if r.n[f"matched {own}"]]
-    if not pairs:
+    known = [r.numbers for r in several if r.n[f"matched own-{kind}"]]
+    if not known:
         return None
-    difference_W = np.mean([m.of(first) - m.of(second) for first, second in pairs], axis=0)
+    pairs = [(numbers[f"swapped own-{kind}"][of], numbers[f"swapped foreign-{kind}"][of]) for numbers in known]
+    difference_W = np.mean([own_W - foreign_W for own_W, foreign_W in pairs], axis=0)
     extreme = np.abs(difference_W[1:]) >= abs(difference_W[0]) - 1e-12
     pvalue = float((1 + extreme.sum()) / (1 + len(extreme)))
     return Permuted(pvalue, "own and foreign swapped within questions, two-sided")

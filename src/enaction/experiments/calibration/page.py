@@ -36,7 +36,7 @@ _TABLES = {
 
 def page(findings: Findings, title: str, question: str) -> Page:
     """What the report shows of calibration."""
-    means = Findings(f for f in findings if f.where.get("reader") == MEAN)
+    means = findings.at(reader=MEAN)
     stages = in_training_order(means.values("stage"))
     statements = left_out(findings, "", "left_out")
     for part in (_errors, _compounding, _calibration_error):
