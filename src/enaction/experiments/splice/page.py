@@ -33,7 +33,7 @@ _COLUMNS = {
 
 def page(findings: Findings, title: str, question: str) -> Page:
     """What the report shows of the splices."""
-    means = Findings(f for f in findings if f.where.get("reader") == MEAN)
+    means = findings.at(reader=MEAN)
     stages = in_training_order(means.values("stage"))
     charts = {"splice": _aligned(means, stages)} if stages else {}
     grids = [_grid(means, stages, pattern) for pattern in _HOSTS] if stages else []
