@@ -141,10 +141,8 @@ def _running(
     for persona in personas[1:]:
         for requested in (persona, NOBODY):
             value_RKP = np.array([_beginnings(data, r, text_of(r, persona, requested), lengths) for r in voiced])
-            ledger.at(persona=persona, asked=requested).add(
-                "running_surprise", "nats", text, value_RKP, mean_reader, axes,
-                pooling=_FIRST_TOKENS, n=ledger.n_prompts,
-            )  # fmt: skip
+            here, n = ledger.at(persona=persona, asked=requested), ledger.n_prompts
+            here.add("running_surprise", "nats", text, value_RKP, mean_reader, axes, pooling=_FIRST_TOKENS, n=n)
 
 
 def _beginnings(data: Data, reader: str, author: str, lengths: Sequence[int]) -> np.ndarray:

@@ -130,7 +130,5 @@ def _surprises(curves: Findings) -> Chart:
         "Running mean of surprise over a response's first tokens: text of a persona read under it (full line) and "
         "without one (dashed); means over readers with 95 % intervals."
     )
-    return Chart(
-        caption, [panels], width=1.0 + 3.1 * len(panels), height=3.2,
-        legend=legend, legend_columns=min(6, len(legend)), share_y="all",
-    )  # fmt: skip
+    width, columns = 1.0 + 3.1 * len(panels), min(6, len(legend))
+    return Chart(caption, [panels], width, height=3.2, legend=legend, legend_columns=columns, share_y="all")
