@@ -12,12 +12,12 @@ from matplotlib.colors import is_color_like
 from rich.console import Console
 
 from enaction.chart import PALETTE, Axis, Chart, Heat, Key, Panel, Points, Rule, keys, points_of, stage_colours
-from enaction.findings import Finding
+from enaction.findings import Finding, Findings
 from enaction.page import Cell, Grid, Page, Section, Statement
 from enaction.paper.questions import QUESTIONS, answered
 from enaction.report.drawing import draw, save
 from enaction.report.terminal import show, tables
-from enaction.shown import verdict_of, verdict_words, with_pvalue
+from enaction.shown import sentence, stated, verdict_of, verdict_words, with_pvalue
 
 
 def a_finding(
@@ -94,6 +94,20 @@ def _printed(grid: Grid) -> list[str]:
     for table in tables(grid, 60):
         console.print(table)
     return console.export_text().splitlines()
+
+
+def test_a_sentence_that_lacks_one_of_its_numbers_is_not_written() -> None:
+    effect, none = a_finding(0.5, 0.4, 0.6), replace(a_finding(0.0, -0.1, 0.1), quantity="ease", where={"reader": "b"})
+    (made,) = sentence("RL", "{1}, not {0}.", {"stage": "rl"}, effect, none, none)
+    assert made.sentence == "RL: 0.000 [-0.100, 0.100], not 0.500 [0.400, 0.600]."
+    assert (made.about, made.where, made.verdict) == (("interaction", "ease"), {"stage": "rl"}, "effect")
+    assert sentence("RL", "{} {}", {}, effect, None) == []
+    missing = replace(none, estimate=None, low=None, high=None)
+    findings = Findings([effect, missing])
+    assert stated(findings, "RL", "{}", "interaction", reader="a") == sentence("RL", "{}", {"reader": "a"}, effect)
+    assert stated(findings, "RL", "{}", "ease", reader="b") == []
+    assert findings.measured == [effect]
+    assert findings.at(reader="b") == [missing]
 
 
 def test_a_wide_table_is_printed_in_blocks_that_keep_every_number_and_the_names() -> None:
