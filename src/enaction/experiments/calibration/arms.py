@@ -93,15 +93,12 @@ def arms_of(data: Data, questions: Sequence[Question], names: Names) -> dict[str
     """Every arm of a reader; data: over the questions as prompts."""
     right = {question.id: question.right for question in questions}
     decisions, continued = _decisions(data, names), data.passages(names.continued)
-    entropy_M = _entropy_after_start(data, names, continued)
-    arms = {}
-    for arm in ARMS:
-        members = [(p, e) for p, e in zip(continued, entropy_M, strict=True) if p.marks["arm"] == arm]
-        if arm == ANSWER:
-            members = [(p, np.nan) for p in data.passages(names.answers[names.reader])]
-        here = [d for d in decisions if d.passage.marks["part"] == arm]
-        arms[arm] = _arm(data, right, members, here)
-    return arms
+    members = {arm: [] for arm in ARMS}
+    members[ANSWER] = [(passage, np.nan) for passage in data.passages(names.answers[names.reader])]
+    for passage, entropy in zip(continued, _entropy_after_start(data, names, continued), strict=True):
+        members[passage.marks["arm"]].append((passage, entropy))
+    of_arm = {arm: [d for d in decisions if d.passage.marks["part"] == arm] for arm in ARMS}
+    return {arm: _arm(data, right, members[arm], of_arm[arm]) for arm in ARMS}
 
 
 def _decisions(data: Data, names: Names) -> list[_Decision]:

@@ -100,16 +100,14 @@ def _compounding(means: Findings, stage: str) -> list[Statement]:
     stays, back = (means.one(quantity, stage=stage, arm="own-wrong") for quantity in ("stays", "returns"))
     if stays is None or back is None:
         return []
+    more = means.one("stays_difference", stage=stage, start="wrong")
+    compared = f"; staying, own minus foreign errors: {_judged(more)}" if more else ""
     text = (
         f"{with_interval(stays, 2)} of the continuations stay with an own error, {with_interval(back, 2)} return to "
-        "the truth"
+        f"the truth{compared}."
     )
-    more = means.one("stays_difference", stage=stage, start="wrong")
-    if more:
-        text += f"; staying, own minus foreign errors: {_judged(more)}"
-    about = ("stays", "returns", "stays_difference")
-    verdict = verdict_of(more) if more else ""
-    return [Statement(f"{text}.", about, {"stage": stage}, verdict, subject=models_of(stage))]
+    about, verdict = ("stays", "returns", "stays_difference"), verdict_of(more) if more else ""
+    return [Statement(text, about, {"stage": stage}, verdict, subject=models_of(stage))]
 
 
 def _calibration_error(means: Findings, stage: str) -> list[Statement]:

@@ -5,9 +5,9 @@ Axes: P prompt, T offset from the splice, Q entropy and surprisal, L position in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -86,11 +86,11 @@ def _write(ledger: Ledger, read: dict[str, dict[str, Excess]], window: Window) -
         return
     means = {pattern: Excess.mean([excesses[pattern] for excesses in measured]) for pattern in measured[0]}
     for reader, excesses in (read | {MEAN: means}).items():
-        notes, of_reader = missing if reader == MEAN else [], ledger.at(reader=reader)
+        of_reader = ledger.at(reader=reader, notes=missing if reader == MEAN else ())
         for pattern, excess in excesses.items():
-            _sizes(of_reader.at(pattern=pattern), excess, pattern, window, notes)
+            _sizes(of_reader.at(pattern=pattern), excess, pattern, window)
         if excesses:
-            _foreignness(of_reader, excesses, window, notes)
+            _foreignness(of_reader, excesses, window)
     for pattern in PATTERNS:
         at, mean = ledger.at(reader=MEAN, pattern=pattern), means[pattern]
         for quantity, curve in (("excess_entropy", mean.entropy), ("excess_surprisal", mean.surprisal)):
@@ -141,32 +141,32 @@ def _aligned(data: Data, reader: str, author: str, start_P: np.ndarray, offset_T
     return values_QPL[:, np.arange(data.n_prompts), np.where(has_TP, position_TP, n_positions)]
 
 
-def _sizes(ledger: Ledger, excess: Excess, pattern: str, window: Window, notes: Iterable[str]) -> None:
+def _sizes(ledger: Ledger, excess: Excess, pattern: str, window: Window) -> None:
     """Size, reaction and recovery of one pattern."""
-    common: dict[str, Any] = {"n": excess.n, "pooling": _POOLED, "notes": notes}
     texts = {
         "first": f"{_EXCESS}, at offset 1, the first that can react",
         "after": f"{_SUM}; the {window.after} tokens after the piece",
         "during": f"{_SUM}; inside the piece, without its first token",
     }
     for span, ends in window.spans.items():
-        ledger.add(f"excess_{span}", "nats", texts[span], excess.entropy.total(*ends), null=0.0, **common)
+        total = excess.entropy.total(*ends)
+        ledger.add(f"excess_{span}", "nats", texts[span], total, null=0.0, n=excess.n, pooling=_POOLED)
     after = "the host's own words" if pattern.startswith("f") else "sampled by the reader"
     text = f"as excess_after, of surprisal; in {pattern} the tokens after the piece are {after}"
     total = excess.surprisal.total(*window.spans["after"])
-    ledger.add("excess_surprisal_after", "nats", text, total, null=0.0, **common)
+    ledger.add("excess_surprisal_after", "nats", text, total, null=0.0, n=excess.n, pooling=_POOLED)
     if pattern != UNSPLICED:
         text = "mean surprisal of the piece's tokens"
-        ledger.add("piece_surprisal", "nats a token", text, excess.piece.total(0, 1), **common)
-        _times(ledger, excess, window, notes)
+        ledger.add("piece_surprisal", "nats a token", text, excess.piece.total(0, 1), n=excess.n, pooling=_POOLED)
+        _times(ledger, excess, window)
 
 
-def _times(ledger: Ledger, excess: Excess, window: Window, notes: Iterable[str]) -> None:
+def _times(ledger: Ledger, excess: Excess, window: Window) -> None:
     reaction = stats.departure(excess.entropy, first=1)
     never = [] if np.isfinite(reaction.value) else ["the excess stays in its band: no reaction to time"]
 
     def add(quantity: str, value: Estimate, text: str, why: Sequence[str]) -> None:
-        ledger.add(quantity, "tokens", text, value, n=excess.n, pooling=_POOLED, notes=[*why, *notes])
+        ledger.add(quantity, "tokens", text, value, n=excess.n, pooling=_POOLED, notes=why)
 
     text = (
         "first offset from 1 on whose mean excess entropy leaves a simultaneous 95 % band around zero (max-t over all "
@@ -185,16 +185,15 @@ def _times(ledger: Ledger, excess: Excess, window: Window, notes: Iterable[str])
         add(quantity, Estimate(*map(np.asarray, back)), f"{text}{window.after}", never or late)
 
 
-def _foreignness(ledger: Ledger, excesses: dict[str, Excess], window: Window, notes: Iterable[str]) -> None:
+def _foreignness(ledger: Ledger, excesses: dict[str, Excess], window: Window) -> None:
     """A foreign piece minus a piece of the host's other answer: what is foreignness and not the seam."""
     for pattern, control in (("ofo", "ooo"), ("fof", "fff")):
         more = excesses[pattern].entropy.minus(excesses[control].entropy)
-        n = min(excesses[pattern].n, excesses[control].n)
-        at = ledger.at(pattern=pattern)
+        at, n = ledger.at(pattern=pattern), min(excesses[pattern].n, excesses[control].n)
         for span, ends in window.spans.items():
             text = (
                 f"excess_{span} of {pattern} minus that of {control}, whose piece is from the host's other answer to "
                 "the same prompt; 0: all of it is the seam"
             )
             total = more.total(*ends)
-            at.add(f"foreignness_{span}", "nats", text, total, null=0.0, n=n, pooling=_POOLED, notes=notes)
+            at.add(f"foreignness_{span}", "nats", text, total, null=0.0, n=n, pooling=_POOLED)
