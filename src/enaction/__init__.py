@@ -6,8 +6,9 @@ time: `Reader.load(name)` reads passages with a model, `sample` writes them, `sc
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from enaction.lazy import lazily
 
 if TYPE_CHECKING:  # type checkers do not follow `_HOMES`
     from enaction.framing import frame as frame
@@ -42,8 +43,4 @@ _HOMES = {
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-def __getattr__(name: str) -> Any:
-    # Imported on first use: torch and transformers take seconds, and the command line must answer at once.
-    if name not in _HOMES:
-        raise AttributeError(f"module 'enaction' has no attribute '{name}'")
-    return getattr(import_module(f"enaction.{_HOMES[name]}"), name)
+__getattr__ = lazily(__name__, _HOMES)

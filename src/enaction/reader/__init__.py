@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from enaction.lazy import lazily
 
 if TYPE_CHECKING:  # type checkers do not follow `_HOMES`
     from enaction.reader.reader import Progress as Progress
@@ -24,8 +25,5 @@ _HOMES = {
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-def __getattr__(name: str) -> Any:
-    # Imported on first use: `reader.sources`, `batching` and `windows` are used without torch.
-    if name not in _HOMES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+# `reader.sources` is in this package and has to answer without torch.
+__getattr__ = lazily(__name__, _HOMES)
