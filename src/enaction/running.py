@@ -135,15 +135,19 @@ def open_run(folder: str | Path) -> FinishedRun:
     return FinishedRun(path, Run(path).study(), read_findings(path / "findings.json"))
 
 
-def analyse_again(folder: str | Path, progress: Progress | None = None) -> FinishedRun:
+def analyse_again(folder: str | Path, *, png: bool = False) -> FinishedRun:
     """Analyse the token tables of a run anew and rebuild findings.json, figures and report.html.
+
+    Args:
+        folder: of the run.
+        png: figures as PNG too, beside SVG.
 
     Raises:
         StudyError: the folder holds no run, or one that is not complete.
     """
     store = Run(Path(folder))
     study = store.study()
-    return _analysed(study, store, experiments.plan(study), progress or (lambda *_: None))
+    return _analysed(study, store, experiments.plan(study), lambda *_: None, png=png)
 
 
 def load_study(path: Path) -> Study:
@@ -197,13 +201,13 @@ def _carry_out(study: Study, store: Run, plan: Plan, workers: int, report: Repor
     store.write_manifest(study, {"plan": plan.digest(), "readers": notes, "seconds": seconds, "workers": workers})
 
 
-def _analysed(study: Study, store: Run, plan: Plan, progress: Progress) -> FinishedRun:
+def _analysed(study: Study, store: Run, plan: Plan, progress: Progress, *, png: bool = False) -> FinishedRun:
     progress("analysing", 0, 2)
     findings = experiments.analyse(study, store, plan)
     write_findings(store.folder / "findings.json", findings)
     progress("analysing", 1, 2)
     done = FinishedRun(store.folder, study, findings)
-    done.report()
+    done.report(png=png)
     with write_atomically(store.folder / _ANALYSED) as temporary:
         temporary.write_text(json.dumps({"of": _state(store.folder)}) + "\n")
     progress("analysing", 2, 2)
@@ -223,16 +227,13 @@ def _is_analysed(folder: Path) -> bool:
 
 
 def _state(folder: Path) -> str:
-    """SHA-256 of names, sizes and times of what findings and report follow from: the run's files and this code."""
-    inputs = [folder / "study.yaml", folder / "findings.json", folder / "report.html"]
-    inputs += [path for name in ("passages", "tokens") for path in sorted((folder / name).glob("*.parquet"))]
-    code = Path(__file__).parent
-    inputs += [path for path in sorted(code.rglob("*.py")) if "models" not in path.parts]
+    """SHA-256 of study, findings and report, and of what they follow from: the run's files and this code."""
     digest = hashlib.sha256()
-    for path in inputs:
-        if path.name == "study.yaml":
-            digest.update(path.read_bytes())
-            continue
+    for name in ("study.yaml", "findings.json", "report.html"):
+        digest.update((folder / name).read_bytes())
+    code = Path(__file__).parent
+    sources = [*(folder / "passages").glob("*.parquet"), *(folder / "tokens").glob("*.parquet"), *code.rglob("*.py")]
+    for path in sorted([*sources, *code.rglob("*.j2")]):
         status = path.stat()
         digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()

@@ -18,5 +18,4 @@ def command(
     """
     from enaction.running import analyse_again
 
-    finished = analyse_again(run)
-    typer.echo(finished.report(png=True) if png else finished.folder / "report.html")
+    typer.echo(analyse_again(run, png=png).folder / "report.html")

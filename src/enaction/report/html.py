@@ -112,9 +112,11 @@ def _template() -> jinja2.Template:
 
 
 def _pictures(run: Path, charts: Mapping[str, Chart], formats: Sequence[str]) -> dict[str, str]:
-    """Saves every chart, and gives its picture as a data URI, by name."""
+    """Saves every chart, and gives its picture as a data URI, by name; figures of an earlier report are removed."""
     from enaction.report.drawing import save  # matplotlib, which whoever only prints pages does without
 
+    for earlier in [*(run / "figures").glob("*.svg"), *(run / "figures").glob("*.png")]:
+        earlier.unlink()
     vectors = {name: save(chart, run / "figures" / name, formats)[0] for name, chart in charts.items()}
     encoded = {name: base64.b64encode(vector.read_bytes()).decode() for name, vector in vectors.items()}
     return {name: f"data:image/svg+xml;base64,{text}" for name, text in encoded.items()}
