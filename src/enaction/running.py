@@ -22,6 +22,7 @@ from enaction.findings import Findings, read_findings, write_findings
 from enaction.passages import Passage
 from enaction.reader.sources import find
 from enaction.study.config import Study, parse_study, study_of, with_absolute_paths
+from enaction.study.engines import Report
 from enaction.study.planning import Plan
 from enaction.study.store import Cell, Run
 from enaction.words import Framing
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 # Phase (`sampling`, `reading`, `analysing`), how much of it is done, and how much it is in all.
 Progress = Callable[[str, int, int], None]
-# Phase ("sampling" or "reading"), the text or the reader, passages done since the last report.
-Report = Callable[[str, str, int], None]
 _ANALYSED = "analysed.json"
 
 

@@ -21,12 +21,10 @@ import torch
 
 from enaction.study.config import Study
 from enaction.study.desk import Desk
+from enaction.study.engines import Report
 from enaction.study.planning import Plan, Text
 from enaction.study.store import Run
 from enaction.study.work import forget_models, read_cells, write_texts
-
-# Phase ("sampling" or "reading"), the text or the reader, passages done since the last report.
-Report = Callable[[str, str, int], None]
 
 
 def carry_out(study: Study, plan: Plan, run: Run, *, workers: int, report: Report) -> dict[str, Any]:
