@@ -186,3 +186,13 @@ def test_the_last_stage_is_blue_and_no_two_of_a_few_are_alike() -> None:
     assert colours["rl"] == "blue"
     assert len(set(colours.values())) == 4
     assert all(is_color_like(PALETTE[colour]) for colour in colours.values())
+
+
+def test_one_finding_is_the_only_one_that_fits_and_not_the_first_of_several() -> None:
+    findings = Findings(replace(a_finding(x), where={"stage": stage}) for x, stage in ((0.1, "base"), (0.9, "rl")))
+    found = findings.one("interaction", stage="rl")
+    assert found is not None
+    assert found.estimate == 0.9
+    assert findings.one("interaction", stage="dpo") is None
+    with pytest.raises(LookupError, match="2 findings of interaction fit.*base.*rl"):
+        findings.one("interaction")

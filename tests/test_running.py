@@ -15,7 +15,7 @@ import yaml
 import enaction
 from enaction.errors import PassageError, StudyError
 from enaction.experiments import analyse, plan
-from enaction.running import FinishedRun, load_study, run_study
+from enaction.running import FinishedRun, analyse_again, load_study, run_study
 from enaction.study.store import Cell, Run
 
 HEAVY = "torch", "transformers"
@@ -148,6 +148,21 @@ def test_a_plan_has_one_digest_that_changes_with_the_study(study: dict[str, Any]
         update={"sampling": finished.study.sampling.model_copy(update={"max_new_tokens": 13})}
     )
     assert plan(longer).digest() != digest
+
+
+def test_a_run_that_was_cut_short_is_named_and_not_analysed(
+    finished: FinishedRun, study: dict[str, Any], tmp_path: Path
+) -> None:
+    run = enaction.run(study, tmp_path / "run")
+    next((run.folder / "passages").glob("a.parquet")).unlink()
+    with pytest.raises(StudyError, match="not complete: 4 passages are to be written.*resumes it"):
+        analyse_again(run.folder)
+
+
+@pytest.mark.parametrize("given", [None, 3, ["matrix"]])
+def test_what_is_no_study_is_refused(given: Any, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="is no study"):
+        enaction.run(given, tmp_path)
 
 
 def test_open_run_names_a_folder_that_holds_no_run(tmp_path: Path) -> None:

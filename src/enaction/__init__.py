@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # type checkers do not follow `_HOMES`
     from enaction.running import open_run as open_run
     from enaction.running import run as run
     from enaction.sampling import sample as sample
+    from enaction.study.config import Study as Study
     from enaction.tokens import score_passages as score_passages
 
 __version__ = "0.1.0"
@@ -30,6 +31,7 @@ _HOMES = {
     "Passage": "passages",
     "Prompt": "passages",
     "Reader": "reader",
+    "Study": "study.config",
     "frame": "framing",
     "open_run": "running",
     "read_passages": "passages",

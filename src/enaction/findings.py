@@ -114,8 +114,18 @@ class Findings(Sequence[Finding]):
         )
 
     def one(self, quantity: str, experiment: str | None = None, **where: Any) -> Finding | None:
-        """The first finding of a quantity at a place that has a number; None without one."""
-        return next((f for f in self.select(quantity, experiment, **where) if f.estimate is not None), None)
+        """The one finding of a quantity at a place that has a number; None without one.
+
+        Raises:
+            LookupError: several places fit, so that the answer would depend on their order.
+        """
+        matching = [f for f in self.select(quantity, experiment, **where) if f.estimate is not None]
+        if len(matching) > 1:
+            places = [f.where for f in matching[:2]]
+            raise LookupError(
+                f"{len(matching)} findings of {quantity} fit, e.g. at {places[0]} and {places[1]}: say more"
+            )
+        return matching[0] if matching else None
 
     def values(self, key: str, *quantities: str) -> list[Any]:
         """The different values of a key of `where`, in input order; of these quantities, or of all."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from enaction import experiments
+from enaction.errors import StudyError
 from enaction.files import write_atomically
 from enaction.findings import Findings, read_findings, write_findings
 from enaction.passages import Passage
@@ -105,13 +106,16 @@ def run(
     Args:
         study: a study file, what such a file holds (its paths are relative to the working folder), or a `Study`.
         out: the run folder; `runs/NAME` by default.
-        workers: processes that share the cores; more than one pays for small models only.
+        workers: processes that share the cores; more than one pays for small models only, and needs the call to be
+            under `if __name__ == "__main__":` in a script, since each process imports it.
         progress: called as work is done.
 
     Raises:
         UserError: the study is not one, a model cannot be loaded, a passage cannot be framed, or the folder holds
             another study.
     """
+    if not isinstance(workers, int) or workers < 1:
+        raise StudyError(f"workers is {workers!r}: give a number of processes, at least 1")
     chosen = study if isinstance(study, Study) else _study(study)
     folder, plan = Path(out) if out is not None else Path("runs") / chosen.name, experiments.plan(chosen)
     store = Run(folder)
@@ -146,7 +150,14 @@ def analyse_again(folder: str | Path, *, png: bool = False) -> FinishedRun:
     """
     store = Run(Path(folder))
     study = store.study()
-    return _analysed(study, store, experiments.plan(study), lambda *_: None, png=png)
+    plan = experiments.plan(study)
+    to_write, to_read = plan.passages_left(study, store)
+    if to_write or to_read:
+        raise StudyError(
+            f"{folder} is not complete: {to_write} passages are to be written and {to_read} to be read; `enaction run` "
+            "with the same study and --out resumes it"
+        )
+    return _analysed(study, store, plan, lambda *_: None, png=png)
 
 
 def load_study(path: Path) -> Study:
@@ -179,6 +190,8 @@ def run_study(study: Study, folder: Path, *, workers: int = 1, report: Report | 
 def _study(given: Mapping[str, Any] | str | Path) -> Study:
     if isinstance(given, str | Path):
         return load_study(Path(given))
+    if not isinstance(given, Mapping):
+        raise StudyError(f"{type(given).__name__} is no study: give a study file, what such a file holds, or a Study")
     return _settled(study_of(dict(given), "study"), Path.cwd())
 
 

@@ -29,6 +29,9 @@ for name, module in COMMANDS.items():
 app.add_typer(zoo.app, name="zoo")
 
 
+_INTERRUPTED = 130
+
+
 def main() -> None:
     """Entry point of the `enaction` script."""
     try:
@@ -36,6 +39,9 @@ def main() -> None:
     except UserError as error:
         Console(stderr=True, soft_wrap=True).print(f"enaction: {error}", markup=False, highlight=False)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Typer turns Ctrl-C into an exit with this code and says nothing.
+        if isinstance(end, SystemExit) and end.code != _INTERRUPTED:
+            raise
         Console(stderr=True).print("enaction: stopped; the same command resumes from here")
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)

@@ -161,13 +161,13 @@ def _role(findings: Findings) -> tuple[Standing, str]:
         for stage in _last_trained(findings, "framings", "interaction_difference")
         for other in ("user", "none")
     ]  # fmt: skip
-    return judged(parts or [None], "this run has no `framings` experiment with a post-trained stage")
+    return judged(parts or [None], "this run has no framings experiment with a post-trained stage")
 
 
 def _persona(findings: Findings) -> tuple[Standing, str]:
     stages = _last_trained(findings, "persona", "default_margin")
     if not stages:
-        return "not testable", "this run has no `persona` experiment with a post-trained stage"
+        return "not testable", "this run has no persona experiment with a post-trained stage"
     foreign = _at(findings, "persona", "surprisal_own_minus_other", stage=stages[-1], persona=MEAN)
     margin = _at(findings, "persona", "default_margin", stage=stages[-1])
     standing, words = judged([above(margin, 0.0, "lowest persona's entropy minus the default's, nats")], "no margin")
@@ -189,7 +189,7 @@ def _prior(findings: Findings) -> tuple[Standing, str]:
             above(_at(findings, "prior", "amplification", stage=stage), 0.0, "log gap after own minus foreign turns"),
         )
     ]
-    return judged(parts or [None], "this run has no `prior` experiment with a post-trained stage")
+    return judged(parts or [None], "this run has no prior experiment with a post-trained stage")
 
 
 def _sft(findings: Findings) -> tuple[Standing, str]:
@@ -234,7 +234,7 @@ def _violation(findings: Findings) -> tuple[Standing, str]:
         for at in ({"stage": stage, "pattern": "ofo"},)
         for k in sorted({int(f.where["k"]) for f in findings.select("foreignness_after", "splice", **at)})
     ]
-    return judged(parts or [None], "this run has no `splice` experiment with a post-trained stage")
+    return judged(parts or [None], "this run has no splice experiment with a post-trained stage")
 
 
 _NO_STAGE = "this run has no matrix of two or more post-trained models as assistant"

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from enaction.errors import UserError
 from enaction.study.config import Study
 from enaction.study.desk import Desk
 from enaction.study.engines import Report
@@ -114,8 +115,15 @@ def _executor(workers: int) -> Iterator[RunAll]:
         return
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // workers)
+    try:
+        manager = context.Manager()
+    except EOFError:  # the new process ended while it imported the script
+        raise UserError(
+            "several workers are processes that import your script again: put the call under "
+            '`if __name__ == "__main__":` in a file, or use workers=1'
+        ) from None
     with (
-        context.Manager() as manager,
+        manager,
         ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(threads,)) as pool,
     ):
         reports = manager.Queue()
