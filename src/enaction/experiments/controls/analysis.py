@@ -11,7 +11,7 @@ import numpy as np
 
 from enaction.analysis.ledger import POOLED
 from enaction.experiments.controls.arms import Trial, contrast_arm, table_arm
-from enaction.experiments.controls.difficulty import difficulty, of_one_length
+from enaction.experiments.controls.difficulty import FIRST_TOKENS, difficulty, of_one_length
 from enaction.experiments.controls.texts import HUMAN, MEMORISED
 from enaction.words import WORLD
 
@@ -32,7 +32,7 @@ def analyse(
     _nobody(trial)
     _topic(trial)
     _words(trial)
-    table_arm(trial, "length", "", of_one_length(trial))
+    table_arm(trial, "length", "", of_one_length(trial), FIRST_TOKENS)
     difficulty(trial, bins, judge)
     _distances(trial, kin)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from enaction import stats
 from enaction.analysis.data import Data, Tokens
-from enaction.analysis.ledger import STREAMS, Ledger, Permuted, along
+from enaction.analysis.ledger import POOLED, STREAMS, Ledger, Permuted, along
 from enaction.analysis.measures import RECOGNITION
 from enaction.findings import Finding
 from enaction.words import MEAN, Framing
@@ -62,8 +62,14 @@ class Trial:
         return self.ledger.rng((*STREAMS["controls", "arms"], *(arm + setting).encode()))
 
 
-def table_arm(trial: Trial, arm: str, setting: str, entropy_RAP: np.ndarray) -> None:
-    """An arm that is a whole table: recognition as in the matrix, and its share of the matrix's."""
+def table_arm(
+    trial: Trial, arm: str, setting: str, entropy_RAP: np.ndarray, pooling: str = f"entropy: {POOLED}"
+) -> None:
+    """An arm that is a whole table: recognition as in the matrix, and its share of the matrix's.
+
+    Args:
+        pooling: how tokens became the means of the arm's table.
+    """
 
     def statistic(mean_2RA: np.ndarray) -> np.ndarray:
         recognition_2R = RECOGNITION.of(mean_2RA)
@@ -73,7 +79,7 @@ def table_arm(trial: Trial, arm: str, setting: str, entropy_RAP: np.ndarray) -> 
     test = stats.permutation_pvalue(entropy_RAP, trial.rng(arm, setting), trial.data.study.resamples)
     n = int(np.isfinite(entropy_RAP).all(axis=(0, 1)).sum())
     text = f"{RECOGNITION.text}, in the table of this arm's texts"
-    _write(trial.arm(arm, setting), trial.members, estimate, n, text, test.mean_pvalue)
+    _write(trial.arm(arm, setting), trial.members, estimate, n, text, test.mean_pvalue, pooling)
 
 
 def contrast_arm(trial: Trial, arm: str, setting: str, pairs: Mapping[str, tuple[str, Sequence[str]]]) -> None:
@@ -137,16 +143,25 @@ def _with_share(recognition_R: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def _write(
-    ledger: Ledger, readers: Sequence[str], estimate: stats.Estimate, n: int, text: str, pvalue: float
+    ledger: Ledger,
+    readers: Sequence[str],
+    estimate: stats.Estimate,
+    n: int,
+    text: str,
+    pvalue: float,
+    pooling: str = f"entropy: {POOLED}",
 ) -> Finding:
     """Write recognition of each reader, then their mean with its p-value, which is returned, then its share."""
     unit, null = RECOGNITION.unit, RECOGNITION.null
-    ledger.add("arm_recognition", unit, text, estimate[:-2], axes=[along("reader", readers)], null=null, n=n)
+    each, axes = estimate[:-2], [along("reader", readers)]
+    ledger.add("arm_recognition", unit, text, each, axes=axes, pooling=pooling, null=null, n=n)
     test = Permuted(pvalue, "own and other texts exchanged within prompts, one-sided")
-    (mean,) = ledger.add("arm_recognition", unit, text, estimate[-2], null=null, n=n, test=test, reader=MEAN)
+    (mean,) = ledger.add(
+        "arm_recognition", unit, text, estimate[-2], pooling=pooling, null=null, n=n, test=test, reader=MEAN
+    )
     share = (
         "mean recognition of this arm divided by that of the same readers without it (own against the other authors' "
-        "text at the study's settings), resampled together"
+        "text at the study's settings, all tokens), resampled together"
     )
-    ledger.add("arm_share", "ratio", share, estimate[-1], n=n, reader=MEAN)
+    ledger.add("arm_share", "ratio", share, estimate[-1], pooling=pooling, n=n, reader=MEAN)
     return mean
