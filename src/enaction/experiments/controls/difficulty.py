@@ -17,8 +17,8 @@ from enaction.experiments.controls.arms import Trial
 from enaction.words import MEAN
 
 FIRST_TOKENS = (
-    "entropy: mean over prompts of the mean over a response's first k tokens, k the length of the reader's shortest text "
-    "of the prompt, without the end-of-turn token"
+    "entropy: mean over prompts of the mean over a response's first k tokens, k the length of the reader's shortest "
+    "text of the prompt, without the end-of-turn token"
 )
 # Arm -> the ranks of difficulty that it compares.
 _HALVES = {"equal difficulty": (0.0, 1.0), "easy half": (0.0, 0.5), "difficult half": (0.5, 1.0)}
