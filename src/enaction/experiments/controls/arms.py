@@ -75,7 +75,8 @@ def table_arm(
         recognition_2R = RECOGNITION.of(mean_2RA)
         return _with_share(recognition_2R[..., 0, :], recognition_2R[..., 1, :].mean(axis=-1))
 
-    estimate = trial.data.estimate(np.array([entropy_RAP, trial.table()]), statistic)
+    reference = trial.data.matrix(trial.members, trial.members, trial.framing)
+    estimate = stats.Resampled.stack([trial.data.resampled(entropy_RAP), reference]).estimate(statistic)
     test = stats.permutation_pvalue(entropy_RAP, trial.rng(arm, setting), trial.data.study.resamples)
     n = int(np.isfinite(entropy_RAP).all(axis=(0, 1)).sum())
     text = f"{RECOGNITION.text}, in the table of this arm's texts"
