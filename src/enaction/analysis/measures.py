@@ -68,6 +68,11 @@ def lowest_margin(mean_RA: np.ndarray) -> np.ndarray:
     return np.where(is_own_RA, np.inf, mean_RA).min(axis=-1) - own(mean_RA)
 
 
+def mean_interaction(mean_RA: np.ndarray) -> np.ndarray:
+    """Mean over readers of the interaction of tables [..., R, A]."""
+    return INTERACTION.of(mean_RA).mean(axis=-1)
+
+
 def in_place_of(statistic: stats.Statistic, reader: int) -> stats.Statistic:
     """A statistic of tables, as one of a single reader's row [..., 1, A] that stands in for a reader's of the table."""
 

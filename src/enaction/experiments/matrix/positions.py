@@ -14,7 +14,7 @@ import numpy as np
 
 from enaction.analysis.data import Data
 from enaction.analysis.ledger import Ledger
-from enaction.analysis.measures import INTERACTION
+from enaction.analysis.measures import INTERACTION, mean_interaction
 from enaction.words import MEAN, Framing
 
 # A span is left out where fewer than this share of the prompts have a text of every author that reaches its end.
@@ -41,7 +41,7 @@ def add_positions(data: Data, ledger: Ledger, members: list[str], framing: Frami
         usable = np.flatnonzero(count_K >= max(2, MIN_SHARE * data.n_prompts))
         if not usable.size:
             continue
-        estimate = data.estimate(entropy_KRAP[usable], lambda m: INTERACTION.of(m).mean(axis=-1))
+        estimate = data.estimate(entropy_KRAP[usable], mean_interaction)
         for i, k in enumerate(usable):
             start, stop = spans[k]
             ledger.add(

@@ -98,7 +98,7 @@ def _recognition(
     ledger: Ledger, voiced: Sequence[str], personas: Sequence[str], entropy_RQXP: np.ndarray, entropy: stats.Resampled
 ) -> None:
     """Is the own persona recognised, beyond what a text's persona and the one requested do to entropy alone?"""
-    interaction = with_mean(lambda mean_RQX: appended_mean(stats.interaction(mean_RQX)), _READERS)
+    interaction = with_mean(lambda mean_RQX: appended_mean(INTERACTION.of(mean_RQX)), _READERS)
     how = "personas of the texts shuffled within each prompt"
     test = ledger.label_test(entropy_RQXP, 2, interaction, STREAMS["persona", "interaction"], "less", how)
     text = (

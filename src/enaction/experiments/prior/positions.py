@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from enaction import stats
 from enaction.analysis.data import Data
 from enaction.analysis.ledger import STREAMS, Ledger, along, with_mean
 from enaction.analysis.measures import INTERACTION, Measure, add_measure, others, own
@@ -53,7 +52,7 @@ def analyse(data: Data, ledger: Ledger, members: Sequence[str], edges: Sequence[
         start, stop = spans[s]
         place: dict[str, Any] = {"span": "bin" if s < len(bins) else "first", "from": start, "to": stop}
         at = ledger.at(**place)
-        test = at.label_test(entropy_SRAP[s], 1, with_mean(stats.interaction), stream, "less", how)
+        test = at.label_test(entropy_SRAP[s], 1, with_mean(INTERACTION.of), stream, "less", how)
         entropy = at.resampled(entropy_SRAP[s])
         add_measure(at, _GAP, entropy, members)
         add_measure(at, _INTERACTION, entropy, members, test=test)
@@ -72,7 +71,7 @@ def _trend(ledger: Ledger, members: Sequence[str], entropy_SRAP: np.ndarray, bin
     value_SRAP = np.where(is_in_P, entropy_SRAP[used], np.nan)
     octave_S = np.array([np.log2(np.arange(*bins[s])).mean() for s in used])
     slope_S = (octave_S - octave_S.mean()) / ((octave_S - octave_S.mean()) ** 2).sum()
-    slope = with_mean(lambda mean_SRA: np.einsum("s,...sr->...r", slope_S, stats.interaction(mean_SRA)))
+    slope = with_mean(lambda mean_SRA: np.einsum("s,...sr->...r", slope_S, INTERACTION.of(mean_SRA)))
     how = "positions shuffled within each prompt"
     place: dict[str, Any] = {"from": bins[used[0]][0], "to": bins[used[-1]][1]}
     text = (

@@ -20,6 +20,7 @@ from enaction.analysis.measures import (
     OTHER_SELF_RATIO,
     OWN_ENTROPY,
     RECOGNITION,
+    mean_interaction,
 )
 from enaction.experiments.stages.points import Branch
 from enaction.stats import Estimate, Resampled
@@ -114,11 +115,7 @@ def _add_bases(data: Data, ledger: Ledger, points: Mapping[str, list[str]], fram
         bases = [base for m in members if (base := data.study.base_of(m)) is not None]
         if len(bases) == len(members):
             table = data.matrix(bases, members, framing)
-            ledger.add(quantity, unit, text, table, _mean_interaction, null=0.0, n=n, family=MEAN, **place)
-
-
-def _mean_interaction(mean_RA: np.ndarray) -> np.ndarray:
-    return INTERACTION.of(mean_RA).mean(axis=-1)
+            ledger.add(quantity, unit, text, table, mean_interaction, null=0.0, n=n, family=MEAN, **place)
 
 
 def _add_share_of_last(ledger: Ledger, names: list[str], stacked: Resampled) -> None:
