@@ -108,14 +108,18 @@ class Calibration(Experiment):
 
     def analyse(self, data: Data, ledger: Ledger) -> None:
         """Confidence, accuracy and error of every arm, own against foreign starts, and whether errors compound."""
-        questions = self.chosen(data.study)
+        readers = self.readers(data.study)
+        # Of the plan, which has read the file of questions.
+        answers = [data.plan.texts.get(names.answers[names.reader]) for names in readers]
+        questions = next((text.questions for text in answers if isinstance(text, Answers)), ())
         if not questions:
-            why = "left out: the prompts are not the embedded world's, or it has no questions; name a file of questions"
+            why = "the prompts are not the embedded world's, or it has no questions; name a file of questions"
+            why = f"left out: {why if readers else 'no stage has models of two families'}"
             text = "calibration needs questions whose answers can be checked"
             ledger.leave_out("left_out", "none", why, text=text)
             return
         of_questions = Data(data.study, data.run, data.plan, [question.as_prompt() for question in questions])
-        analysis.analyse(ledger, of_questions, questions, self.readers(data.study))
+        analysis.analyse(ledger, of_questions, questions, readers)
 
     def page(self, findings: Findings) -> Page:
         """What the report shows of calibration."""
