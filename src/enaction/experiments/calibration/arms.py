@@ -81,7 +81,7 @@ class Arm:
         return self.sums.decided > 0
 
 
-class _Decision(NamedTuple):
+class _ScoredDecision(NamedTuple):
     """A passage that settles for an option, the probability of that option, and the entropy where it does, nats."""
 
     passage: Passage
@@ -101,7 +101,7 @@ def arms_of(data: Data, questions: Sequence[Question], names: Names) -> dict[str
     return {arm: _arm(data, right, members[arm], of_arm[arm]) for arm in ARMS}
 
 
-def _decisions(data: Data, names: Names) -> list[_Decision]:
+def _decisions(data: Data, names: Names) -> list[_ScoredDecision]:
     passages = data.passages(names.decisions)
     tokens = data.tokens(data.key(names.reader, names.decisions, "assistant"))
     at_N = np.array([p.marks["at"] for p in passages], dtype=np.int64)[tokens.passage]
@@ -114,7 +114,7 @@ def _decisions(data: Data, names: Names) -> list[_Decision]:
         words.setdefault(passage.marks["group"], []).append(m)
     # The probability of an option: of all of its words; rounding may lift a certain one above 1.
     return [
-        _Decision(passages[of[0]], min(1.0, float(np.exp(-surprisal_M[of]).sum())), entropy_M[of[0]])
+        _ScoredDecision(passages[of[0]], min(1.0, float(np.exp(-surprisal_M[of]).sum())), entropy_M[of[0]])
         for of in words.values()
     ]
 
@@ -128,7 +128,7 @@ def _entropy_after_start(data: Data, names: Names, continued: Sequence[Passage])
 
 
 def _arm(
-    data: Data, right: dict[str, str], members: Sequence[tuple[Passage, float]], decisions: Sequence[_Decision]
+    data: Data, right: dict[str, str], members: Sequence[tuple[Passage, float]], decisions: Sequence[_ScoredDecision]
 ) -> Arm:
     """One arm; members: its passages with their entropy after the start."""
 

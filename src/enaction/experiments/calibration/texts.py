@@ -128,16 +128,16 @@ class Decisions(Text):
         """The passages."""
         question_of = {question.id: question for question in self.questions}
         passages = [passage for text in self.needs for passage in desk.passages(text)]
-        found = (_decision(desk.reader.tokenizer, question_of[p.prompt_id], p) for p in passages)
+        points = (_decision_point(desk.reader.tokenizer, question_of[p.prompt_id], p) for p in passages)
         written = []
-        for group, (decision, count) in enumerate(Counter(filter(None, found)).items()):
+        for group, (decision, count) in enumerate(Counter(filter(None, points)).items()):
             written += decision.passages(desk, question_of[decision.question], self.name, group, count)
         desk.progress(len(written), len(written))
         return written
 
 
 @dataclass(frozen=True)
-class _Decision:
+class _DecisionPoint:
     """Where a passage settles for an option: the ids before the word that does, and the white space before it."""
 
     question: str
@@ -159,7 +159,7 @@ class _Decision:
                 yield passage_of(desk, question.as_prompt(), self.ids + after, id=f"{group}/{i}", **fields)
 
 
-def _decision(tokenizer: PreTrainedTokenizerBase, question: Question, passage: Passage) -> _Decision | None:
+def _decision_point(tokenizer: PreTrainedTokenizerBase, question: Question, passage: Passage) -> _DecisionPoint | None:
     """The first claim of an answer, or the first word after a start that goes with an option; None without one."""
     ids = own_body(passage)
     text = decoded(tokenizer, ids)
@@ -171,7 +171,7 @@ def _decision(tokenizer: PreTrainedTokenizerBase, question: Question, passage: P
     start = begun + settled.start
     at = next(i for i, end in enumerate(own_ends(tokenizer, ids)) if end > start)
     blank = text[len(decoded(tokenizer, ids[:at])) : start]
-    return _Decision(question.id, arm, started, passage.sampling["framing"], ids[:at], blank, settled.option)
+    return _DecisionPoint(question.id, arm, started, passage.sampling["framing"], ids[:at], blank, settled.option)
 
 
 @dataclass(frozen=True)
