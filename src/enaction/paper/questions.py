@@ -17,7 +17,7 @@ Standing = Literal["answers", "bears upon", "not measured"]
 
 
 @dataclass(frozen=True)
-class Source:
+class Evidence:
     """Statements that speak to a question.
 
     Attributes:
@@ -45,7 +45,7 @@ class Question:
         text: as a person would ask it.
         measured_by: experiments that answer it or bear upon it.
         null: what would be seen if the answer were no.
-        sources: the statements that speak to it; empty where no experiment measures it yet.
+        evidence: the statements that speak to it; empty where no experiment measures it yet.
         standing: whether such statements answer it or only bear upon it.
         charts: names of the charts to look at.
     """
@@ -53,7 +53,7 @@ class Question:
     text: str
     measured_by: str
     null: str
-    sources: tuple[Source, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
     standing: Literal["answers", "bears upon"] = "answers"
     charts: tuple[str, ...] = ()
 
@@ -69,17 +69,17 @@ class Answered:
 
 def answered(pages: Mapping[str, Page]) -> list[Answered]:
     """Every question with the statements of a run's pages that speak to it, in order."""
-    said = [(q, [s for source in q.sources for s in _statements(source, pages)]) for q in QUESTIONS]
+    said = [(q, [s for evidence in q.evidence for s in _statements(evidence, pages)]) for q in QUESTIONS]
     return [Answered(q, q.standing if statements else "not measured", statements) for q, statements in said]
 
 
-def _statements(source: Source, pages: Mapping[str, Page]) -> list[Statement]:
-    page = pages.get(source.experiment)
-    if page is None or (source.needs and not page.select(*source.needs)):
+def _statements(evidence: Evidence, pages: Mapping[str, Page]) -> list[Statement]:
+    page = pages.get(evidence.experiment)
+    if page is None or (evidence.needs and not page.select(*evidence.needs)):
         return []
-    at = {key: page.main.get(key) for key in source.main} | dict(source.where)
-    found = page.select(*source.about, **at)
-    return found if len(found) >= source.at_least else []
+    at = {key: page.main.get(key) for key in evidence.main} | dict(evidence.where)
+    statements = page.select(*evidence.about, **at)
+    return statements if len(statements) >= evidence.at_least else []
 
 
 _RECOGNITION = ("interaction", "other_self_ratio")
@@ -91,7 +91,7 @@ QUESTIONS = (
         "While it writes, can a model tell that the trajectory is its own?",
         "matrix, splice, audit",
         "interaction 0, ratio 1",
-        (Source("matrix", _RECOGNITION, main=("stage", "framing")),),
+        (Evidence("matrix", _RECOGNITION, main=("stage", "framing")),),
         charts=("matrix", "arc"),
     ),
     Question(
@@ -99,9 +99,9 @@ QUESTIONS = (
         "stages of the matrix",
         "no change of the interaction from stage to stage",
         (
-            Source("matrix", _RECOGNITION, main=("framing",), needs=_CHANGE),
-            Source("matrix", _CHANGE),
-            Source("stages"),
+            Evidence("matrix", _RECOGNITION, main=("framing",), needs=_CHANGE),
+            Evidence("matrix", _CHANGE),
+            Evidence("stages"),
         ),
         charts=("arc",),
     ),
@@ -110,8 +110,8 @@ QUESTIONS = (
         "interaction against ratio, the family's own base, world text, planted readers",
         "recognition 0: all of the log ratio is the ease of the text",
         (
-            Source("matrix", ("recognition", "base_reader_ratio", "entropy", "world_self_ratio")),
-            Source("controls"),
+            Evidence("matrix", ("recognition", "base_reader_ratio", "entropy", "world_self_ratio")),
+            Evidence("controls"),
         ),
         charts=("split", "critic"),
     ),
@@ -119,33 +119,33 @@ QUESTIONS = (
         "Does surprise at the last input drive it, and how much of it?",
         "surprise (probe, steering, fraction explained), matched gap",
         "own minus other 0 among tokens of equal input surprise: the last input explains all of it",
-        (Source("matrix", ("matched_gap",)),),
+        (Evidence("matrix", ("matched_gap",)),),
         "bears upon",
     ),
     Question(
         "Does it matter whether the model takes part or looks on: the same words as its own turn, another's, none?",
         "framings of the matrix",
         "the same interaction in all framings",
-        (Source("matrix", _RECOGNITION, main=("stage",), at_least=2), Source("framings")),
+        (Evidence("matrix", _RECOGNITION, main=("stage",), at_least=2), Evidence("framings")),
         charts=("arc",),
     ),
     Question(
         "Is it stronger after earlier turns of its own, and further into a response?",
         "prior, both readings",
         "the same gap at every position; the same entropy whoever wrote the earlier turns",
-        (Source("prior"),),
+        (Evidence("prior"),),
     ),
     Question(
         "Does it hold for another persona, or for the default assistant only?",
         "persona",
         "the same interaction under every persona",
-        (Source("persona"),),
+        (Evidence("persona"),),
     ),
     Question(
         "Is one contiguous foreign stretch worse than as many foreign tokens scattered? How fast does a model recover?",
         "splice",
         "no difference between contiguous and scattered",
-        (Source("splice"),),
+        (Evidence("splice"),),
     ),
     Question(
         "Has a model decided what to say before it starts, and what happens when the plan is broken?",
@@ -166,7 +166,7 @@ QUESTIONS = (
         "Is it overconfident on its own words, and do its own errors compound?",
         "calibration; the identity residual in the mean",
         "surprisal equal to entropy on own text",
-        (Source("matrix", ("identity_residual",)), Source("calibration")),
+        (Evidence("matrix", ("identity_residual",)), Evidence("calibration")),
         "bears upon",
         charts=("identity",),
     ),
@@ -189,7 +189,7 @@ QUESTIONS = (
         "Does training on one's own outputs narrow what one writes, and does recognition grow with it?",
         "stages, diversity along checkpoints",
         "variety the same at every stage",
-        (Source("matrix", _VARIETY), Source("matrix", _CHANGE, needs=_VARIETY)),
+        (Evidence("matrix", _VARIETY), Evidence("matrix", _CHANGE, needs=_VARIETY)),
         "bears upon",
         charts=("arc",),
     ),
@@ -203,7 +203,7 @@ QUESTIONS = (
         "What would change your mind?",
         "the nulls: base models, shuffled authors, clones, an always-sharp reader",
         "an effect where there must be none",
-        (Source("matrix", _RECOGNITION, where={"stage": "base"}),),
+        (Evidence("matrix", _RECOGNITION, where={"stage": "base"}),),
         "bears upon",
         charts=("arc",),
     ),
