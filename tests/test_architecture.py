@@ -56,3 +56,13 @@ def test_the_experiment_of_the_page_takes_its_folder_and_one_line_of_the_registr
     assert (finding["experiment"], finding["quantity"], finding["null"]) == ("shouting", "shouting_effect", 0.0)
     assert finding["low"] <= finding["estimate"] <= finding["high"]
     assert "shouting changes entropy by" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_every_import_that_the_docs_show_exists() -> None:
+    pages = [*PAGE.parent.rglob("*.md"), PACKAGE.parents[1] / "README.md"]
+    lines = {
+        line for page in pages for line in re.findall(r"^(?:from enaction\S* )?import .+$", page.read_text(), re.M)
+    }
+    shown = sorted(line for line in lines if "enaction" in line and "shouting" not in line)
+    assert len(shown) > 5
+    exec("\n".join(shown), {})

@@ -194,5 +194,11 @@ def test_one_finding_is_the_only_one_that_fits_and_not_the_first_of_several() ->
     assert found is not None
     assert found.estimate == 0.9
     assert findings.one("interaction", stage="dpo") is None
-    with pytest.raises(LookupError, match="2 findings of interaction fit.*base.*rl"):
+    with pytest.raises(LookupError, match=r"2 findings of interaction fit.*base.*rl"):
         findings.one("interaction")
+
+
+def test_names_with_braces_are_printed_as_they_are() -> None:
+    finding = a_finding(-0.5, -0.6, -0.4)
+    (said,) = sentence("models", "from rl{kl=0} to {0}: {}, not {1}", {}, finding)
+    assert said.text == "from rl{kl=0} to -0.500 [-0.600, -0.400]: -0.500 [-0.600, -0.400], not {1}"

@@ -155,7 +155,7 @@ def test_a_run_that_was_cut_short_is_named_and_not_analysed(
 ) -> None:
     run = enaction.run(study, tmp_path / "run")
     next((run.folder / "passages").glob("a.parquet")).unlink()
-    with pytest.raises(StudyError, match="not complete: 4 passages are to be written.*resumes it"):
+    with pytest.raises(StudyError, match=r"not complete: 4 passages are to be written.*resumes it"):
         analyse_again(run.folder)
 
 
@@ -178,3 +178,32 @@ def test_findings_of_an_older_version_are_refused_with_the_remedy(finished: Fini
     (tmp_path / "findings.json").write_text(json.dumps([{k: v for k, v in f.items() if k != "null"} for f in items]))
     with pytest.raises(StudyError, match=r"older version.*enaction report"):
         enaction.open_run(tmp_path)
+
+
+def test_prompts_that_changed_since_the_run_are_named(study: dict[str, Any], tmp_path: Path) -> None:
+    prompts = Path(study["prompts"]).read_text()
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(prompts)
+    run = enaction.run({**study, "prompts": str(file)}, tmp_path / "run")
+    file.write_text(prompts + '\n{"id": "more", "prompt": "why"}')
+    with pytest.raises(StudyError, match="answered other prompts"):
+        enaction.run({**study, "prompts": str(file)}, run.folder)
+    file.write_text(prompts)
+    assert enaction.run({**study, "prompts": str(file)}, run.folder).findings == run.findings
+
+
+def test_a_damaged_text_is_named(study: dict[str, Any], tmp_path: Path) -> None:
+    run = enaction.run(study, tmp_path / "run")
+    text = run.folder / "passages" / "a.parquet"
+    text.write_bytes(text.read_bytes()[:100])
+    with pytest.raises(PassageError, match="not a readable Parquet file"):
+        enaction.run(study, run.folder)
+
+
+def test_figures_that_were_removed_are_drawn_again(study: dict[str, Any], tmp_path: Path) -> None:
+    run = enaction.run(study, tmp_path / "run")
+    figures = {path.name for path in (run.folder / "figures").iterdir()}
+    for path in (run.folder / "figures").iterdir():
+        path.unlink()
+    enaction.run(study, run.folder)
+    assert {path.name for path in (run.folder / "figures").iterdir()} == figures != set()

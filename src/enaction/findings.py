@@ -201,7 +201,9 @@ def read_findings(path: Path) -> Findings:
     """
     try:
         items = json.loads(path.read_text())
-        if items and "null" not in items[0]:
+        if not isinstance(items, list):
+            raise TypeError("it holds no list")
+        if items and "estimate" in items[0] and "null" not in items[0]:
             raise StudyError(
                 f"{path} was written by an older version, without the null of each number: "
                 f"`enaction report {path.parent}` writes it anew"

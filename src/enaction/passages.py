@@ -250,8 +250,17 @@ def _with_marks(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def first_sampling(path: Path) -> dict[str, Any]:
-    """`sampling` of the first passage of a Parquet file of passages, without reading the rest; empty if it has none."""
-    column = pq.ParquetFile(path).read(columns=["sampling"], use_threads=False)["sampling"]
+    """`sampling` of the first passage of a Parquet file of passages, without reading the rest; empty if it has none.
+
+    Raises:
+        PassageError: there is no such file, or it is damaged.
+    """
+    if not path.is_file():
+        raise PassageError(f"there is no file {path}; check the path")
+    try:
+        column = pq.ParquetFile(path).read(columns=["sampling"], use_threads=False)["sampling"]
+    except (pa.ArrowInvalid, OSError, KeyError) as err:
+        raise PassageError(f"{path} is not a readable Parquet file ({_first_line(err)}); write it again") from err
     return json.loads(column[0].as_py()) if len(column) else {}
 
 

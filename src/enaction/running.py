@@ -1,8 +1,8 @@
 """One call from a study to its findings: sample, read, analyse, report.
 
-`run` does what `enaction run` does and resumes what is in the folder; `open_run` opens a finished one. The steps are
-`run_study` (everything that needs a model) and `experiments.analyse`; both work from one plan, made once. A run whose
-folder holds everything, analysed by this very version, is only opened: no model and no analysis is loaded.
+`run` does what `enaction run` does and resumes what is in the folder; `open_run` opens a finished one. A plan is made
+once; an engine carries it out, which needs the models (`run_study` is this step alone), then `experiments.analyse`
+works from it. A run whose folder holds everything, analysed by this very code, is only opened: no model is loaded.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def run(
     is_complete = plan.passages_left(chosen, store) == (0, 0)
     if not is_complete or not store.manifest():
         _carry_out(chosen, store, plan, workers, _counting(chosen, plan, store, progress))
-    if is_complete and _is_analysed(folder):
+    if is_complete and _is_analysed(folder, plan):
         return FinishedRun(folder, chosen, read_findings(folder / "findings.json"))
     return _analysed(chosen, store, plan, progress or (lambda *_: None))
 
@@ -207,8 +207,10 @@ def _carry_out(study: Study, store: Run, plan: Plan, workers: int, report: Repor
     from enaction.study.engines import local  # torch, which analysis and report do without
 
     began = time.time()
-    fresh = local.carry_out(study, plan, store, workers=min(workers, os.cpu_count() or 1), report=report)
-    notes = store.manifest().get("readers", {}) | fresh
+    workers = min(workers, os.cpu_count() or 1)
+    fresh = local.carry_out(study, plan, store, workers=workers, report=report)
+    known = store.manifest().get("readers", {})
+    notes = known | {reader: known.get(reader, {}) | of_framings for reader, of_framings in fresh.items()}
     seconds = round(time.time() - began, 1)
     store.write_manifest(study, {"plan": plan.digest(), "readers": notes, "seconds": seconds, "workers": workers})
 
@@ -221,28 +223,29 @@ def _analysed(study: Study, store: Run, plan: Plan, progress: Progress, *, png: 
     done = FinishedRun(store.folder, study, findings)
     done.report(png=png)
     with write_atomically(store.folder / _ANALYSED) as temporary:
-        temporary.write_text(json.dumps({"of": _state(store.folder)}) + "\n")
+        temporary.write_text(json.dumps({"of": _state(store.folder, plan)}) + "\n")
     progress("analysing", 2, 2)
     return done
 
 
-def _is_analysed(folder: Path) -> bool:
+def _is_analysed(folder: Path, plan: Plan) -> bool:
     """Whether findings and report are of the files that are in the folder, made by this code."""
     made = folder / _ANALYSED
     outputs = (folder / "findings.json", folder / "report.html")
     if not made.is_file() or not all(path.is_file() for path in outputs):
         return False
     try:
-        return json.loads(made.read_text())["of"] == _state(folder)
-    except (ValueError, KeyError, TypeError):
+        return json.loads(made.read_text())["of"] == _state(folder, plan)
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def _state(folder: Path) -> str:
-    """SHA-256 of study, findings and report, and of what they follow from: the run's files and this code."""
-    digest = hashlib.sha256()
-    for name in ("study.yaml", "findings.json", "report.html"):
+def _state(folder: Path, plan: Plan) -> str:
+    """SHA-256 of the outputs and of what they follow from: the plan with its prompts, the run's files, this code."""
+    digest = hashlib.sha256(plan.digest().encode())
+    for name in ("study.yaml", "manifest.json", "findings.json", "report.html"):
         digest.update((folder / name).read_bytes())
+    digest.update(repr(sorted(path.name for path in (folder / "figures").glob("*.svg"))).encode())
     code = Path(__file__).parent
     sources = [*(folder / "passages").glob("*.parquet"), *(folder / "tokens").glob("*.parquet"), *code.rglob("*.py")]
     for path in sorted([*sources, *code.rglob("*.j2")]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -119,7 +120,19 @@ def sentence(subject: str, text: str, where: Mapping[str, Any], *about: Finding 
     if len(present) < len(about):
         return []
     quantities = tuple(dict.fromkeys(f.quantity for f in present))
-    return [Statement(text.format(*map(with_pvalue, present)), quantities, where, verdict_of(present[0]), subject)]
+    return [Statement(_filled(text, present), quantities, where, verdict_of(present[0]), subject)]
+
+
+def _filled(text: str, findings: Sequence[Finding]) -> str:
+    """The text with numbers in place of `{}` and `{0}`; other braces belong to names, and remain."""
+    numbers = [with_pvalue(f) for f in findings]
+    positions = iter(range(len(numbers)))
+
+    def number_of(match: re.Match[str]) -> str:
+        at = int(match[1]) if match[1] else next(positions, len(numbers))
+        return numbers[at] if at < len(numbers) else match[0]
+
+    return re.sub(r"\{(\d*)\}", number_of, text)
 
 
 def left_out(findings: Findings, subject: str, quantity: str, **where: Any) -> list[Statement]:

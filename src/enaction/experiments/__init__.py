@@ -99,9 +99,15 @@ def analyse(study: Study, run: Run, planned: Plan | None = None) -> Findings:
         planned: the study's plan, if it is at hand.
 
     Raises:
-        StudyError: an author wrote nothing that can be measured.
+        StudyError: an author wrote nothing that can be measured, or the prompts have changed since the run.
     """
     data = Data(study, run, planned or plan(study))
+    for model in study.models:
+        if {passage.prompt_id for passage in data.passages(model)} != set(data.prompt_code):
+            raise StudyError(
+                f"{run.folder}: {model} answered other prompts than {study.prompts} has now; put the old prompts back, "
+                "or give --out another folder"
+            )
     findings = []
     for experiment in chosen(study):
         ledger = Ledger.of(data, experiment.name)

@@ -52,7 +52,8 @@ def tables(grid: Grid, width: int = _WIDTH) -> list[Table]:
             blocks[-1].append(column)
         else:
             blocks.append([column])
-    return [_table(grid, n_left, block, limit, is_rest=i > 0) for i, block in enumerate(blocks)]
+    printed = [_table(grid, n_left, block, limit, is_rest=i > 0) for i, block in enumerate(blocks)]
+    return [table for table in printed if table.row_count]
 
 
 def _table(grid: Grid, n_left: int, columns: Sequence[int], limit: int, *, is_rest: bool = False) -> Table:

@@ -17,7 +17,7 @@ from enaction import zoo
 from enaction.errors import StudyError
 from enaction.passages import Prompt, Sampling, read_prompts, thinned
 from enaction.reader.sources import absolute_name
-from enaction.words import FRAMINGS, WORLD, Framing
+from enaction.words import FRAMINGS, MEAN, WORLD, Framing
 
 
 class _Strict(BaseModel):
@@ -85,8 +85,11 @@ class Study(_Strict):
     @classmethod
     def _names_are_usable(cls, models: dict[str, ModelSpec]) -> dict[str, ModelSpec]:
         for name in models:
-            if name == WORLD or not name or any(c in name for c in "/\\") or "--" in name or name.startswith("."):
-                raise ValueError(f"'{name}' cannot name a model: it names files, and '{WORLD}' is the world's text")
+            reserved = name in (WORLD, MEAN) or not name
+            if reserved or any(c in name for c in "/\\") or "--" in name or name.startswith("."):
+                raise ValueError(
+                    f"'{name}' cannot name a model: it names files; '{WORLD}' is the world's text, '{MEAN}' a mean"
+                )
         if not models:
             raise ValueError("a study needs at least one model")
         return models
