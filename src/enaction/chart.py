@@ -20,7 +20,7 @@ Face = Literal["full", "open", "white"]
 Share = Literal["none", "all", "row", "col"]
 Numbers = Sequence[float | None]
 
-# Okabe and Ito's colours, told apart with any colour vision, and greys.
+# Okabe and Ito's colours, distinguishable with any colour vision, and greys.
 PALETTE: dict[Colour, str] = {
     "blue": "#0072B2",
     "red": "#D55E00",
@@ -73,7 +73,7 @@ class Points:
         width: of that line, in printer's points.
         faint: small and pale, e.g. single readers around their mean.
         label: name of the series.
-        names: of the points, for a picture that tells them.
+        names: of the points, for a picture that shows them.
     """
 
     x: Numbers
@@ -240,7 +240,7 @@ def points_of(
     """The estimates of findings with their intervals.
 
     Args:
-        at: where each stands on the other axis.
+        at: position of each on the other axis.
         findings: None, or without an estimate, leaves a gap.
         along: the axis of the estimates.
         look: further fields of `Points`.
@@ -256,7 +256,7 @@ def single_readers(at: Sequence[float], findings: Sequence[Sequence[Finding]], *
     """Estimates of single readers as faint points without intervals, to lie around their mean.
 
     Args:
-        at: where each place is on the other axis.
+        at: position of each place on the other axis.
         findings: of each place; those of a mean over readers are left out.
         look: further arguments of `points_of`.
     """
@@ -309,11 +309,11 @@ def stage_panels(marks: Mapping[str, Sequence[Mark]], x: Axis, y: str, legend: S
 
 def keys(marks: Sequence[Mark]) -> list[Key]:
     """Legend entries of the labelled marks, each label once."""
-    found: dict[str, Key] = {}
+    key_of: dict[str, Key] = {}
     for mark in marks:
         if isinstance(mark, Points) and mark.label:
             key = Key(mark.label, mark.colour, mark.marker, mark.line, mark.size, mark.face, mark.width)
-            found.setdefault(mark.label, key)
+            key_of.setdefault(mark.label, key)
         elif isinstance(mark, Bars) and mark.label:
-            found.setdefault(mark.label, Key(mark.label, mark.colour, "patch"))
-    return list(found.values())
+            key_of.setdefault(mark.label, Key(mark.label, mark.colour, "patch"))
+    return list(key_of.values())

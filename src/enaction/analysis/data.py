@@ -68,7 +68,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class CellMeans:
-    """One cell, pooled to prompts: each [P], NaN where the cell lacks the prompt.
+    """One cell, pooled to prompts: each [P], NaN for a prompt that is missing in the cell.
 
     entropy, surprisal: response-weighted, nats. token_entropy with token_count: the same per token;
     byte_entropy with byte_count: nats of entropy per byte of text. largest: highest entropy of one passage, nats.
@@ -142,8 +142,8 @@ class Data:
     @cached_property
     def cells(self) -> list[Cell]:
         """Every cell of the run."""
-        asked = self.plan.cells
-        cells = [c._replace(framing=framing_for(self.own_framing[c.reader], c.framing)) for c in asked]
+        planned = self.plan.cells
+        cells = [c._replace(framing=framing_for(self.own_framing[c.reader], c.framing)) for c in planned]
         of_readers = {reader: [c for c in cells if c.reader == reader] for reader in self.study.models}
         return list(dict.fromkeys(c for of_reader in of_readers.values() for c in of_reader))
 
@@ -159,7 +159,7 @@ class Data:
         return self._passages[author]
 
     def key(self, reader: str, author: str, framing: Framing) -> Cell:
-        """The cell that stands for a reader and author where `framing` is asked for."""
+        """The cell of a reader and author where `framing` is asked for."""
         return Cell(reader, author, framing_for(self.own_framing[reader], framing))
 
     def without_template(self, readers: Sequence[str], framing: Framing) -> list[str]:
@@ -275,7 +275,7 @@ class Data:
 
 
 def complete(value_P: np.ndarray, axes: tuple[int, ...] = (0, 1)) -> np.ndarray:
-    """Cell values [..., P] with NaN for a prompt in every cell along the axes where any of these cells lacks it."""
+    """Cell values [..., P] with NaN for a prompt in every cell along the axes if it is missing in any of them."""
     return np.where(np.isnan(value_P).any(axis=axes, keepdims=True), np.nan, value_P)
 
 

@@ -196,15 +196,15 @@ class Ledger:
             how: what is shuffled.
         """
         prompts = self.prompts or self.data.subset()
-        found = prompts.label_test(value_P, axis, statistic, self.rng(stream), tail)
-        return Permuted(found.pvalue, f"{how}, {'two-sided' if tail == 'both' else 'one-sided'}")
+        result = prompts.label_test(value_P, axis, statistic, self.rng(stream), tail)
+        return Permuted(result.pvalue, f"{how}, {'two-sided' if tail == 'both' else 'one-sided'}")
 
     def author_test(self, entropy_RAP: np.ndarray, stream: Sequence[int]) -> Permuted:
         """Shuffle the authors within each prompt: p of each reader's interaction, then of the mean's."""
         if self.prompts:
             entropy_RAP = entropy_RAP[..., self.prompts.is_in_P]
-        found = stats.permutation_pvalue(entropy_RAP, self.rng(stream), self.data.study.resamples)
-        return Permuted([*found.pvalue, found.mean_pvalue], "authors shuffled within each prompt, one-sided")
+        result = stats.permutation_pvalue(entropy_RAP, self.rng(stream), self.data.study.resamples)
+        return Permuted([*result.pvalue, result.mean_pvalue], "authors shuffled within each prompt, one-sided")
 
     def rng(self, stream: Sequence[int]) -> np.random.Generator:
         """Random numbers of a stream."""

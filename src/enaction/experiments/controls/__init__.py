@@ -44,7 +44,7 @@ class Controls(Experiment):
         memorised: passage file of texts that all models know by heart.
         synonyms: JSON file {word: the word that stands for it}; the embedded world's own for its prompts.
         bins: of base entropy in the comparison of equally difficult texts.
-        judge: model of the study whose entropy stands for the base's there, for readers whose family has no base.
+        judge: model of the study whose entropy replaces the base's there, for readers whose family has no base.
     """
 
     name = "controls"
@@ -75,15 +75,15 @@ class Controls(Experiment):
         foreign = self._foreign(study, prompts)
         written = {text.name: text for text in [*(text for of_model in own.values() for text in of_model), *foreign]}
         clones = [clone for model in members for clone in self.kin.get(model, [])]
-        asked = [(reader, author) for reader in members for author in [*members, *clones, *written]]
+        pairs = [(reader, author) for reader in members for author in [*members, *clones, *written]]
         for model in members:
             if (base := study.base_of(model)) is not None:
                 of_others = [author for m in members for author in (m, f"{m}.moved")]
                 of_own = [text.name for text in own[model]] + self.kin.get(model, [])
-                asked += [(base, author) for author in [*of_others, *of_own, *(text.name for text in foreign)]]
+                pairs += [(base, author) for author in [*of_others, *of_own, *(text.name for text in foreign)]]
             elif self.judge is not None:
-                asked += [(self.judge, author) for author in members]
-        return Plan(written, [Cell(*pair, self.framing) for pair in dict.fromkeys(asked)])
+                pairs += [(self.judge, author) for author in members]
+        return Plan(written, [Cell(*pair, self.framing) for pair in dict.fromkeys(pairs)])
 
     def analyse(self, data: Data, ledger: Ledger) -> None:
         """Recognition in each arm with interval and null, and its share of recognition without the arm."""

@@ -96,9 +96,9 @@ def hero(*runs: Findings) -> Chart | None:
         runs: findings of one run, or of several repeats of it. With several a cell is the mean over the runs that have
             it, and the arc shows each run as a thin line and their mean as a thick one.
     """
-    found = [arranged(run) for run in runs if stages(run)]
-    at = main_place(found[0]) if found else {}
-    tables = [cells_of(run, at["framing"], members(run, at["stage"])) for run in found]
+    in_order = [arranged(run) for run in runs if stages(run)]
+    at = main_place(in_order[0]) if in_order else {}
+    tables = [cells_of(run, at["framing"], members(run, at["stage"])) for run in in_order]
     if not tables or not tables[0].known:
         return None
     alike = [t for t in tables if (t.readers, t.authors) == (tables[0].readers, tables[0].authors)]
@@ -108,8 +108,8 @@ def hero(*runs: Findings) -> Chart | None:
     left = max(len(cells.authors) * side + 1.4, 3.8)
     title = f"{models_of(at['stage'])}: entropy (small: surprisal), nats"
     panels = [_heat_panel(cells, _scale([cells]), at["stage"], title)]
-    if shown := framings(found[0], "interaction"):
-        panels.append(_arc_panel(found, "interaction", "Recognition of own text", _framing_keys(shown)))
+    if shown := framings(in_order[0], "interaction"):
+        panels.append(_arc_panel(in_order, "interaction", "Recognition of own text", _framing_keys(shown)))
     return Chart(
         "Entropy of the last stage's models on each other's text, and recognition along the stages of training.",
         [panels],
@@ -129,8 +129,8 @@ def _tables(findings: Findings, framing: str) -> dict[str, Cells]:
 
 def _means(tables: Sequence[Table]) -> Table:
     """The mean of each cell over the tables that have it."""
-    found = [[[x for x in xs if x is not None] for xs in zip(*rows, strict=True)] for rows in zip(*tables, strict=True)]
-    return [[sum(xs) / len(xs) if xs else None for xs in row] for row in found]
+    known = [[[x for x in xs if x is not None] for xs in zip(*rows, strict=True)] for rows in zip(*tables, strict=True)]
+    return [[sum(xs) / len(xs) if xs else None for xs in row] for row in known]
 
 
 def _scale(tables: Sequence[Cells]) -> tuple[float, float]:

@@ -108,8 +108,8 @@ def cells_of(findings: Findings, framing: str, models: Sequence[str] = ()) -> Ce
     authors = sorted(ordered((author for _, author in read), readers), key=lambda author: author == WORLD)
 
     def table(quantity: str) -> Table:
-        found = [[read.get((r, a), {}).get(quantity) for a in authors] for r in readers]
-        return [[f and f.estimate for f in row] for row in found]
+        rows = [[read.get((r, a), {}).get(quantity) for a in authors] for r in readers]
+        return [[f and f.estimate for f in row] for row in rows]
 
     plain = {reader for (reader, _), cell in read.items() for f in cell.values() if f.where["framing"] != framing}
     return Cells(readers, authors, table("entropy"), table("surprisal"), plain)
@@ -135,7 +135,7 @@ def readings(findings: Findings, stage: str, framing: str, *, by_base: bool = Fa
 def _read(findings: Findings, framing: str) -> dict[tuple[str, str], Cell]:
     """(reader, author) -> entropy and surprisal of the cells of a framing.
 
-    A reader without a template has cells in `none` only; they stand for every framing, as in the ratios.
+    A reader without a template has cells in `none` only; they count for every framing, as in the ratios.
     """
     cells = findings.pivot(("entropy", "surprisal"), ("reader", "author", "framing"))
     templated = {reader for reader, _, at in cells if at != "none"}

@@ -154,7 +154,7 @@ def _split(findings: Findings) -> list[Statement]:
     mean = findings.one("recognition", reader=MEAN, **at)
     if mean is None:
         return []
-    verdict = verdict_words(mean, below="the reverse of recognition", above="recognition is there")
+    verdict = verdict_words(mean, below="the reverse of recognition", above="recognition is found")
     text = f"{verdict}: mean recognition {with_interval(mean)} log units"
     parts = findings.pivot(about, ("reader",), **at)
     numbers = {r: [value(part[q]) for q in about] for (r,), part in parts.items() if r != MEAN and len(part) == 3}
@@ -173,15 +173,15 @@ def _split(findings: Findings) -> list[Statement]:
 def _of_readers(findings: Findings, quantity: str, *, of: str, below: str, above: str) -> list[Statement]:
     """A clause a verdict at the last stage, naming the readers that it holds for."""
     at = main_place(findings)
-    found = singles(findings, quantity, **at)
+    of_readers = singles(findings, quantity, **at)
     clauses: dict[str, list[str]] = {}
-    for f in found:
+    for f in of_readers:
         base_of = f" (of {f.where['of']})" if "of" in f.where else ""
         words = verdict_words(f, below=below, above=above)
         clauses.setdefault(words, []).append(f"{f.where['reader']}{base_of} {with_interval(f)}")
     text = "; ".join(f"{words}: {', '.join(readers)}" for words, readers in clauses.items())
-    verdict: Verdict = verdict_of(found[0]) if len(set(map(verdict_of, found))) == 1 else ""
-    return [_said(f"{text}.", (quantity,), at, verdict, of=of)] if found else []
+    verdict: Verdict = verdict_of(of_readers[0]) if len(set(map(verdict_of, of_readers))) == 1 else ""
+    return [_said(f"{text}.", (quantity,), at, verdict, of=of)] if of_readers else []
 
 
 def _world(findings: Findings) -> list[Statement]:

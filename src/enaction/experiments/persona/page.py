@@ -56,7 +56,7 @@ def _statements(findings: Findings, stage: str) -> list[Statement]:
             margin,
             above="the default Assistant has the lowest entropy",
             below="some persona has lower entropy than the default Assistant",
-            none="the default Assistant cannot be told from the lowest persona",
+            none="the default Assistant cannot be distinguished from the lowest persona",
         )
         text = (
             f"{words}: the lowest persona's entropy on its own text minus the default's is {{}} nats (p: labels "

@@ -102,8 +102,8 @@ class Spliced(Text):
         is_own = self.host == desk.reader.name
         splicer = _Splicer(desk, desk.run.sampled_in(desk.reader.name))
         hosts = first_of_each(desk.passages(self.host))
-        found = {p.id: splicer.prefix(p, hosts.get(p.id), self.cuts.at, is_own=is_own) for p in desk.prompts}
-        prefixes = {prompt_id: prefix for prompt_id, prefix in found.items() if prefix is not None}
+        prefix_of = {p.id: splicer.prefix(p, hosts.get(p.id), self.cuts.at, is_own=is_own) for p in desk.prompts}
+        prefixes = {prompt_id: prefix for prompt_id, prefix in prefix_of.items() if prefix is not None}
         if self.piece_by is None:
             pieces = splicer.sampled_pieces(prefixes, self.cuts.longest)
         else:
