@@ -200,6 +200,17 @@ def test_a_damaged_text_is_named(study: dict[str, Any], tmp_path: Path) -> None:
         enaction.run(study, run.folder)
 
 
+def test_a_damaged_manifest_is_named_and_written_anew_without_it(study: dict[str, Any], tmp_path: Path) -> None:
+    run = enaction.run(study, tmp_path / "run")
+    manifest = run.folder / "manifest.json"
+    manifest.write_text("{")
+    with pytest.raises(StudyError, match="remove it"):
+        enaction.run(study, run.folder)
+    manifest.unlink()
+    assert enaction.run(study, run.folder).findings == run.findings
+    assert manifest.is_file()
+
+
 def test_figures_that_were_removed_are_drawn_again(study: dict[str, Any], tmp_path: Path) -> None:
     run = enaction.run(study, tmp_path / "run")
     figures = {path.name for path in (run.folder / "figures").iterdir()}

@@ -7,7 +7,6 @@ user wrote (text, names, notes) goes through the template's escaping. The same f
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 import jinja2
 
 from enaction.chart import Chart
-from enaction.errors import StudyError
 from enaction.files import write_atomically
 from enaction.findings import Finding, Findings, read_findings
 from enaction.page import Cell, Grid, Page
@@ -24,6 +22,7 @@ from enaction.paper.claims import Checked
 from enaction.paper.questions import Answered
 from enaction.passages import Passage, read_passages
 from enaction.shown import NONE, with_interval
+from enaction.study.store import Run
 from enaction.words import ordered
 
 SAMPLES_PER_AUTHOR = 3
@@ -90,7 +89,7 @@ def build_report(
         defined=defined,
         known={(of.experiment, of.quantity) for of in defined},
         everything=_everything(findings),
-        manifest=_leaves(_manifest(run)),
+        manifest=_leaves(Run(run).manifest()),
         study=(run / "study.yaml").read_text() if (run / "study.yaml").is_file() else "",
         notes=_notes(findings),
     )
@@ -173,16 +172,6 @@ def _notes(findings: Findings) -> list[tuple[str, str]]:
         for note in [*f.remarks, *([f.left_out] if f.left_out else [])]:
             of.setdefault(note, []).append(f.quantity)
     return [(note, ", ".join(_once(quantities))) for note, quantities in of.items()]
-
-
-def _manifest(run: Path) -> dict[str, Any]:
-    path = run / "manifest.json"
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise StudyError(f"{path}: not JSON ({error}); run the study again to write it anew") from None
 
 
 def _leaves(tree: Any, name: str = "") -> list[tuple[str, str]]:

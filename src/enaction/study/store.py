@@ -117,9 +117,16 @@ class Run:
             temporary.write_text(json.dumps(manifest, indent=1) + "\n")
 
     def manifest(self) -> dict[str, Any]:
-        """What the run was made with; empty if it was cut short before that was written."""
+        """What the run was made with; empty if it was cut short before that was written.
+
+        Raises:
+            StudyError: the file is damaged.
+        """
         path = self.folder / "manifest.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        try:
+            return json.loads(path.read_text()) if path.exists() else {}
+        except ValueError as error:
+            raise StudyError(f"{path}: not JSON ({error}); remove it, and the same run writes it anew") from None
 
     def _passages(self, author: str) -> Path:
         return self.folder / "passages" / f"{author}.parquet"
