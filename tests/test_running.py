@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import enaction
 from enaction.errors import PassageError, StudyError
 from enaction.experiments import analyse, plan
 from enaction.running import FinishedRun, analyse_again, load_study, run_study
+from enaction.study.config import Study
 from enaction.study.store import Cell, Run
 
 HEAVY = "torch", "transformers"
@@ -218,3 +220,19 @@ def test_figures_that_were_removed_are_drawn_again(study: dict[str, Any], tmp_pa
         path.unlink()
     enaction.run(study, run.folder)
     assert {path.name for path in (run.folder / "figures").iterdir()} == figures != set()
+
+
+def test_a_run_that_gained_an_experiment_is_not_opened_before_it_is_analysed(
+    study: dict[str, Any], tmp_path: Path
+) -> None:
+    run = enaction.run({**study, "experiments": ["matrix"]}, tmp_path / "run")
+    grown = Study.model_validate({**study, "experiments": ["matrix", "prior"]})
+    Run(run.folder).open(grown)  # and is stopped
+    with pytest.raises(StudyError, match="no findings of prior yet"):
+        enaction.open_run(run.folder)
+    assert enaction.open_run(enaction.run(grown, run.folder).folder).findings.experiments == ["matrix", "prior"]
+
+
+def test_the_name_of_a_study_is_escaped_in_a_notebook(finished: FinishedRun) -> None:
+    named = replace(finished, study=finished.study.model_copy(update={"name": "<script>"}))
+    assert "<script>" not in named._repr_html_()

@@ -129,26 +129,23 @@ class Findings(Sequence[Finding]):
 
     def values(self, key: str, *quantities: str) -> list[Any]:
         """The different values of a key of `where`, in input order; of these quantities, or of all."""
-        found = [f for f in self._all if key in f.where and (not quantities or f.quantity in quantities)]
-        return list(dict.fromkeys(f.where[key] for f in found))
+        of = [f for f in self._all if key in f.where and (not quantities or f.quantity in quantities)]
+        return list(dict.fromkeys(f.where[key] for f in of))
 
     def pivot(
-        self, quantity: str | Sequence[str], rows: Sequence[str], columns: str | None = None, **where: Any
-    ) -> dict[tuple[Any, ...], dict[Any, Finding]]:
-        """A table of findings: row -> column -> finding.
+        self, columns: str | Sequence[str], rows: Sequence[str], **where: Any
+    ) -> dict[tuple[Any, ...], dict[str, Finding]]:
+        """A table of findings: values of the row's keys -> quantity -> finding.
 
         Args:
-            quantity: one, or several, which then are the columns.
+            columns: a quantity, or several.
             rows: keys of `where` whose values name a row.
-            columns: the key of `where` whose value names a column; the quantity by default.
             where: values that all findings of the table have.
         """
-        quantities = [quantity] if isinstance(quantity, str) else quantity
-        table: dict[tuple[Any, ...], dict[Any, Finding]] = {}
-        for name in quantities:
-            for f in self.select(name, **where):
-                row = table.setdefault(tuple(f.where.get(key) for key in rows), {})
-                row.setdefault(name if columns is None else f.where.get(columns), f)
+        table: dict[tuple[Any, ...], dict[str, Finding]] = {}
+        for quantity in [columns] if isinstance(columns, str) else columns:
+            for f in self.select(quantity, **where):
+                table.setdefault(tuple(f.where.get(key) for key in rows), {}).setdefault(quantity, f)
         return table
 
     def to_arrow(self) -> pa.Table:

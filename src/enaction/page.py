@@ -124,7 +124,7 @@ class Page:
         statements: what came out, the number with interval and null in each, plain words, null results as such.
         sections: tables and charts, in order.
         charts: by a file name without ending; those that no section names are saved, but not shown.
-        main: the place that stands for the run where one is shown, e.g. the last stage and the main framing.
+        main: the place that is shown where only one is, e.g. the last stage and the main framing.
     """
 
     title: str

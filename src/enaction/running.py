@@ -8,6 +8,7 @@ works from it. A run whose folder holds everything, analysed by this very code, 
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import os
 import time
@@ -91,7 +92,7 @@ class FinishedRun:
         )
 
     def _repr_html_(self) -> str:
-        return f"<p>run of study <b>{self.study.name}</b>: {len(self.findings)} findings</p>"
+        return f"<p>run of study <b>{html.escape(self.study.name)}</b>: {len(self.findings)} findings</p>"
 
 
 def run(
@@ -132,10 +133,16 @@ def open_run(folder: str | Path) -> FinishedRun:
     """Open a run that `run` finished.
 
     Raises:
-        StudyError: the folder holds no run, or one that was never analysed.
+        StudyError: the folder holds no run, or one that was not analysed since it gained an experiment.
     """
     path = Path(folder)
-    return FinishedRun(path, Run(path).study(), read_findings(path / "findings.json"))
+    study, findings = Run(path).study(), read_findings(path / "findings.json")
+    missing = [name for name in study.experiments if name not in _analysis(path).get("experiments", study.experiments)]
+    if missing:
+        raise StudyError(
+            f"{path} has no findings of {', '.join(missing)} yet: resume it by `enaction run` with the same --out"
+        )
+    return FinishedRun(path, study, findings)
 
 
 def analyse_again(folder: str | Path, *, png: bool = False) -> FinishedRun:
@@ -223,21 +230,27 @@ def _analysed(study: Study, store: Run, plan: Plan, progress: Progress, *, png: 
     done = FinishedRun(store.folder, study, findings)
     done.report(png=png)
     with write_atomically(store.folder / _ANALYSED) as temporary:
-        temporary.write_text(json.dumps({"of": _state(store.folder, plan)}) + "\n")
+        made = {"of": _state(store.folder, plan), "experiments": list(study.experiments)}
+        temporary.write_text(json.dumps(made) + "\n")
     progress("analysing", 2, 2)
     return done
 
 
 def _is_analysed(folder: Path, plan: Plan) -> bool:
     """Whether findings and report are of the files that are in the folder, made by this code."""
-    made = folder / _ANALYSED
-    outputs = (folder / "findings.json", folder / "report.html")
-    if not made.is_file() or not all(path.is_file() for path in outputs):
-        return False
     try:
-        return json.loads(made.read_text())["of"] == _state(folder, plan)
-    except (OSError, ValueError, KeyError, TypeError):
+        return _analysis(folder).get("of") == _state(folder, plan)
+    except OSError:  # an output is missing
         return False
+
+
+def _analysis(folder: Path) -> dict[str, Any]:
+    """What analysed.json says of the last analysis; nothing if there was none, or the file is damaged."""
+    try:
+        made = json.loads((folder / _ANALYSED).read_text())
+    except (OSError, ValueError):
+        return {}
+    return made if isinstance(made, dict) else {}
 
 
 def _state(folder: Path, plan: Plan) -> str:

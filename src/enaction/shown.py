@@ -22,7 +22,7 @@ _ROUNDING = 1e-9
 
 
 def value(finding: Finding) -> float:
-    """The estimate as a number: NaN where there is none."""
+    """The estimate as a number; NaN if it is missing."""
     return math.nan if finding.estimate is None else finding.estimate
 
 

@@ -74,7 +74,7 @@ def mean_interaction(mean_RA: np.ndarray) -> np.ndarray:
 
 
 def in_place_of(statistic: stats.Statistic, reader: int) -> stats.Statistic:
-    """A statistic of tables, as one of a single reader's row [..., 1, A] that stands in for a reader's of the table."""
+    """A statistic of tables, as one of a single reader's row [..., 1, A] in place of one of the table's."""
 
     def of_row(mean_1A: np.ndarray) -> np.ndarray:
         n_authors = mean_1A.shape[-1]

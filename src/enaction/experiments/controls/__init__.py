@@ -42,7 +42,7 @@ class Controls(Experiment):
         kin: model -> near-clones of it (other seeds, rounded copies, adjacent checkpoints), all models of the study.
         human: passage file of people's answers to the study's prompts.
         memorised: passage file of texts that all models know by heart.
-        synonyms: JSON file {word: the word that stands for it}; the embedded world's own for its prompts.
+        synonyms: JSON file {word: the word that replaces it}; the embedded world's own for its prompts.
         bins: of base entropy in the comparison of equally difficult texts.
         judge: model of the study whose entropy replaces the base's there, for readers whose family has no base.
     """
@@ -100,7 +100,7 @@ class Controls(Experiment):
         """The matrix that is tested: its name and its models.
 
         Raises:
-            StudyError: there is none, or kin or a judge that are not among the models.
+            StudyError: no matrix fits, or a near-clone or the judge is not among the models.
         """
         kin = {clone for clones in self.kin.values() for clone in clones}
         unknown = sorted((kin | set(self.kin)) - set(study.models))

@@ -162,9 +162,7 @@ def synonyms_of(study: Study, path: Path | None) -> tuple[tuple[str, str], ...] 
         except (OSError, ValueError) as error:
             raise StudyError(f"controls: synonyms: {path} cannot be read as JSON ({error})") from None
         if not isinstance(mapping, dict) or not all(isinstance(w, str) and w for w in mapping.values()):
-            raise StudyError(
-                f'controls: synonyms: {path} must hold one object {{"word": "the word that stands for it"}}'
-            )
+            raise StudyError(f'controls: synonyms: {path} must hold one object {{"word": "the word that replaces it"}}')
         return tuple((word.lower(), first) for word, first in mapping.items())
     if study.prompts != "zoo":
         return None
