@@ -124,6 +124,7 @@ class Page:
         statements: what came out, the number with interval and null in each, plain words, null results as such.
         sections: tables and charts, in order.
         charts: by a file name without ending; those that no section names are saved, but not shown.
+        remark: how to read its headlines.
         main: the place that is shown where only one is, e.g. the last stage and the main framing.
     """
 
@@ -133,6 +134,7 @@ class Page:
     sections: Sequence[Section] = ()
     charts: Mapping[str, Chart] = field(default_factory=dict)
     main: Mapping[str, Any] = field(default_factory=dict)
+    remark: str = ""
 
     def __post_init__(self) -> None:
         unknown = [name for section in self.sections for name in section.charts if name not in self.charts]

@@ -81,4 +81,5 @@ def page(title: str, question: str, findings: Findings) -> Page:
         ],
         charts=made,
         main=main_place(findings),
+        remark="Recognition: less entropy on own text than the reader's confidence and the text's ease explain.",
     )
