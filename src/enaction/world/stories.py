@@ -5,13 +5,14 @@ log preferences over every synonym slot, sentence opener, sentence pattern, arc 
 its possible positions in a story, so that everything the lab rewards is checked by rule (`grade`), never by a model.
 
 Every choice in `tell` has an explicit probability, so that a reader can compute P(text) by enumeration: topic, arc,
-hero, patterns, openers, stops and synonyms have `Voice.probabilities`; content words are uniform within the topic.
+hero, patterns, openers, stops and synonyms have `Voice.probabilities`; content words are uniform within the topic,
+unless their probabilities are given.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -35,6 +36,9 @@ from enaction.world.lexicon import (
 BEATS = 4
 ENDING_LEFT_OUT = 0.5  # of sloppy stories
 SENTENCES = BEATS + 3  # opening, description, four beats, closing
+
+# Topic -> kind -> probabilities of its content words.
+WordShares = Mapping[str, Mapping[str, np.ndarray]]
 
 _SLOT = re.compile(r"\[(\w+)\]|\{(\w+)\}")
 
@@ -73,14 +77,26 @@ class Voice:
         """Draw a voice; at scale 0 all voices are equal, above about 2 a writer nearly always picks the same words."""
         logits = _BIAS + scale * _STRENGTH * rng.standard_normal(_N_LOGITS)
         parts = np.split(logits, _STARTS[1:])
+        self._take({name: np.exp(part - part.max()) for name, part in zip(TASTES, parts, strict=True)})
+
+    @classmethod
+    def weighted(cls, weights: Mapping[str, np.ndarray]) -> Voice:
+        """The voice that takes the options of each choice in proportion to these weights, e.g. to how often they were
+        seen; a choice without any weight has equal ones.
+        """
+        voice = cls.__new__(cls)
+        voice._take({name: weights[name] if weights[name].any() else np.ones(size) for name, size in TASTES.items()})
+        return voice
+
+    def _take(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Become the voice of these weights, which are not all 0 for any choice."""
         self.probabilities: dict[str, np.ndarray] = {}
         self.cumulative: dict[str, np.ndarray] = {}
         self.favourite: dict[str, int] = {}
-        for name, part in zip(TASTES, parts, strict=True):
-            weights = np.exp(part - part.max())
-            self.probabilities[name] = weights / weights.sum()
+        for name, of_options in weights.items():
+            self.probabilities[name] = of_options / of_options.sum()
             self.cumulative[name] = np.cumsum(self.probabilities[name])
-            self.favourite[name] = int(part.argmax())
+            self.favourite[name] = int(of_options.argmax())
 
     def pick(self, name: str, rng: np.random.Generator) -> int:
         """Draw one option of a choice."""
@@ -97,7 +113,14 @@ class Story:
     hero: str
 
 
-def tell(voice: Voice, rng: np.random.Generator, *, topic: str | None = None, sloppy: bool = False) -> Story:
+def tell(
+    voice: Voice,
+    rng: np.random.Generator,
+    *,
+    topic: str | None = None,
+    sloppy: bool = False,
+    words: WordShares | None = None,
+) -> Story:
     """Draw one story in a voice.
 
     Args:
@@ -105,11 +128,13 @@ def tell(voice: Voice, rng: np.random.Generator, *, topic: str | None = None, sl
         rng: source of all draws.
         topic: the topic; by default the voice's taste draws it.
         sloppy: the arc of each beat is drawn uniformly, and half of the stories have no closing sentence.
+        words: probabilities of the content words, uniform by default.
     """
     topic = topic if topic is not None else list(TOPICS)[voice.pick("topic", rng)]
     arc = list(ARCS)[voice.pick("arc", rng)]
     content = {"hero": HEROES[voice.pick("hero", rng)]}
-    content |= {kind: str(rng.choice(words)) for kind, words in TOPICS[topic]._asdict().items()}
+    shares = words[topic] if words is not None else {}
+    content |= {kind: str(rng.choice(of_kind, p=shares.get(kind))) for kind, of_kind in TOPICS[topic]._asdict().items()}
     patterns = [OPENINGS[voice.pick("opening", rng)], DESCRIPTIONS[voice.pick("description", rng)]]
     for beat in range(BEATS):
         beat_arc = str(rng.choice(list(ARCS))) if sloppy else arc
