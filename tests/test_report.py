@@ -20,7 +20,7 @@ import yaml
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from enaction.chart import Axis, Chart, Panel, points_of
+from enaction.chart import Axis, Chart, Heat, Panel, points_of
 from enaction.errors import StudyError
 from enaction.experiments.matrix import Matrix, grids
 from enaction.experiments.matrix.charts import charts, hero
@@ -45,6 +45,7 @@ OWN = {"base": (0.002, 0.0, 0.003), "sft": (0.06, 0.03, 0.03), "dpo": (0.12, 0.0
 SHARPNESS = {"base": 1.05, "sft": 0.95, "dpo": 0.85, "rl": 0.6}
 # Quantities that the experiment writes with a null.
 NULLS = {
+    "ownness": 0.0,
     "other_self_ratio": 1.0,
     "base_reader_ratio": 1.0,
     "world_self_ratio": 1.0,
@@ -116,6 +117,7 @@ def _of_matrix(names: list[str], stage: str, framing: str, entropy_RA: np.ndarra
             above = 1.0 if own or stage == "base" else 2.6 if stage == "rl" else 1.3
             found.append(finding("entropy", where, value, 0.02))
             found.append(finding("surprisal", where, value * above, 0.04))
+            found.append(finding("ownness", where, 0.0 if own else value * (above - 1) + 0.1, 0.03))
     if len(names) < 2:  # one model alone: nothing to compare
         return found
     split = log_ratio_split(entropy_RA)
@@ -156,6 +158,7 @@ def _of_bases(families: tuple[str, ...], last: str, framing: str) -> list[Findin
             where |= {"reader_stage": "base", "author_stage": last}
             found.append(finding("entropy", where, 1.1, 0.02))
             found.append(finding("surprisal", where, 1.3, 0.04))
+            found.append(finding("ownness", where, 0.2, 0.03))
         where = {"reader": f"{family}-base", "of": f"{family}-{last}", "stage": last, "framing": framing}
         found.append(finding("base_reader_ratio", where, 1.0, 0.03))
     return found
@@ -212,6 +215,11 @@ def a_folder(folder: Path, findings: list[Finding]) -> Path:
     return folder
 
 
+def without_ownness(found: list[Finding]) -> list[Finding]:
+    """As findings were before surprisal less entropy was among them."""
+    return [f for f in found if f.quantity not in ("ownness", "told_apart_share")]
+
+
 RUNS = {
     "all stages": a_run,
     "two real models": real_run,
@@ -222,6 +230,7 @@ RUNS = {
     "numbers missing": lambda: [
         replace(f, estimate=None, low=None, high=None) for f in a_run(FAMILIES, ("base", "rl"), ("user",))
     ],
+    "before ownness": lambda: without_ownness(a_run()),
     "no intervals": lambda: [replace(f, low=None, high=None) for f in a_run(FAMILIES[:2], ("dpo", "rl"))],
 }
 
@@ -480,7 +489,7 @@ def test_terminal_tables_fit_and_show_the_numbers(findings):
             text = printed_grid(grid)
             assert all(len(line) <= 100 for line in text.splitlines())
             # A name may be cut in its middle, with the mark inside it; a number never.
-            assert not re.search(r"\d…|…\d*\.", text)
+            assert not re.search(r"(?<![\w.-])-?\d[\d.]*…|…\d*\.", text)
             for cell in (cell for row in grid.cells for cell in row if cell.look not in ("name", "mean")):
                 assert cell.text in text or cell.text == NONE  # rows without a number in a block are left out
 
@@ -558,6 +567,97 @@ def test_the_reference_is_drawn_only_if_asked_for():
 
     assert "0.48" in labels(reference=PAPER_RECOGNITION)
     assert "paper" not in labels()
+
+
+def test_every_cell_of_a_matrix_has_both_quantities_with_a_mark_where_it_is_not_the_readers_text():
+    text = printed_grid(grids.matrices(Findings(a_run()))[-1])
+    assert "familiarity: entropy / surprisal" in text
+    assert "authorship: surprisal less entropy" in text
+    lines = [line for line in text.splitlines() if "authorship  " in line]
+    assert len(lines) == len(FAMILIES)
+    for i, line in enumerate(lines):
+        numbers = re.findall(r"-?\d\.\d{3}\*?", line)
+        assert len(numbers) == len(FAMILIES) + 1
+        assert [n.endswith("*") for n in numbers] == [j != i for j in range(len(FAMILIES) + 1)]
+
+
+def test_findings_without_ownness_are_shown_as_before():
+    found = Findings(without_ownness(a_run()))
+    text = printed_grid(grids.matrices(found)[-1])
+    assert "authorship" not in text
+    assert "familiarity" not in text
+    assert "ownness" not in charts(found)
+    chart = hero(found)
+    assert chart is not None
+    assert len(chart.panels[0]) == 2
+
+
+def test_hero_has_entropy_and_ownness_side_by_side():
+    found = a_run()
+    chart = hero(Findings(found))
+    assert chart is not None
+    familiarity, authorship, arc = chart.panels[0]
+    (entropy,), (ownness,) = familiarity.marks, authorship.marks
+    assert isinstance(entropy, Heat)
+    assert isinstance(ownness, Heat)
+    assert ownness.colours == "around 0"
+    assert ownness.low == -ownness.high  # 0 is in the middle
+    assert [ownness.values[i][i] for i in range(3)] == [0.0, 0.0, 0.0]
+    (planted,) = select(found, "ownness", reader="ash-rl", author="birch-rl", framing="assistant")
+    assert ownness.values[0][1] == planted.estimate
+    assert ownness.outlined == entropy.outlined
+    assert "Familiarity" in familiarity.title
+    assert "Authorship" in authorship.title
+    assert "Familiarity" in arc.title
+
+
+def witnesses(names: list[str], stage: str = "rl") -> list[Finding]:
+    """What a verdict on each reader rests on; the first is certified and the last reads everything alike."""
+    found = []
+    for i, reader in enumerate(names):
+        where = {"reader": reader, "stage": stage, "framing": "assistant"}
+        word = "certified" if i == 0 else "flat" if i == len(names) - 1 else "disagree"
+        found += [
+            finding("recognition_adjusted", where, 0.31 - 0.3 * bool(i), 0.02, null=0.0),
+            finding("difficulty_slope", where, 0.62, 0.05, null=0.0),
+            finding("recognised", where, float(i == 0), None, notes=["read without template", f"{word}: its reasons"]),
+        ]
+    return found
+
+
+def test_who_recognises_has_a_row_a_reader_with_every_witness_and_the_verdict():
+    names = [f"{family}-rl" for family in FAMILIES]
+    brief, *every = grids.recognisers(Findings([*a_run(), *witnesses(names)]))
+    assert brief.brief
+    assert not any(grid.brief for grid in every)
+    rows = {row[0].text: row for row in brief.cells}
+    assert [cell.text for cell in brief.header_cells] == [
+        "reader", "recognition", "adjusted for ease", "slope", "matched gap", "verdict"
+    ]  # fmt: skip
+    assert [rows[name][-1].text for name in names] == ["certified", "disagree", "flat"]
+    assert rows["ash-rl"][2].text == "0.31 [0.29, 0.33]"
+    assert rows["ash-rl"][2].look == "strong"
+    assert rows["birch-rl"][2].look == ""
+    assert rows["ash-rl"][3].text == "0.62"
+    assert rows["mean"][-1].text == NONE
+    assert all(len(line) <= 100 for line in printed_grid(brief).splitlines())
+    assert printed_grid(brief).count("verdict") == 1  # one block of columns
+    means = grids.arc_of_means(Findings([*a_run(), *witnesses(names)]))
+    assert "certified" in [cell.text for cell in means.header_cells]
+    assert "1 of 3" in printed_grid(means)
+
+
+def test_two_readers_have_one_row_between_them():
+    found = [
+        f
+        for f in a_run(("ash", "birch"), ("rl",), ("assistant",))
+        if f.quantity not in ("recognition", "interaction", "ease") or f.where["reader"] == "mean"
+    ]
+    brief, _ = grids.recognisers(Findings(found))
+    assert len(brief.rows) == 1
+    assert brief.cells[0][0].text == "both: one number"
+    assert "of 2" not in printed_grid(brief)
+    assert "of 2" not in printed_grid(grids.arc_of_means(Findings(found)))
 
 
 def test_hero_of_several_runs_is_their_mean():

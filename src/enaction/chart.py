@@ -140,6 +140,7 @@ class Heat:
         low, high: ends of the colour scale, from dark to light.
         outlined: cells (row, column) with a frame.
         apart: columns with a gap before them.
+        colours: `dark to light`, or `around 0`: pale at 0, one colour below it and another above it.
     """
 
     rows: Sequence[str]
@@ -150,6 +151,7 @@ class Heat:
     high: float
     outlined: Sequence[tuple[int, int]] = ()
     apart: Sequence[int] = ()
+    colours: Literal["dark to light", "around 0"] = "dark to light"
 
 
 Mark = Points | Bars | Rule | Label | Heat

@@ -61,7 +61,7 @@ _MARKERS = {
 _LINES: dict[str, Any] = {"none": "none", "solid": "-", "dashed": (0, (4, 3)), "dotted": ":"}
 _FAINT = {"alpha": 0.4, "markersize": 3.4}
 _BAR_WIDTH = 1.3
-_COLOUR_MAP = "Blues_r"
+_COLOUR_MAPS = {"dark to light": "Blues_r", "around 0": "PuOr_r"}
 
 
 @matplotlib.rc_context(SETTINGS)
@@ -211,7 +211,7 @@ def _handle(key: Key) -> Line2D | Patch:
 
 
 def _heat(ax: Axes, heat: Heat, slant: int) -> None:
-    colours, norm = matplotlib.colormaps[_COLOUR_MAP], Normalize(heat.low, heat.high)
+    colours, norm = matplotlib.colormaps[_COLOUR_MAPS[heat.colours]], Normalize(heat.low, heat.high)
     left = [float(column + 0.18 * sum(a <= column for a in heat.apart)) for column in range(len(heat.columns))]
     for row, (values, small) in enumerate(zip(heat.values, heat.small, strict=True)):
         for column, (first, second) in enumerate(zip(values, small, strict=True)):
@@ -244,7 +244,7 @@ def _cell(
 
 def _colour_bar(figure: Figure, axes: list[Axes], chart: Chart) -> None:
     heat = next(mark for row in chart.panels for panel in row for mark in panel.marks if isinstance(mark, Heat))
-    scale = ScalarMappable(Normalize(heat.low, heat.high), matplotlib.colormaps[_COLOUR_MAP])
+    scale = ScalarMappable(Normalize(heat.low, heat.high), matplotlib.colormaps[_COLOUR_MAPS[heat.colours]])
     bar = figure.colorbar(scale, ax=axes, fraction=0.04, pad=0.02, aspect=28)
     bar.set_label(chart.colour_bar)
     bar.outline.set_linewidth(0)

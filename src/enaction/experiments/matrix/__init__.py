@@ -40,7 +40,7 @@ class Matrix(Experiment):
 
     name = "matrix"
     title = "Matrix"
-    asks = "Has a reader less entropy on its own text than its confidence and the text's ease explain?"
+    asks = "Is a reader more familiar with text like its own than its confidence and the text's ease explain?"
 
     first_tokens: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8, 16, 32, 64)
 

@@ -6,7 +6,8 @@ Each function shows what the findings have and returns None where they have noth
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 from enaction.chart import Axis, Chart, Heat, Key, Mark, Panel, Points, Rule, curve_of, framing_look, readers_and_mean
 from enaction.experiments.matrix.lookup import Cells, Table, arranged, cells_of, framings, main_place, members, stages
@@ -21,6 +22,9 @@ _ARC = {
     "interaction": (0.0, "interaction, log units", "Interaction (0: no effect)"),
 }
 
+# Ownness nearer to 0 than this, nats, is pale whatever else a table holds.
+_PALE_OWNNESS = 0.1
+
 
 def charts(findings: Findings, *, reference: float | None = None) -> dict[str, Chart]:
     """Every chart that these findings have something for, by the name of its file.
@@ -33,6 +37,7 @@ def charts(findings: Findings, *, reference: float | None = None) -> dict[str, C
     made = {
         "identity": identity(findings),
         "matrix": matrix(findings),
+        "ownness": ownness(findings),
         "arc": arc(findings),
         "split": split(findings, reference=reference),
         "critic": critic(findings),
@@ -48,29 +53,26 @@ def matrix(findings: Findings) -> Chart | None:
     world's text is apart on the right. One colour scale for all panels; compare along rows, for readers with different
     tokenizers have different tokens.
     """
-    framing = main_place(findings)["framing"]
-    tables = _tables(findings, framing)
-    if not tables:
-        return None
-    widest = max(len(cells.authors) for cells in tables.values())
-    n_columns = min(len(tables), 2 if widest <= 6 else 1)
-    n_rows = math.ceil(len(tables) / n_columns)
-    ends = _scale(list(tables.values()))
-    panels = [
-        _heat_panel(cells, ends, stage, stage_label(stage), first=i % n_columns == 0, last=i >= len(tables) - n_columns)
-        for i, (stage, cells) in enumerate(tables.items())
-    ]
-    side = _cell_inches(widest)
-    width = n_columns * (widest * side + 1.25) + 0.75
-    height = n_rows * (max(len(cells.readers) for cells in tables.values()) * side * 0.86 + 1.0)
-    note = "; † read without template" if any(cells.plain for cells in tables.values()) else ""
-    return Chart(
+    tables = _tables(findings, main_place(findings)["framing"])
+    return _panels(
+        tables,
+        _entropies(list(tables.values())),
         "Entropy of each reader (row) on each author's text (column), surprisal below it; own text outlined.",
-        [panels[i : i + n_columns] for i in range(0, len(panels), n_columns)],
-        max(width, 5.4),
-        max(height, 3.0),
-        title=f"Entropy (small: surprisal), nats a token, {framing_label(framing)}{note}",
-        colour_bar="entropy, nats",
+        f"Familiarity: entropy (small: surprisal), nats a token, {framing_label(main_place(findings)['framing'])}",
+        "entropy, nats",
+    )
+
+
+def ownness(findings: Findings) -> Chart | None:
+    """Surprisal less entropy of every reader on every author's text, as in `matrix`; pale is 0, text of its own."""
+    framing = main_place(findings)["framing"]
+    tables = {stage: cells for stage, cells in _tables(findings, framing).items() if cells.known_ownness}
+    return _panels(
+        tables,
+        _ownnesses(list(tables.values())),
+        "Surprisal less entropy of each reader (row) on each author's text (column): 0 on text drawn from the reader.",
+        f"Authorship: surprisal less entropy (0: drawn from the reader), nats a token, {framing_label(framing)}",
+        "surprisal less entropy, nats",
     )
 
 
@@ -90,7 +92,7 @@ def arc(findings: Findings) -> Chart | None:
 
 
 def hero(*runs: Findings) -> Chart | None:
-    """The picture for a README: matrix of the last stage beside the interaction along the stages.
+    """The picture for a README: the last stage's entropy and ownness, and the interaction along the stages.
 
     Args:
         runs: findings of one run, or of several repeats of it. With several a cell is the mean over the runs that have
@@ -102,20 +104,83 @@ def hero(*runs: Findings) -> Chart | None:
     if not tables or not tables[0].known:
         return None
     alike = [t for t in tables if (t.readers, t.authors) == (tables[0].readers, tables[0].authors)]
-    entropy, surprisal = (_means([getattr(t, field) for t in alike]) for field in ("entropy", "surprisal"))
-    cells = tables[0]._replace(entropy=entropy, surprisal=surprisal)
+    fields = ("entropy", "surprisal", "ownness")
+    cells = tables[0]._replace(**{field: _means([getattr(t, field) for t in alike]) for field in fields})
     side = _cell_inches(len(cells.authors))
-    left = max(len(cells.authors) * side + 1.4, 3.8)
-    title = f"{models_of(at['stage'])}: entropy (small: surprisal), nats"
-    panels = [_heat_panel(cells, _scale([cells]), at["stage"], title)]
+    heat = len(cells.authors) * side
+    who = models_of(at["stage"])
+    title = f"Familiarity: entropy\n(small: surprisal), nats; {who}"
+    panels, widths = [_heat_panel(cells, _entropies([cells]), at["stage"], title)], [max(heat + 1.4, 3.8)]
+    if cells.known_ownness:
+        title = "Authorship: surprisal less\nentropy, nats (0: own text)"
+        panels.append(_heat_panel(cells, _ownnesses([cells]), at["stage"], title, first=False))
+        widths.append(max(heat + 0.7, 3.0))
     if shown := framings(in_order[0], "interaction"):
-        panels.append(_arc_panel(in_order, "interaction", "Recognition of own text", _framing_keys(shown)))
+        title = "Familiarity with own text\nalong training (0: none)"
+        panels.append(_arc_panel(in_order, "interaction", title, _framing_keys(shown)))
+        widths.append(3.4)
     return Chart(
-        "Entropy of the last stage's models on each other's text, and recognition along the stages of training.",
+        "Entropy, and surprisal less entropy, of the last stage's models on each other's text; familiarity with own "
+        "text along the stages of training.",
         [panels],
-        left + (3.7 if shown else 0.6),
-        max(3.1, len(cells.readers) * side * 0.86 + 1.2),
-        widths=[left, 3.4][: len(panels)],
+        sum(widths) + (0.3 if shown else 0.6),
+        max(3.1, len(cells.readers) * side * 0.86 + 1.4),
+        widths=widths,
+    )
+
+
+class _Shading(NamedTuple):
+    """Which cells of a table are shown, the numbers below them, and what their colours mean."""
+
+    values: Callable[[Cells], Table]
+    small: Callable[[Cells], Table]
+    low: float
+    high: float
+    colours: Literal["dark to light", "around 0"]
+
+
+def _entropies(tables: Sequence[Cells]) -> _Shading:
+    """Entropy over surprisal; from half the least: wide enough that models which are all alike look all alike."""
+    known = [x for cells in tables for x in cells.known] or [1.0]
+    return _Shading(
+        lambda cells: cells.entropy, lambda cells: cells.surprisal, min(known) / 2, max(known) or 1.0, "dark to light"
+    )
+
+
+def _ownnesses(tables: Sequence[Cells]) -> _Shading:
+    """Ownness alone; 0 in the middle, no cell in the darkest colours, and noise on own text pale."""
+    reach = 1.3 * max([_PALE_OWNNESS, *(abs(x) for cells in tables for x in cells.known_ownness)])
+    return _Shading(lambda cells: cells.ownness, _nothing, -reach, reach, "around 0")
+
+
+def _nothing(cells: Cells) -> Table:
+    return [[None for _ in row] for row in cells.entropy]
+
+
+def _panels(tables: dict[str, Cells], shading: _Shading, caption: str, title: str, bar: str) -> Chart | None:
+    """A heat map for each table, two in a row where they are small."""
+    if not tables:
+        return None
+    widest = max(len(cells.authors) for cells in tables.values())
+    n_columns = min(len(tables), 2 if widest <= 6 else 1)
+    n_rows = math.ceil(len(tables) / n_columns)
+    panels = [
+        _heat_panel(
+            cells, shading, stage, stage_label(stage), first=i % n_columns == 0, last=i >= len(tables) - n_columns
+        )
+        for i, (stage, cells) in enumerate(tables.items())
+    ]
+    side = _cell_inches(widest)
+    width = n_columns * (widest * side + 1.25) + 0.75
+    height = n_rows * (max(len(cells.readers) for cells in tables.values()) * side * 0.86 + 1.0)
+    note = "; † read without template" if any(cells.plain for cells in tables.values()) else ""
+    return Chart(
+        caption,
+        [panels[i : i + n_columns] for i in range(0, len(panels), n_columns)],
+        max(width, 5.4),
+        max(height, 3.0),
+        title=f"{title}{note}",
+        colour_bar=bar,
     )
 
 
@@ -133,29 +198,25 @@ def _means(tables: Sequence[Table]) -> Table:
     return [[sum(xs) / len(xs) if xs else None for xs in row] for row in known]
 
 
-def _scale(tables: Sequence[Cells]) -> tuple[float, float]:
-    """The ends of the colours; from half the least: wide enough that models which are all alike look all alike."""
-    known = [x for cells in tables for x in cells.known]
-    return min(known) / 2, max(known) or 1.0
-
-
 def _cell_inches(n_authors: int) -> float:
     return 0.62 if n_authors <= 6 else 0.52
 
 
 def _heat_panel(
-    cells: Cells, ends: tuple[float, float], stage: str, title: str, *, first: bool = True, last: bool = True
+    cells: Cells, shading: _Shading, stage: str, title: str, *, first: bool = True, last: bool = True
 ) -> Panel:
     """One table; `first` in its row of panels names the readers' axis, `last` in its column the authors'."""
     names = names_within(cells.authors, stage, 14)
     heat = Heat(
         [names[r] + "†" * (r in cells.plain) for r in cells.readers],
         [names[a] for a in cells.authors],
-        cells.entropy,
-        cells.surprisal,
-        *ends,
+        shading.values(cells),
+        shading.small(cells),
+        shading.low,
+        shading.high,
         outlined=[(r, cells.authors.index(reader)) for r, reader in enumerate(cells.readers) if reader in names],
         apart=[a for a, author in enumerate(cells.authors) if author == WORLD and a > 0],  # the world has no row
+        colours=shading.colours,
     )
     is_long = max(len(names[a]) for a in cells.authors) > _cell_inches(len(cells.authors)) / 0.077
     x = Axis("author" if last else "", slant=40 if is_long else 0)

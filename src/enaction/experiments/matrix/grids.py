@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from enaction.analysis.ownness import OWNNESS
 from enaction.experiments.matrix.lookup import (
     alarmed,
     cells_of,
     counted_below,
+    counted_certified,
     framings,
     main_place,
     members,
     readings,
+    singles,
     stages,
+    verdict_word,
 )
 from enaction.experiments.matrix.row_charts import IDENTITY_BAND
 from enaction.findings import Finding, Findings
-from enaction.page import Cell, Grid
+from enaction.page import Cell, Grid, Look
 from enaction.shown import NONE, judged, mean_value, number, pvalue, table, value, with_interval
 from enaction.stats import IDENTITY_LIMIT
 from enaction.words import MEAN, WORLD, framing_label, models_of, stage_label
 
+_ENTROPY = "entropy / surprisal, nats"
+_FAMILIARITY = f"familiarity: {_ENTROPY}"
+_AUTHORSHIP = "authorship: surprisal less entropy, 0 on text of one's own (*: interval excludes 0)"
+_BOTH = "both: one number"
+# What a verdict on one reader rests on -> the heading of its column.
+_WITNESSES = {
+    "recognition": "recognition",
+    "recognition_adjusted": "adjusted for ease",
+    "difficulty_slope": "slope",
+    "matched_gap": "matched gap",
+}
 # Ratio and interaction in all their versions.
 _VERSIONS = (
-    "other_self_ratio", "interaction", "interaction_clipped", "other_self_ratio_token_weighted",
+    "other_self_ratio", "geometric_ratio", "interaction", "interaction_of_means", "interaction_clipped",
+    "interaction_per_byte", "interaction_token_weighted", "other_self_ratio_token_weighted",
     "other_self_ratio_per_byte", "interaction_change",
 )  # fmt: skip
 
@@ -69,27 +86,40 @@ def all_cells(findings: Findings) -> list[Grid]:
 
 
 def _matrix(findings: Findings, title: str, framing: str, models: Sequence[str] = (), *, brief: bool = False) -> Grid:
+    """A reader has a row for each quantity; findings of earlier versions have no ownness, and so one row a reader."""
     cells = cells_of(findings, framing, models)
+    has_ownness = bool(cells.known_ownness)
     rows = []
-    for reader, entropies, surprisals in zip(cells.readers, cells.entropy, cells.surprisal, strict=True):
-        row = [Cell(f"{reader} †" if reader in cells.plain else reader, "name")]
-        for author, entropy, surprisal in zip(cells.authors, entropies, surprisals, strict=True):
-            text = NONE if entropy is None else f"{number(entropy)} / {number(surprisal)}"
-            row.append(Cell(text, "own" if reader == author else ""))
-        rows.append(row)
-    note = "; † read without template" if cells.plain else ""
-    title = f"{title}: entropy / surprisal, nats; rows read, columns wrote{note}"
-    header = ["reader \\ author", *(Cell(author, "name") for author in cells.authors)]
-    return Grid(title, header, rows, ["entropy", "surprisal"], brief)
+    for r, reader in enumerate(cells.readers):
+        pairs = zip(cells.entropy[r], cells.surprisal[r], strict=True)
+        told = ["*" * ((reader, author) in cells.told) for author in cells.authors]
+        lines = {"familiarity": [NONE if h is None else f"{number(h)} / {number(s)}" for h, s in pairs]}
+        if has_ownness:
+            lines["authorship"] = [number(x) + mark for x, mark in zip(cells.ownness[r], told, strict=True)]
+        looks: list[Look] = ["own" if reader == author else "" for author in cells.authors]
+        name = f"{reader} †" if reader in cells.plain else reader
+        for label, texts in lines.items():
+            names = [Cell(name, "name"), *([Cell(label, "name")] if has_ownness else [])]
+            rows.append([*names, *map(Cell, texts, looks)])
+    parts = [title, "rows read, columns wrote", *([_FAMILIARITY, _AUTHORSHIP] if has_ownness else [_ENTROPY])]
+    parts += ["† read without template"] if cells.plain else []
+    header = [
+        "reader \\ author",
+        *([Cell("", "name")] if has_ownness else []),
+        *(Cell(a, "name") for a in cells.authors),
+    ]
+    return Grid("; ".join(parts), header, rows, ["entropy", "surprisal", *([OWNNESS] if has_ownness else [])], brief)
 
 
 def arc_of_means(findings: Findings) -> Grid:
     """Mean other/self ratio and interaction by framing and stage."""
     columns = {"other_self_ratio": "ratio", "interaction": "interaction, log units"}
 
+    count, heading = (counted_certified, "certified") if findings.select("recognised") else (counted_below, "below 0")
+
     def counted(row: Mapping[str, Finding]) -> str:
         at = next(iter(row.values())).where
-        return counted_below(findings, at["stage"], at["framing"]) or NONE
+        return count(findings, at["stage"], at["framing"]) or NONE
 
     return table(
         findings,
@@ -97,7 +127,7 @@ def arc_of_means(findings: Findings) -> Grid:
         {"framing": "framing", "stage": "stage"},
         columns,
         show=judged,
-        beside={"below 0": counted, "prompts": lambda row: str([*row.values()][-1].n)},
+        beside={heading: counted, "prompts": lambda row: str([*row.values()][-1].n)},
         brief=True,
         reader=MEAN,
     )
@@ -111,12 +141,61 @@ def arc(findings: Findings) -> Grid:
         {"framing": "framing", "stage": "stage", "reader": "reader"},
         {quantity: quantity.replace("_", " ") for quantity in _VERSIONS if findings.select(quantity)},
         show=judged,
-        beside={"permutation p": lambda row: pvalue(row.get("interaction")) or NONE},
+        beside={"p": lambda row: pvalue(row.get("interaction")) or NONE},
     )
 
 
+def recognisers(findings: Findings) -> list[Grid]:
+    """Who recognises: each reader's three witnesses and its verdict, one table a framing, the main place's in brief.
+
+    Two readers have one number between them, and so one row. Findings of earlier versions have fewer columns.
+    """
+    main = main_place(findings)
+    brief = _recognisers(findings, [main["stage"]], main["framing"], models_of(main["stage"]), brief=True)
+    every = [_recognisers(findings, stages(findings), framing, "") for framing in framings(findings, "recognition")]
+    return [grid for grid in (brief, *every) if grid.rows]
+
+
+def _recognisers(findings: Findings, of: Sequence[str], framing: str, who: str, *, brief: bool = False) -> Grid:
+    rows = [f for stage in of for f in _witnesses(findings, stage, framing)]
+    verdicts = findings.pivot(("recognised",), ("stage", "reader"), framing=framing)
+    shared = {f.where["stage"] for f in rows} - {f.where["stage"] for f in rows if f.where["reader"] != MEAN}
+    here = Findings(replace(f, where=f.where | {"reader": _BOTH}) if f.where["stage"] in shared else f for f in rows)
+
+    def verdict(row: Mapping[str, Finding]) -> str:
+        at = next(iter(row.values())).where
+        found = verdicts.get((at["stage"], at["reader"]))
+        return verdict_word(found["recognised"]) if found else NONE
+
+    where = ", ".join(filter(None, (who, framing_label(framing))))
+    return table(
+        here,
+        f"Who recognises text like its own? {where}; log units (null 0), matched gap in nats; bold: null outside",
+        {"reader": "reader"} if len(of) == 1 else {"stage": "stage", "reader": "reader"},
+        {quantity: heading for quantity, heading in _WITNESSES.items() if here.select(quantity)},
+        show=_judged_witness,
+        beside={"verdict": verdict} if verdicts else {},
+        brief=brief,
+    )
+
+
+def _witnesses(findings: Findings, stage: str, framing: str) -> list[Finding]:
+    """Of every reader of a table; of a table of two readers only what belongs to both."""
+    at = {"stage": stage, "framing": framing}
+    has_readers = bool(singles(findings, "recognition", **at))
+    found = [f for quantity in _WITNESSES for f in findings.select(quantity, **at)]
+    return [f for f in found if has_readers or f.where["reader"] == MEAN]
+
+
+def _judged_witness(part: Finding | None) -> Cell:
+    """Two digits, so that all witnesses fit into a terminal; the slope has its interval under `Every finding`."""
+    if part is None or part.quantity == "difficulty_slope":
+        return Cell(number(part and part.estimate, 2))
+    return Cell(with_interval(part, 2), judged(part).look)
+
+
 def splits(findings: Findings) -> list[Grid]:
-    """Log ratio = recognition + ease of each reader and stage, one table a framing; that of the main one is brief."""
+    """Log ratio = recognition + ease of each reader and stage, one table a framing."""
     return [
         table(
             findings,
@@ -124,7 +203,6 @@ def splits(findings: Findings) -> list[Grid]:
             {"stage": "stage", "reader": "reader"},
             {"log_ratio": "log ratio", "recognition": "= recognition", "ease": "+ ease of own text"},
             show=_judged_part,
-            brief=framing == main_place(findings)["framing"],
             framing=framing,
         )
         for framing in framings(findings, "log_ratio")

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from enaction.analysis.ownness import OWNNESS
 from enaction.findings import Finding, Findings
+from enaction.shown import verdict_of
 from enaction.stats import IDENTITY_LIMIT
 from enaction.words import FRAMINGS, MEAN, WORLD, in_training_order, last_stage, ordered
 
 _OF_TABLES = ("other_self_ratio", "interaction", "recognition")
 
-# Entropy and surprisal of one cell, by quantity.
+_OF_CELLS = ("entropy", "surprisal", OWNNESS)
+_VERDICTS = ("certified", "not certified", "disagree", "flat")
+# Entropy, surprisal and ownness of one cell, by quantity; findings of earlier versions have no ownness.
 Cell = dict[str, Finding]
 # By reader and author; None where a cell was not read. Nats.
 Table = list[list[float | None]]
@@ -24,19 +28,31 @@ Table = list[list[float | None]]
 class Cells(NamedTuple):
     """Reader x author cells of one framing.
 
-    `plain` are the readers that have no template and were read without one whatever the framing.
+    `told` are the cells (reader, author) whose ownness has an interval without 0. `plain` are the readers that have no
+    template and were read without one whatever the framing.
     """
 
     readers: list[str]
     authors: list[str]
     entropy: Table
     surprisal: Table
+    ownness: Table
+    told: set[tuple[str, str]]
     plain: set[str]
 
     @property
     def known(self) -> list[float]:
         """The entropies of all cells that were read."""
-        return [x for row in self.entropy for x in row if x is not None]
+        return _known(self.entropy)
+
+    @property
+    def known_ownness(self) -> list[float]:
+        """The ownness of all cells that have one."""
+        return _known(self.ownness)
+
+
+def _known(table: Table) -> list[float]:
+    return [x for row in table for x in row if x is not None]
 
 
 class Reading(NamedTuple):
@@ -111,8 +127,9 @@ def cells_of(findings: Findings, framing: str, models: Sequence[str] = ()) -> Ce
         rows = [[read.get((r, a), {}).get(quantity) for a in authors] for r in readers]
         return [[f and f.estimate for f in row] for row in rows]
 
+    told = {at for at, cell in read.items() if OWNNESS in cell and verdict_of(cell[OWNNESS]) == "effect"}
     plain = {reader for (reader, _), cell in read.items() for f in cell.values() if f.where["framing"] != framing}
-    return Cells(readers, authors, table("entropy"), table("surprisal"), plain)
+    return Cells(readers, authors, table("entropy"), table("surprisal"), table(OWNNESS), told, plain)
 
 
 def readings(findings: Findings, stage: str, framing: str, *, by_base: bool = False) -> list[Reading]:
@@ -133,11 +150,11 @@ def readings(findings: Findings, stage: str, framing: str, *, by_base: bool = Fa
 
 
 def _read(findings: Findings, framing: str) -> dict[tuple[str, str], Cell]:
-    """(reader, author) -> entropy and surprisal of the cells of a framing.
+    """(reader, author) -> entropy, surprisal and ownness of the cells of a framing.
 
     A reader without a template has cells in `none` only; they count for every framing, as in the ratios.
     """
-    cells = findings.pivot(("entropy", "surprisal"), ("reader", "author", "framing"))
+    cells = findings.pivot(_OF_CELLS, ("reader", "author", "framing"))
     templated = {reader for reader, _, at in cells if at != "none"}
     return {(r, a): cell for (r, a, at), cell in cells.items() if at == (framing if r in templated else "none")}
 
@@ -147,11 +164,23 @@ def singles(findings: Findings, quantity: str, **where: Any) -> list[Finding]:
     return [f for f in findings.select(quantity, **where) if f.where["reader"] != MEAN]
 
 
+def verdict_word(recognised: Finding) -> str:
+    """The verdict on one reader, `certified` or why not; the reasons follow the word in the finding's notes."""
+    words = [note.split(":")[0] for note in recognised.notes]
+    return next((word for word in words if word in _VERDICTS), _VERDICTS[0] if recognised.estimate else _VERDICTS[1])
+
+
 def counted_below(findings: Findings, stage: str, framing: str) -> str:
     """How many readers have an interval of the interaction below 0: `2 of 3`; `""` without readers."""
     readers = singles(findings, "interaction", stage=stage, framing=framing)
     below = sum(f.high is not None and f.high < 0 for f in readers)
     return f"{below} of {len(readers)}" if readers else ""
+
+
+def counted_certified(findings: Findings, stage: str, framing: str) -> str:
+    """How many readers are certified to recognise text like their own: `2 of 3`; `""` without verdicts."""
+    verdicts = singles(findings, "recognised", stage=stage, framing=framing)
+    return f"{sum(f.estimate == 1 for f in verdicts)} of {len(verdicts)}" if verdicts else ""
 
 
 def alarmed(residual: Finding) -> bool:

@@ -10,6 +10,18 @@ from enaction.findings import Findings
 from enaction.page import Page, Section, Statement
 from enaction.stats import IDENTITY_LIMIT
 
+# How to read the two quantities of the matrix, wherever its headlines are printed.
+REMARK = (
+    "Two quantities. Recognition: less entropy on own text than the reader's confidence and the text's ease explain. "
+    "It is familiarity with a distribution of text: whoever writes like this, a model or not, gets it. Authorship: "
+    "surprisal less entropy, 0 on text drawn from the reader; above 0 the reader did not sample the text."
+)
+_AUTHORSHIP = (
+    "Text drawn from a reader is on average exactly as surprising as the reader expects, so surprisal less entropy is "
+    "0, whatever the model. Above 0 the text is less likely under the reader than its own would be: the reader did not "
+    "sample it. Below 0 the text is greedier than its own. A close imitation can be near 0 as well: 0 does not prove "
+    "that the reader wrote it."
+)
 _UNCHECKED = Statement(
     "this run has no text that a reader sampled itself at temperature 1 with full support.",
     ("identity_residual",),
@@ -44,22 +56,38 @@ def page(title: str, question: str, findings: Findings) -> Page:
                 [grids.identity(findings)],
             ),
             Section(
-                "Who is certain on whose text?",
-                "Rows read, columns wrote. Compare along rows: readers with different tokenizers count different "
-                "tokens. Own text is marked.",
+                "Who is familiar with whose text, and who wrote it?",
+                "Rows read, columns wrote; own text is marked. Entropy measures familiarity with a distribution of "
+                "text: whoever writes like this, a model or not, gets all of it. Compare along rows: readers with "
+                "different tokenizers count different tokens.",
                 charts=shown("matrix"),
                 grids=grids.matrices(findings),
             ),
             *([Section("Every reader on every author, in each framing", grids=cells, folded=True)] if cells else []),
+            *(
+                [Section("Is it the reader's own text?", _AUTHORSHIP, charts=shown("ownness"))]
+                if "ownness" in made
+                else []
+            ),
+            Section(
+                "Who recognises text like its own?",
+                "Recognition is the name of a number: how much less entropy a reader has on its own text than its "
+                "confidence and the text's ease explain, with both estimated from foreign text alone. It is "
+                "familiarity with a distribution of text, not proof of authorship. Two further numbers check it: the "
+                "same, adjusted for the reader's response to difficulty (its slope), and the matched gap, own less "
+                "other entropy after equally surprising tokens (below 0). A verdict on one reader rests on all three.",
+                grids=grids.recognisers(findings),
+            ),
             Section(
                 "Which stage of training brings it, and in whose turn?",
-                "The raw ratio can come from an author who writes easy text. The interaction is what is left of log "
-                "entropy on the diagonal after reader and author effects are removed; below 0 means recognition.",
+                "The raw ratio can come from an author who writes easy text. The interaction sums up a table: what is "
+                "left of log entropy on the diagonal after reader and author effects are removed; below 0 means that "
+                "readers are more familiar with their own text than that.",
                 charts=shown("arc"),
                 grids=[grids.arc_of_means(findings), grids.arc(findings)],
             ),
             Section(
-                "Recognition, or easy text?",
+                "Familiarity, or easy text?",
                 "The log of the geometric-mean other/self ratio is exactly recognition plus the ease of the reader's "
                 "own text for all readers alike. In the mean over the readers of a table the eases cancel; look at "
                 "single readers to see how much of a ratio is recognition.",
@@ -81,5 +109,5 @@ def page(title: str, question: str, findings: Findings) -> Page:
         ],
         charts=made,
         main=main_place(findings),
-        remark="Recognition: less entropy on own text than the reader's confidence and the text's ease explain.",
+        remark=REMARK,
     )

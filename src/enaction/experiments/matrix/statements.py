@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from enaction.experiments.matrix.authorship import authorship
 from enaction.experiments.matrix.lookup import (
     Cell,
     alarmed,
@@ -35,6 +36,7 @@ def statements(findings: Findings) -> list[Statement]:
     return [
         *_identity(findings),
         *_recognition(findings),
+        *authorship(findings),
         *_changes(findings),
         *_split(findings),
         # Is the last stage's own text easier for its family's own base too? Then the effect is the text's.
@@ -190,7 +192,7 @@ def _world(findings: Findings) -> list[Statement]:
     read = readings(findings, **at)
     made = []
     for kind, name in (("others", "foreign text"), (WORLD, "world text")):
-        if cells := [cell for of in read for cell in of.texts.get(kind, ()) if len(cell) == 2]:
+        if cells := [c for of in read for c in of.texts.get(kind, ()) if {"entropy", "surprisal"} <= c.keys()]:
             made.append(_said(f"{_overconfidence(cells)}.", ("entropy", "surprisal"), at, "", of=name))
     if ratio := findings.one("world_self_ratio", reader=MEAN, **at):
         less, more = (f"{which} entropy than on their own text" for which in ("less", "more"))
