@@ -26,6 +26,8 @@ from enaction.analysis.measures import (
     add_measure,
     difference,
 )
+from enaction.analysis.ownness import add_ownness
+from enaction.experiments.matrix.authorship import add_authorship
 from enaction.experiments.matrix.critics import add_critics
 from enaction.experiments.matrix.positions import add_positions
 from enaction.experiments.matrix.quality import add_quality
@@ -50,6 +52,7 @@ def analyse(data: Data, ledger: Ledger, first_tokens: Sequence[int]) -> None:
             here = ledger.at(stage=stage, framing=framing)
             _add_recognition(data, here, members, framing)
             add_critics(data, here, members, framing)
+            add_authorship(data, here, members, framing)
             for measure in (OWN_RANK_AMONG_AUTHORS, OWN_RANK_AMONG_READERS):
                 table = data.matrix(members, members, framing, measure.field)
                 add_measure(here, measure, table, members, n=data.n_prompts)
@@ -95,7 +98,7 @@ def _add_identity(data: Data, ledger: Ledger) -> None:
 
 
 def _add_cells(data: Data, ledger: Ledger) -> None:
-    """Entropy and surprisal of every cell, and the largest entropy of one passage on own text."""
+    """Entropy, surprisal and ownness of every cell, and the largest entropy of one passage on own text."""
     stage_of = {name: spec.stage for name, spec in data.study.models.items()} | {WORLD: WORLD}
     for cell in data.cells:
         if cell.author not in stage_of:
@@ -106,6 +109,7 @@ def _add_cells(data: Data, ledger: Ledger) -> None:
         estimate = data.estimate(np.array([means.entropy, means.surprisal]))
         for i, quantity in enumerate(("entropy", "surprisal")):
             here.add(quantity, "nats", "", estimate[i], pooling=f"{quantity}: {POOLED}", n=n)
+        add_ownness(here, cell)
         if cell.author == cell.reader:
             text = "largest mean entropy of one passage of the cell: far above its mean, a few passages carry it"
             here.fact("entropy_item_max", "nats", text, means.largest, n)
