@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enaction.framing import Framed
-from enaction.reader.batching import BATCH_COST, batches
+from enaction.reader.batching import BATCH_COST, CPU, GPU, batches, pace_of, shared_contexts
 
 
 def passages(lengths: list[int]) -> list[Framed]:
@@ -53,3 +53,17 @@ def test_short_passages_are_not_padded_to_a_long_one(lengths: list[int]) -> None
 def test_passages_that_are_not_members_are_left_out() -> None:
     assert sorted(chain(*batches(passages([30, 31, 32, 33]), [0, 2], 1024))) == [0, 2]
     assert list(batches(passages([30]), [], 1024)) == []
+
+
+def test_a_gpu_reads_in_few_large_batches_and_shares_what_saves_a_forward() -> None:
+    assert pace_of("cuda") == GPU
+    assert pace_of("cpu") == CPU
+    framed = passages([20, 500, 120, 40, 90] * 8)
+    found = list(batches(framed, list(range(40)), GPU.token_budget, batch_cost=GPU.batch_cost))
+    assert len(found) < 4 < len(list(batches(framed, list(range(40)), GPU.token_budget)))
+    context = tuple(range(400))
+    several = [Framed((*context, i, 1, 2), 400, 403, has_end=False) for i in range(40)]
+    few, many = list(range(5)), list(range(40))
+    assert shared_contexts(several, few) == ([(few, 399)], [])
+    assert shared_contexts(several, few, GPU) == ([], few)
+    assert shared_contexts(several, many, GPU) == ([(many, 399)], [])

@@ -23,7 +23,6 @@ from enaction.errors import ModelError, StudyError
 from enaction.files import write_atomically
 from enaction.framing import Framed, frame, retokenisation_drift, template_date
 from enaction.passages import Passage
-from enaction.reader.batching import TOKEN_BUDGET
 from enaction.reader.windows import stride
 from enaction.words import Framing
 
@@ -60,7 +59,7 @@ def score_passages(
     *,
     separator: str = "\n",
     window: int | None = None,
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: int | None = None,
     progress: Progress | None = None,
 ) -> pa.Table:
     """Read passages in one framing; the token table, in the order of the passages.
@@ -71,7 +70,7 @@ def score_passages(
         framing: how it is framed.
         separator: between question and response in `user` and `none`.
         window: read longer passages in windows of this many tokens (`Reader.score`); the notes say how many.
-        token_budget: tokens in a batch.
+        token_budget: tokens in a batch, by default what suits the device.
         progress: called after each batch with the number of passages done and their total.
 
     Raises:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,7 +27,35 @@ LEAST_SAVED = 0.33
 BATCH_COST = 48
 
 
-def shared_contexts(framed: Sequence[Framed], measured: list[int]) -> tuple[list[tuple[list[int], int]], list[int]]:
+class Pace(NamedTuple):
+    """What suits a kind of device.
+
+    Attributes:
+        token_budget: tokens in a batch, padding included.
+        batch_cost: what a batch costs in addition to its tokens, in tokens.
+        least_saved: tokens that sharing a context has to save, beside the share `LEAST_SAVED`.
+    """
+
+    token_budget: int
+    batch_cost: int
+    least_saved: int
+
+
+CPU = Pace(TOKEN_BUDGET, BATCH_COST, 0)
+# On a GPU a forward takes as long as the host needs to start its kernels, about 1 ms a layer, until it has thousands of
+# tokens: at 135M parameters a batch of 1,024 took 32 ms and one of 16,384 took 35 ms (H100, benchmarks/results). So
+# padding is cheap, and a shared context, which is a forward of its own, has to save two of them.
+GPU = Pace(16_384, 4096, 8192)
+
+
+def pace_of(device_type: str) -> Pace:
+    """What suits a device of a type that torch names so."""
+    return GPU if device_type == "cuda" else CPU
+
+
+def shared_contexts(
+    framed: Sequence[Framed], measured: list[int], pace: Pace = CPU
+) -> tuple[list[tuple[list[int], int]], list[int]]:
     """Groups of passages with the number of leading tokens they share, and the passages that share none.
 
     The last token of a context is not shared: it predicts the first measured token.
@@ -37,14 +66,17 @@ def shared_contexts(framed: Sequence[Framed], measured: list[int]) -> tuple[list
     groups, alone = [], []
     for context, members in by_context.items():
         saved = (len(members) - 1) * len(context)
-        if saved > 0 and saved >= LEAST_SAVED * sum(framed[i].stop - 1 for i in members):
+        total = sum(framed[i].stop - 1 for i in members)
+        if saved > 0 and saved >= max(LEAST_SAVED * total, pace.least_saved):
             groups.append((members, len(context)))
         else:
             alone += members
     return groups, alone
 
 
-def batches(framed: Sequence[Framed], members: list[int], token_budget: int, shared: int = 0) -> Iterator[list[int]]:
+def batches(
+    framed: Sequence[Framed], members: list[int], token_budget: int, shared: int = 0, batch_cost: int = BATCH_COST
+) -> Iterator[list[int]]:
     """Indices of passages that share a batch: longest first, so that memory peaks at the start, and least work in all.
 
     Of all ways to cut passages in order of length into batches within the budget, the one with the fewest tokens,
@@ -56,6 +88,7 @@ def batches(framed: Sequence[Framed], members: list[int], token_budget: int, sha
         token_budget: tokens in a batch, padding included and `shared` leading tokens left out; a longer passage has a
             batch of its own.
         shared: leading tokens that are run once in each batch.
+        batch_cost: what a batch costs in addition to its tokens, in tokens.
     """
     order = sorted(members, key=lambda i: -framed[i].stop)
     # cost[k]: the least that the first k passages cost; begin[k]: where the last of their batches begins.
@@ -64,7 +97,7 @@ def batches(framed: Sequence[Framed], members: list[int], token_budget: int, sha
     for first, index in enumerate(order):
         width = framed[index].stop - shared
         rows = np.arange(1, 1 + min(len(order) - first, max(1, token_budget // width)))
-        with_it = cost[first] + BATCH_COST + shared + width * rows
+        with_it = cost[first] + batch_cost + shared + width * rows
         cheaper = with_it < cost[first + rows]
         cost[(first + rows)[cheaper]], begin[(first + rows)[cheaper]] = with_it[cheaper], first
     cuts = [len(order)]

@@ -27,7 +27,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from enaction.errors import FramingError, ModelError
 from enaction.framing import Framed, tokenizer_fingerprint
-from enaction.reader.batching import TOKEN_BUDGET, batches, shared_contexts
+from enaction.reader.batching import batches, pace_of, shared_contexts
 from enaction.reader.head import Head, is_causal, is_exact, locate_head, look_ahead, probe_ids
 from enaction.reader.lean import LeanSteps, lean_steps
 from enaction.reader.load import load_model
@@ -189,7 +189,7 @@ class Reader:
         *,
         wanted: Wanted | None = None,
         window: int | None = None,
-        token_budget: int = TOKEN_BUDGET,
+        token_budget: int | None = None,
         progress: Progress | None = None,
     ) -> list[TokenStats]:
         """Statistics of the measured tokens of each passage, in the order given; NaN where logits are NaN or +inf.
@@ -201,7 +201,8 @@ class Reader:
             wanted: statistics beyond surprisal, entropy, varentropy and rank.
             window: read passages that are longer than this in windows of this many tokens; `enaction.reader.windows`
                 says what context each token then has. By default all that precedes it.
-            token_budget: tokens in a batch, padding included; a longer passage has a batch of its own.
+            token_budget: tokens in a batch, padding included, by default what suits the device; a longer passage has a
+                batch of its own.
             progress: called after each batch with the number of passages done (by their share of windows) and their
                 total.
 
@@ -210,6 +211,7 @@ class Reader:
             ModelError: a passage by itself does not fit into memory.
             UserError: a window that is too long or too short.
         """
+        token_budget = token_budget or pace_of(self.device.type).token_budget
         if window is None:
             return self._score(framed, wanted, token_budget, progress)
         check_window(window, self.context_length, self.name)
@@ -253,12 +255,15 @@ class Reader:
         self, framed: Sequence[Framed], measured: list[int], token_budget: int
     ) -> tuple[list[list[int]], dict[int, int]]:
         """Batches, and how many leading tokens each passage shares with the others of its batch, which are run once."""
-        groups, alone = shared_contexts(framed, measured) if self._head is not None else ([], measured)
+        pace = pace_of(self.device.type)
+        groups, alone = shared_contexts(framed, measured, pace) if self._head is not None else ([], measured)
         if groups and not self._can_share:
             groups, alone = [], measured
         shared = dict.fromkeys(alone, 0) | {i: length for members, length in groups for i in members}
-        planned = [batch for members, length in groups for batch in batches(framed, members, token_budget, length)]
-        return [*planned, *batches(framed, alone, token_budget)], shared
+        planned = []
+        for members, length in [*groups, (alone, 0)]:
+            planned += batches(framed, members, token_budget, length, pace.batch_cost)
+        return planned, shared
 
     def _score_batch(self, batch: list[Framed], shared: int, wanted: Wanted | None) -> list[TokenStats]:
         lengths = [f.stop - 1 - shared for f in batch]
