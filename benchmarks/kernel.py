@@ -1,8 +1,9 @@
 """What does the output head cost on a GPU? The Triton kernel against the bare matrix product, torch and Liger.
 
 `python -m benchmarks.kernel [--tune] [--rounds N]` on a machine with CUDA times each way of getting from hidden states
-to per-token statistics in turns, by CUDA events, and writes results/kernel.md and kernel.json. `--tune` times every
-tiling of `enaction.reader.kernel.TILINGS` for each shape instead, and writes nothing: put the best first there.
+to per-token statistics in turns, by CUDA events, then `Reader.score` on whole models with random weights against their
+bare bodies, and writes results/kernel.md and kernel.json. `--tune` times every tiling of
+`enaction.reader.kernel.TILINGS` for each shape instead, and writes nothing: put the best first there.
 The goal is 1.3 times the bare product. NOT YET RUN: no GPU was at hand when it was written.
 """
 
@@ -11,17 +12,24 @@ The goal is 1.3 times the bare product. NOT YET RUN: no GPU was at hand when it 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import statistics
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import torch
+from tokenizers import Tokenizer, models
 from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks.head import BETAS
 from benchmarks.side_by_side import Row, Table, installed, publish
-from enaction.reader import Wanted
+from enaction.framing import Framed
+from enaction.reader import Reader, Wanted, measuring
+from enaction.reader.batching import CPU, GPU, batches
 from enaction.reader.head import Head, HeadLogits
 from enaction.reader.streaming import block_rows, stream
 
@@ -32,13 +40,22 @@ CASES = {
     "Llama 3 8B": (4096, 4096, 128_256),
     "Gemma 3 27B": (2048, 5376, 262_144),
 }
+# Llamas with random weights: hidden, of the MLP, layers, heads, heads of keys, vocabulary.
+MODELS = {
+    "SmolLM2 135M": (576, 1536, 30, 9, 3, 49_152),
+    "Llama 3.2 1B": (2048, 8192, 16, 32, 8, 128_256),
+}
+TEXTS, TOKENS = 64, 512
+PROMPTS, RESPONSES = 32, 8
+BUDGETS = (CPU.token_budget, 4096, GPU.token_budget)
 CHECKED_ROWS = 64
 ABOUT = (
     "From hidden states and weights in bfloat16 to statistics of each position, on {device}. Time is between CUDA "
     "events, ways by turns with the level-2 cache overwritten before each, as a ratio of medians to the bare product "
     "(range: fastest and slowest round); memory is the peak beyond inputs; errors are the largest against float64 over "
     "{rows} rows, from products that are rounded to bfloat16 where the model's own forward rounds them (Liger does not "
-    "round). s is surprisal, H entropy, V varentropy, nats and nats^2; the grid is log sum p^beta for beta {betas}."
+    "round). s is surprisal, H entropy, V varentropy, nats and nats^2; the grid is log sum p^beta for beta {betas}. "
+    "Versions beside those below: {versions}."
 )
 FLUSHED = 2**28  # bytes
 
@@ -68,6 +85,25 @@ class KernelTable(Table):
 
 
 @dataclass(frozen=True)
+class ReadingTable(Table):
+    """Seconds from ids to arrays on the host, and how many tokens were read in them."""
+
+    tokens: int
+
+    def markdown(self) -> str:
+        lines = [
+            f"### {self.title}\n\n{self.note}\n",
+            "| way | ms | time / body alone | tokens a second | extra MiB |",
+            "|---|---|---|---|---|",
+        ]
+        for row in self.rows:
+            ratio = f"**{1 / row.speed:.2f}** [{1 / row.fastest:.2f}, {1 / row.slowest:.2f}]"
+            speed = f"{self.tokens / row.seconds:,.0f} | {row.extra_mib:.0f}"
+            lines.append(f"| {row.name} | {1000 * row.seconds:.1f} | {ratio} | {speed} |")
+        return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
 class Inputs:
     """Hidden states [N, D] and the head in bfloat16, and the tokens that came [N], on the device."""
 
@@ -89,16 +125,18 @@ def make_inputs(rows: int, hidden: int, vocabulary: int) -> Inputs:
     return Inputs(hidden_ND.bfloat16(), Head(nn.Identity(), matrix, 1.0, None), weight_VD, targets_N)
 
 
+def bare(inputs: Inputs) -> dict[str, Tensor]:
+    """The product alone; it gives nothing."""
+    _ = inputs.hidden_ND @ inputs.weight_VD.T  # the allocator keeps its memory for the next round
+    return {}
+
+
 def ways(inputs: Inputs) -> dict[str, tuple[str, Way]]:
     """What each way gives, and the way; the baseline first."""
     from enaction.reader.kernel import statistics_of
 
     hidden_ND, weight_VD, targets_N = inputs.hidden_ND, inputs.weight_VD, inputs.targets_N
     (rows, hidden), vocabulary = hidden_ND.shape, len(weight_VD)
-
-    def bare() -> dict[str, Tensor]:
-        _ = hidden_ND @ weight_VD.T  # the allocator keeps its memory for the next round
-        return {}
 
     def fused(wanted: Wanted | None) -> Way:
         return lambda: statistics_of(inputs.head, hidden_ND, targets_N, vocabulary, wanted)
@@ -121,17 +159,28 @@ def ways(inputs: Inputs) -> dict[str, tuple[str, Way]]:
         return {"surprisal": surprisal_N, "entropy": entropy_N}
 
     found: dict[str, tuple[str, Way]] = {
-        "bare product": ("", bare),
+        "bare product": ("", partial(bare, inputs)),
         "enaction": ("s, H, V, rank", fused(None)),
         "enaction, with the grid": ("s, H, V, rank, top p, grid", fused(Wanted(betas=BETAS))),
         "enaction, torch path": ("s, H, V, rank, top p, grid", by_torch),
     }
-    if installed("liger_kernel"):
+
+    def liger_surprisal() -> dict[str, Tensor]:
+        from liger_kernel.ops import LigerFusedLinearCrossEntropyFunction
+
+        given = (hidden_ND, weight_VD, targets_N, None, None, -100, 0.0, 0.0, "none")
+        return {"surprisal": LigerFusedLinearCrossEntropyFunction.apply(*given)[0]}
+
+    peers = {
+        "Liger, fused linear scaled cross entropy": ("s, H", liger),
+        "Liger, fused linear cross entropy": ("s", liger_surprisal),
+    }
+    for name, (gives, way) in peers.items() if installed("liger_kernel") else ():
         try:
-            liger()
-            found["Liger, fused linear scaled cross entropy"] = ("s, H", liger)
-        except Exception as e:  # its kernels are for some devices and shapes
-            print(f"Liger is left out, it cannot take this shape on this device: {e!r}")
+            way()
+            found[name] = (gives, way)
+        except Exception as e:  # its kernels are for some devices and shapes, and need packages of their own
+            print(f"{name} is left out: {e!r}")
     return found
 
 
@@ -146,11 +195,11 @@ def tilings(inputs: Inputs) -> dict[str, Way]:
             inputs.head, inputs.hidden_ND, inputs.targets_N, len(inputs.weight_VD), wanted, tiling
         )
 
-    found = {"bare product": ways(inputs)["bare product"][1]}
+    found: dict[str, Way] = {"bare product": partial(bare, inputs)}
     return found | {str(tuple(tiling)): by(tiling) for tiling in tilings_for(inputs.head, wanted)}
 
 
-def race(found: Mapping[str, Way], rounds: int) -> list[Row]:
+def race(found: Mapping[str, Callable[[], object]], rounds: int) -> list[Row]:
     """Time each way `rounds` times, by turns, after three rounds to compile and to warm up."""
     extra = {name: extra_mib(way) for name, way in found.items()}
     seconds: dict[str, list[float]] = {name: [] for name in found}
@@ -172,7 +221,7 @@ def race(found: Mapping[str, Way], rounds: int) -> list[Row]:
     ]
 
 
-def extra_mib(way: Way) -> float:
+def extra_mib(way: Callable[[], object]) -> float:
     """Peak MiB of one run beyond what was there before."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
@@ -211,6 +260,90 @@ def compare(title: str, shape: tuple[int, int, int], rounds: int) -> KernelTable
     return table
 
 
+def separate_texts(vocabulary: int) -> list[Framed]:
+    """Texts of one length."""
+    ids_BT = torch.randint(vocabulary, (TEXTS, TOKENS), generator=torch.Generator().manual_seed(0))
+    return [Framed(tuple(ids), 1, TOKENS, has_end=False) for ids in ids_BT.tolist()]
+
+
+def responses(vocabulary: int) -> list[Framed]:
+    """A study's own work: several responses of 60 to 180 tokens to each prompt of 24 to 64."""
+    rng = np.random.default_rng(0)
+    framed = []
+    for _ in range(PROMPTS):
+        prompt = rng.integers(vocabulary, size=rng.integers(24, 65)).tolist()
+        for _ in range(RESPONSES):
+            ids = (*prompt, *rng.integers(vocabulary, size=rng.integers(60, 181)).tolist())
+            framed.append(Framed(ids, len(prompt), len(ids), has_end=False))
+    return framed
+
+
+def make_reader(title: str, shape: tuple[int, int, int, int, int, int]) -> Reader:
+    """A model with random weights in bfloat16, which is never given text."""
+    hidden, inner, layers, heads, key_heads, vocabulary = shape
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=key_heads,
+        max_position_embeddings=TOKENS,
+        tie_word_embeddings=True,
+        dtype="bfloat16",
+    )
+    torch.manual_seed(0)
+    with torch.device("cuda"):
+        model = LlamaForCausalLM(config).bfloat16().eval()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"w": 0}, unk_token="w")))
+    return Reader(model, tokenizer, name=title)
+
+
+def read(reader: Reader, what: str, framed: list[Framed], rounds: int) -> ReadingTable:
+    """`Reader.score` against the model's bare body."""
+    assert reader.head is not None
+    body, matrix = reader.head.body, reader.head.matrix
+    planned = list(batches(framed, list(range(len(framed))), GPU.token_budget, batch_cost=GPU.batch_cost))
+
+    def run(*, has_head: bool) -> None:
+        for batch in planned:
+            ids_BT = torch.zeros(len(batch), framed[batch[0]].stop - 1, dtype=torch.long)
+            for row, i in enumerate(batch):
+                ids_BT[row, : framed[i].stop - 1] = torch.tensor(framed[i].ids[:-1])
+            hidden_MD = body(input_ids=ids_BT.to("cuda"), use_cache=False).last_hidden_state.flatten(0, 1)
+            if has_head:
+                spans = [(row * ids_BT.shape[1] - 1, framed[i]) for row, i in enumerate(batch)]
+                index = [before + t for before, f in spans for t in range(f.start, f.stop)]
+                for part_N in torch.tensor(index, device="cuda").split(4096):
+                    matrix(hidden_MD[part_N])
+        torch.cuda.synchronize()
+
+    def by_torch() -> None:
+        taken, measuring._kernel = measuring._kernel, lambda *_: None
+        try:
+            reader.score(framed)
+        finally:
+            measuring._kernel = taken
+
+    found: dict[str, Callable[[], object]] = {
+        "body alone": partial(run, has_head=False),
+        "body and bare product": partial(run, has_head=True),
+    }
+    for budget in BUDGETS:
+        found[f"Reader.score, {budget:,} tokens a batch"] = partial(reader.score, framed, token_budget=budget)
+    found["Reader.score by the torch path"] = by_torch
+    parameters = sum(p.numel() for p in reader.model.parameters()) / 1e6
+    scored = sum(f.stop - f.start for f in framed)
+    note = (
+        f"{len(framed)} texts, {scored:,} scored random tokens; {parameters:,.0f}M parameters at random in bfloat16, "
+        f"attention {reader.model.config._attn_implementation}; from ids to arrays on the host, and the bare rows in "
+        f"batches of {BUDGETS[-1]:,} tokens. Rounds: {rounds}."
+    )
+    table = ReadingTable(f"{reader.name}, whole: {what}", note, race(found, rounds), scored)
+    print(table.markdown(), flush=True)
+    return table
+
+
 @torch.inference_mode()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -230,11 +363,20 @@ def main() -> None:
             for row in race(tilings(make_inputs(*shape)), options.rounds):
                 print(f"  {row.name}: {1000 * row.seconds:.3f} ms, {1 / row.speed:.2f}", flush=True)
         return
-    tables = [compare(title, shape, options.rounds) for title, shape in CASES.items()]
+    tables: list[Table] = [compare(title, shape, options.rounds) for title, shape in CASES.items()]
+    for title, shape in MODELS.items():
+        reader, vocabulary = make_reader(title, shape), shape[-1]
+        for what, framed in (("texts", separate_texts(vocabulary)), ("responses", responses(vocabulary))):
+            tables.append(read(reader, what, framed, max(3, options.rounds // 4)))
+    peers = [name for name in ("triton", "liger-kernel") if installed(name.replace("-", "_"))]
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in peers]
     about = ABOUT.format(
-        device=torch.cuda.get_device_name(), rows=CHECKED_ROWS, betas=", ".join(str(beta) for beta in BETAS)
+        device=torch.cuda.get_device_name(),
+        rows=CHECKED_ROWS,
+        betas=", ".join(str(beta) for beta in BETAS),
+        versions=", ".join([f"CUDA {torch.version.cuda}", *versions]),
     )
-    publish("kernel", about, list(tables))
+    publish("kernel", about, tables)
 
 
 if __name__ == "__main__":
