@@ -71,7 +71,10 @@ class CellMeans:
     """One cell, pooled to prompts: each [P], NaN for a prompt that is missing in the cell.
 
     entropy, surprisal: response-weighted, nats. token_entropy with token_count: the same per token;
-    byte_entropy with byte_count: nats of entropy per byte of text. largest: highest entropy of one passage, nats.
+    byte_entropy with byte_count: nats of entropy per byte of text. log_entropy: mean over passages of the log of a
+    passage's mean entropy, so that a mean over prompts is the log of a geometric one; log_byte_entropy: the same of
+    entropy per byte. largest: highest entropy of one passage, nats. log_passage: [M] log mean entropy of each passage,
+    NaN without tokens; floored: share of the passages that were below `stats.ENTROPY_FLOOR` and count as that in logs.
     """
 
     entropy: np.ndarray
@@ -80,7 +83,11 @@ class CellMeans:
     token_count: np.ndarray
     byte_entropy: np.ndarray
     byte_count: np.ndarray
+    log_entropy: np.ndarray
+    log_byte_entropy: np.ndarray
     largest: float
+    log_passage: np.ndarray
+    floored: float
 
 
 @dataclass(frozen=True)
@@ -288,14 +295,21 @@ def pool(tokens: Tokens, passages: Sequence[Passage], prompt_code: dict[str, int
     surprisal = stats.passage_sums(tokens.passage, tokens.surprisal, n_passages, ~tokens.is_end)
     token_entropy, token_count = stats.prompt_rates(entropy.totals, entropy.counts, prompt_M, n_prompts)
     byte_entropy, byte_count = stats.prompt_rates(entropy.totals, bytes_M, prompt_M, n_prompts)
+    mean_M, log_M = entropy.means, stats.floored_log(entropy.means)
+    with np.errstate(divide="ignore"):  # an empty text has no tokens either, and is NaN already
+        log_byte_M = log_M + np.log(entropy.counts) - np.log(bytes_M)
     return CellMeans(
-        entropy=stats.prompt_means(entropy.means, prompt_M, n_prompts),
+        entropy=stats.prompt_means(mean_M, prompt_M, n_prompts),
         surprisal=stats.prompt_means(surprisal.means, prompt_M, n_prompts),
         token_entropy=token_entropy,
         token_count=token_count,
         byte_entropy=byte_entropy,
         byte_count=byte_count,
-        largest=float(np.nanmax(entropy.means, initial=0.0)),
+        log_entropy=stats.prompt_means(log_M, prompt_M, n_prompts),
+        log_byte_entropy=stats.prompt_means(log_byte_M, prompt_M, n_prompts),
+        largest=float(np.nanmax(mean_M, initial=0.0)),
+        log_passage=log_M,
+        floored=float((mean_M < stats.ENTROPY_FLOOR).sum() / max(np.isfinite(mean_M).sum(), 1)),
     )
 
 

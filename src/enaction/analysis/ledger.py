@@ -16,7 +16,14 @@ from enaction.analysis.data import Data, Subset
 from enaction.findings import Finding, permutation_note
 
 INTERVAL = "95 % percentile interval of a bootstrap over prompts, all cells resampled together"
+# For what claims rest on, see `stats.t_interval`.
+T_INTERVAL = "95 % t interval over prompts (jackknife), adjusted for skewness"
 POOLED = "mean over prompts of the mean over a response's tokens, without the end-of-turn token"
+POOLED_LOGS = (
+    "log entropy: mean over prompts of the mean over a prompt's passages of the log of a passage's mean entropy, "
+    f"at least {stats.ENTROPY_FLOOR:g} nats, without the end-of-turn token"
+)
+LOGS_PER_BYTE = "log entropy: as the mean of logs of passages, of nats per byte of text, comparable across tokenizers"
 PER_TOKEN = "entropy: mean over all tokens"
 PER_BYTE = "entropy: nats per byte of text, comparable across tokenizers"
 
@@ -84,6 +91,7 @@ class Ledger:
         null: float | None = None,
         n: int | None = None,
         test: Permuted | None = None,
+        interval: str = INTERVAL,
         notes: Iterable[str] = (),
         **where: Any,
     ) -> list[Finding]:
@@ -98,6 +106,7 @@ class Ledger:
             pooling: how tokens became means.
             n: units; by default the prompts that every cell has.
             test: its p-values.
+            interval: `INTERVAL` or `T_INTERVAL`; of a finished estimate, the one that it has.
             notes, where: of these findings alone.
 
         Raises:
@@ -109,11 +118,11 @@ class Ledger:
             value = self.resampled(value)
         if isinstance(value, stats.Resampled):
             n = value.n_prompts if n is None else n
-            value = value.estimate(statistic)
+            value = value.jackknife(statistic) if interval == T_INTERVAL else value.estimate(statistic)
         shape = tuple(len(axis) for axis in axes)
         if n is None or np.shape(value.value) != shape:
             raise ValueError(f"{quantity}: estimate of shape {np.shape(value.value)} for axes {shape}, n {n}")
-        parts = [part for part in (text, pooling, INTERVAL) if part]
+        parts = [part for part in (text, pooling, interval) if part]
         pvalue = None if test is None else np.broadcast_to(test.pvalue, shape)
         written = []
         for index in np.ndindex(shape):
@@ -199,12 +208,18 @@ class Ledger:
         result = prompts.label_test(value_P, axis, statistic, self.rng(stream), tail)
         return Permuted(result.pvalue, f"{how}, {'two-sided' if tail == 'both' else 'one-sided'}")
 
-    def author_test(self, entropy_RAP: np.ndarray, stream: Sequence[int]) -> Permuted:
-        """Shuffle the authors within each prompt: p of each reader's interaction, then of the mean's."""
+    def author_test(self, log_RAP: np.ndarray, stream: Sequence[int]) -> Permuted:
+        """Shuffle the authors within each prompt: p of each reader's interaction, then of the mean's.
+
+        Args:
+            log_RAP: [R, A, P] log entropy.
+            stream: of random numbers, from `STREAMS`.
+        """
         if self.prompts:
-            entropy_RAP = entropy_RAP[..., self.prompts.is_in_P]
-        result = stats.permutation_pvalue(entropy_RAP, self.rng(stream), self.data.study.resamples)
-        return Permuted([*result.pvalue, result.mean_pvalue], "authors shuffled within each prompt, one-sided")
+            log_RAP = log_RAP[..., self.prompts.is_in_P]
+        result = stats.exchangeability_test(log_RAP, self.rng(stream), self.data.study.resamples)
+        how = "p of exchangeable authors: shuffled within each prompt, one-sided"
+        return Permuted([*result.pvalue, result.mean_pvalue], how)
 
     def rng(self, stream: Sequence[int]) -> np.random.Generator:
         """Random numbers of a stream."""

@@ -10,12 +10,24 @@ Axes: R reader, A author; `...` are resamples or further cells.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from enaction import stats
-from enaction.analysis.ledger import PER_BYTE, PER_TOKEN, POOLED, Ledger, Permuted, along, with_mean
+from enaction.analysis.ledger import (
+    INTERVAL,
+    LOGS_PER_BYTE,
+    PER_BYTE,
+    PER_TOKEN,
+    POOLED,
+    POOLED_LOGS,
+    T_INTERVAL,
+    Ledger,
+    Permuted,
+    along,
+    with_mean,
+)
 from enaction.findings import Finding
 from enaction.words import MEAN
 
@@ -34,6 +46,10 @@ class Measure:
         pooling: how tokens became means.
         has_mean: whether the mean over the readers of a table says anything.
         short: its name following a prefix (`point_ratio`); empty for `name`.
+        interval: the kind that its findings have.
+        least: models that a table must have for each reader to have a number of its own; with fewer there is one for
+            all of them, the mean.
+        scale: what turns estimate and bounds into the measure's unit, rising; None for none.
     """
 
     name: str
@@ -45,6 +61,9 @@ class Measure:
     pooling: str = f"entropy: {POOLED}"
     has_mean: bool = True
     short: str = ""
+    interval: str = INTERVAL
+    least: int = 2
+    scale: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
     def stem(self) -> str:
@@ -68,9 +87,20 @@ def lowest_margin(mean_RA: np.ndarray) -> np.ndarray:
     return np.where(is_own_RA, np.inf, mean_RA).min(axis=-1) - own(mean_RA)
 
 
-def mean_interaction(mean_RA: np.ndarray) -> np.ndarray:
-    """Mean over readers of the interaction of tables [..., R, A]."""
-    return INTERACTION.of(mean_RA).mean(axis=-1)
+def mean_interaction_of_means(mean_RA: np.ndarray) -> np.ndarray:
+    """Mean over readers of the interaction of tables [..., R, A] of arithmetic means."""
+    return INTERACTION_OF_MEANS.of(mean_RA).mean(axis=-1)
+
+
+def rows_of(measure: Measure, readers: Sequence[str]) -> list[str]:
+    """Whose numbers a table of these readers has: each reader's and their mean's, or the mean's alone."""
+    return [*readers, MEAN] if len(readers) >= measure.least else [MEAN]
+
+
+def of_rows(measure: Measure, n_readers: int, statistic: stats.Statistic | None = None) -> stats.Statistic:
+    """A statistic of each reader, the measure's own by default, with the mean: [..., number of `rows_of`]."""
+    every = with_mean(statistic or measure.of)
+    return every if n_readers >= measure.least else lambda matrix: every(matrix)[..., -1:]
 
 
 def in_place_of(statistic: stats.Statistic, reader: int) -> stats.Statistic:
@@ -96,8 +126,9 @@ def add_measure(
     *,
     n: int | None = None,
     test: Permuted | None = None,
+    notes: Sequence[str] = (),
 ) -> list[Finding]:
-    """Write a measure of a table: each reader's, and their mean.
+    """Write a measure of a table: each reader's and their mean, or the mean alone (`Measure.least`).
 
     Args:
         ledger: at the place of the table.
@@ -106,23 +137,34 @@ def add_measure(
         readers: of the table, and its authors.
         n: units; by default the prompts that every cell has.
         test: p-values, the mean's last.
+        notes: of these findings alone.
     """
+    rows, statistic = rows_of(measure, readers), of_rows(measure, len(readers))
+    estimate = table.jackknife(statistic) if measure.interval == T_INTERVAL else table.estimate(statistic)
+    if measure.scale is not None:
+        estimate = stats.Estimate(*map(measure.scale, (estimate.value, estimate.low, estimate.high)))
+    if test is not None and len(rows) == 1:
+        test = replace(test, pvalue=test.pvalue[-1:])
     return ledger.add(
         measure.name,
         measure.unit,
         measure.text,
-        table,
-        with_mean(measure.of),
-        [along("reader", [*readers, MEAN])],
+        estimate,
+        axes=[along("reader", rows)],
         pooling=measure.pooling,
         null=measure.null,
-        n=n,
+        n=table.n_prompts if n is None else n,
         test=test,
+        interval=measure.interval,
+        notes=[*notes, *([JOINT] if len(rows) == 1 else [])],
     )
 
 
 _RATIO = "mean entropy on the other authors' text divided by entropy on the reader's own"
-_DIAGONAL = "diagonal residual of log entropy after reader and author main effects; below 0: recognition"
+_DIAGONAL = (
+    "diagonal residual of log entropy after reader and author main effects; below 0: recognition somewhere in the table"
+)
+JOINT = "one number for both readers: in a table of two nobody can say which of them recognises"
 
 OWN_ENTROPY = Measure("own_entropy", "nats", None, "entropy on the reader's own text", own)
 OTHER_ENTROPY = Measure(
@@ -139,36 +181,47 @@ RATIO_PER_TOKEN = Measure(
 RATIO_PER_BYTE = Measure(
     "other_self_ratio_per_byte", "ratio", 1.0, _RATIO, stats.other_self_ratio, "byte_entropy", PER_BYTE
 )
-INTERACTION = Measure("interaction", "log units", 0.0, _DIAGONAL, stats.interaction)
-# Of a table whose per-prompt means are clipped.
-INTERACTION_CLIPPED = Measure(
-    "interaction_clipped",
-    "log units",
-    0.0,
-    f"{_DIAGONAL}; each cell's prompts clipped at its 95th percentile, so that no few items carry it",
-    stats.interaction,
+# Of tables of logs: what claims rest on.
+INTERACTION = Measure(
+    "interaction", "log units", 0.0, _DIAGONAL, stats.diagonal_residual, "log_entropy", POOLED_LOGS,
+    interval=T_INTERVAL, least=3,
+)  # fmt: skip
+INTERACTION_PER_BYTE = replace(
+    INTERACTION, name="interaction_per_byte", field="log_byte_entropy", pooling=LOGS_PER_BYTE
 )
 LOG_RATIO = Measure(
-    "log_ratio",
-    "log units",
-    0.0,
-    "log of the geometric-mean other/self ratio = recognition + ease",
-    lambda m: stats.log_ratio_split(m).log_geometric_ratio,
+    "log_ratio", "log units", 0.0, "log of the geometric other/self ratio = recognition + ease",
+    lambda m: stats.log_ratio_split(np.exp(m)).log_geometric_ratio, "log_entropy", POOLED_LOGS, interval=T_INTERVAL,
+)  # fmt: skip
+GEOMETRIC_RATIO = replace(
+    LOG_RATIO, name="geometric_ratio", unit="ratio", null=1.0, text=f"{_RATIO}, all means geometric", scale=np.exp
 )
 RECOGNITION = Measure(
-    "recognition",
-    "log units",
-    0.0,
-    "part of log_ratio that reader and author effects do not explain: -N/(N-1) * interaction",
-    lambda m: stats.log_ratio_split(m).recognition,
-)
+    "recognition", "log units", 0.0,
+    "log entropy on own text as predicted from reader and author effects of the foreign cells alone, minus as found; "
+    "above 0: recognition; the mean over readers is -N/(N-1) times that of the interaction",
+    lambda m: stats.log_ratio_split(np.exp(m)).recognition, "log_entropy", POOLED_LOGS, interval=T_INTERVAL, least=3,
+)  # fmt: skip
 EASE = Measure(
-    "ease",
-    "log units",
-    0.0,
-    "part of log_ratio from text: mean author effect of the others minus that of the reader's own",
-    lambda m: stats.log_ratio_split(m).ease,
-    has_mean=False,
+    "ease", "log units", 0.0,
+    "part of log_ratio from text: mean author effect of the others, fitted to the foreign cells, minus that of the "
+    "reader's own",
+    lambda m: stats.log_ratio_split(np.exp(m)).ease, "log_entropy", POOLED_LOGS, has_mean=False, interval=T_INTERVAL,
+    least=3,
+)  # fmt: skip
+
+# Of tables of arithmetic means, kept beside them.
+INTERACTION_OF_MEANS = Measure(
+    "interaction_of_means", "log units", 0.0, f"{_DIAGONAL}; arithmetic cell means", stats.interaction, least=3
+)
+INTERACTION_TOKEN_WEIGHTED = replace(
+    INTERACTION_OF_MEANS, name="interaction_token_weighted", text=_DIAGONAL, field="token_entropy", pooling=PER_TOKEN
+)
+# Of a table whose per-prompt means are clipped.
+INTERACTION_CLIPPED = replace(
+    INTERACTION_OF_MEANS,
+    name="interaction_clipped",
+    text=f"{_DIAGONAL}; each cell's prompts clipped at its 95th percentile, so that no few items carry it",
 )
 LOWEST_MARGIN = Measure(
     "lowest_margin",

@@ -3,7 +3,9 @@
 Response-weighted (the default of every finding): `prompt_means(passage_sums(...).means, ...)`, then a mean over
 prompts; each prompt counts the same. Token-weighted: `prompt_rates(sums.totals, sums.counts, ...)`. Per byte:
 `prompt_rates(sums.totals, n_bytes_M, ...)`, the one that may be compared across tokenisers. Rates come with their
-sizes, which `bootstrap_means(..., size_P=...)` takes, so all three are resampled over prompts alike.
+sizes, which `bootstrap_means(..., size_P=...)` takes, so all three are resampled over prompts alike. What claims rest
+on takes `floored_log` of passage means first: a mean of logs is the log of a geometric mean, and few passages of much
+entropy do not carry it.
 
 Axes: N token, M passage, P prompt.
 """
@@ -12,6 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+# Nats. A passage with less mean entropy counts as this much in logs: nearly greedy replies differ by rounding there,
+# and one of 1e-6 nats would weigh as much in a mean of logs as ten of .01 beside the usual ones.
+ENTROPY_FLOOR = 0.01
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,11 @@ def passage_sums(
     if not np.isfinite(value_N).all():
         raise ValueError("a counted value is not finite; mask it or correct the scoring")
     return PassageSums(_sums(code_N, value_N, n_passages), np.bincount(code_N, minlength=n_passages))
+
+
+def floored_log(entropy: ArrayLike) -> NDArray[np.float64]:
+    """Log of entropies, nats; what lies below `ENTROPY_FLOOR` counts as that, NaN stays NaN."""
+    return np.log(np.maximum(np.asarray(entropy, dtype=np.float64), ENTROPY_FLOOR))
 
 
 def prompt_means(mean_M: ArrayLike, prompt_M: ArrayLike, n_prompts: int) -> NDArray[np.float64]:

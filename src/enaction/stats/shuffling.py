@@ -1,6 +1,6 @@
 """Could a number be what it is if a label did not matter? Labels shuffled within each prompt, for any statistic.
 
-`permutation_pvalue` (resampling) does this for the authors of one table; here the label may be any axis (the author,
+`exchangeability_test` (resampling) does this for the authors of one table; here the label may be any axis (the author,
 the role that a text stands in, a persona) and the number any statistic of the cell means.
 
 Axes: P prompt (last), L the label that is shuffled, K permutation; `...` are cells of any arrangement.

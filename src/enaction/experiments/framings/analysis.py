@@ -21,7 +21,10 @@ from enaction.analysis.measures import (
     add_measure,
     difference,
     in_place_of,
+    of_rows,
+    others,
     own,
+    rows_of,
 )
 from enaction.experiments.framings.texts import Condition
 from enaction.stats import Resampled, Statistic
@@ -41,21 +44,21 @@ def analyse(data: Data, ledger: Ledger, members: list[str], conditions: Sequence
         members: models of the stage.
         conditions: in which they were read.
     """
-    readers, tables = [*members, *bases_of(data.study, members)], dict[Condition, Resampled]()
+    readers, read = [*members, *bases_of(data.study, members)], list[Condition]()
     for condition in conditions:
         here = ledger.at(**condition._asdict())
         can_read = {reader: _add_entropies(data, here, reader, members, condition) for reader in readers}
         if all(can_read[member] for member in members):
-            tables[condition] = data.matrix(members, condition.texts_of(members), condition.framing)
+            read.append(condition)
             notes = _without_template(data, members, condition.framing)
-            _add_recognition(here.at(notes=notes), members, tables[condition])
-    for first, second in itertools.combinations(tables, 2):
+            _add_recognition(data, here.at(notes=notes), members, condition)
+    for first, second in itertools.combinations(read, 2):
         # In the role alone, or in the question alone.
         if (first.framing == second.framing) != (first.question == second.question):
             framings: dict[Framing, None] = {first.framing: None, second.framing: None}
             notes = [note for framing in framings for note in _without_template(data, members, framing)]
             here = ledger.at(notes=notes, **first.minus(second))
-            _add_changes(here, members, Resampled.stack([tables[first], tables[second]]), framings)
+            _add_changes(data, here, members, (first, second), framings)
     for reader in members:
         _add_first_tokens(data, ledger.at(reader=reader), reader, members, conditions)
 
@@ -91,27 +94,27 @@ def _add_entropies(data: Data, ledger: Ledger, reader: str, members: list[str], 
     return True
 
 
-def _add_recognition(ledger: Ledger, members: list[str], table: Resampled) -> None:
+def _table(data: Data, members: list[str], condition: Condition, field: str) -> Resampled:
+    return data.matrix(members, condition.texts_of(members), condition.framing, field)
+
+
+def _add_recognition(data: Data, ledger: Ledger, members: list[str], condition: Condition) -> None:
     """Ratio, interaction and whether own is lowest, in one condition."""
+    table, logs = (_table(data, members, condition, m.field) for m in (LOWEST_MARGIN, INTERACTION))
     margins, stream = with_mean(LOWEST_MARGIN.of), STREAMS["framings", "lowest margin"]
     tests = {
-        INTERACTION: ledger.author_test(table.value, STREAMS["framings", "interaction"]),
+        INTERACTION: ledger.author_test(logs.value, STREAMS["framings", "interaction"]),
         LOWEST_MARGIN: ledger.label_test(table.value, 1, margins, stream, "greater", _AUTHORS),
     }
     for measure in (OTHER_SELF_RATIO, INTERACTION, LOWEST_MARGIN):
-        add_measure(ledger, measure, table, members, test=tests.get(measure))
+        add_measure(ledger, measure, logs if measure is INTERACTION else table, members, test=tests.get(measure))
     text = "share of the stage's readers that have least entropy on their own text"
     ledger.add("lowest_share", "share", text, table, lambda mean_RA: (LOWEST_MARGIN.of(mean_RA) > 0).mean(axis=-1))
 
 
-_own_change = difference(lambda mean_RA: np.log(own(mean_RA)), 0, 1)
-
-
-def _foreign_change(mean_CRA: np.ndarray) -> np.ndarray:
-    change_RA = difference(np.log, 0, 1)(mean_CRA)
-    n_authors = change_RA.shape[-1]
-    return np.where(np.eye(n_authors, dtype=bool), 0.0, change_RA).sum(axis=-1) / (n_authors - 1)
-
+# Of tables of logs.
+_own_change = difference(own, 0, 1)
+_foreign_change = difference(others, 0, 1)
 
 # Quantity -> what it is, its statistic [..., C, R, A] -> [..., R] of two conditions, and whether it is tested.
 _CHANGES: dict[str, tuple[str, Statistic, bool]] = {
@@ -132,19 +135,31 @@ _CHANGES_OF_ROLE: dict[str, tuple[str, Statistic, bool]] = {
     ),
     "own_minus_foreign_change": (
         "own_change minus foreign_change: does the role matter more for own text?",
-        lambda mean_CRA: _own_change(mean_CRA) - _foreign_change(mean_CRA),
+        lambda log_CRA: _own_change(log_CRA) - _foreign_change(log_CRA),
         True,
     ),
 }
 
 
-def _add_changes(ledger: Ledger, members: list[str], pair: Resampled, framings: Collection[Framing]) -> None:
+def _add_changes(
+    data: Data, ledger: Ledger, members: list[str], pair: tuple[Condition, Condition], framings: Collection[Framing]
+) -> None:
     """How the interaction, and entropy on own and on foreign text, change from the second condition to the first."""
-    is_of_role, axes = set(framings) == {"assistant", "user"}, [along("reader", [*members, MEAN])]
+    logs, is_of_role = _logs_of(data, members, pair), set(framings) == {"assistant", "user"}
     for quantity, (text, of, is_tested) in (_CHANGES | (_CHANGES_OF_ROLE if is_of_role else {})).items():
-        of, stream = with_mean(of), STREAMS["framings", "differences"]
-        test = ledger.label_test(pair.value, 0, of, stream, "both", _SWAP) if is_tested else None
-        ledger.add(quantity, "log units", text, pair, of, axes, null=0.0, test=test)
+        rows = rows_of(INTERACTION, members) if quantity in _CHANGES else [*members, MEAN]
+        of = of_rows(INTERACTION, len(members), of) if quantity in _CHANGES else with_mean(of)
+        stream = STREAMS["framings", "differences"]
+        test = ledger.label_test(logs.value, 0, of, stream, "both", _SWAP) if is_tested else None
+        ledger.add(
+            quantity, INTERACTION.unit, text, logs, of, [along("reader", rows)], pooling=INTERACTION.pooling, null=0.0,
+            test=test, interval=INTERACTION.interval,
+        )  # fmt: skip
+
+
+def _logs_of(data: Data, members: list[str], conditions: Sequence[Condition]) -> Resampled:
+    """[C, R, A] of several conditions."""
+    return Resampled.stack([_table(data, members, condition, INTERACTION.field) for condition in conditions])
 
 
 def _add_first_tokens(

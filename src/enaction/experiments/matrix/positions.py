@@ -14,7 +14,7 @@ import numpy as np
 
 from enaction.analysis.data import Data
 from enaction.analysis.ledger import Ledger
-from enaction.analysis.measures import INTERACTION, mean_interaction
+from enaction.analysis.measures import INTERACTION, mean_interaction_of_means
 from enaction.words import MEAN, Framing
 
 # A span is left out where fewer than this share of the prompts have a text of every author that reaches its end.
@@ -41,14 +41,14 @@ def add_positions(data: Data, ledger: Ledger, members: list[str], framing: Frami
         usable = np.flatnonzero(count_K >= max(2, MIN_SHARE * data.n_prompts))
         if not usable.size:
             continue
-        estimate = data.estimate(entropy_KRAP[usable], mean_interaction)
+        estimate = data.estimate(entropy_KRAP[usable], mean_interaction_of_means)
         for i, k in enumerate(usable):
             start, stop = spans[k]
             ledger.add(
                 quantity,
                 INTERACTION.unit,
-                f"mean over readers of the interaction of a table of entropy over {which} (in the reader's tokens), "
-                "prompts where every author has a text that long for every reader",
+                f"mean over readers of the interaction of a table of arithmetic means over {which} (in the reader's "
+                "tokens), prompts where every author has a text that long for every reader",
                 estimate[i],
                 null=0.0,
                 n=int(count_K[k]),

@@ -15,7 +15,7 @@ import numpy as np
 from enaction import stats
 from enaction.analysis.data import Data
 from enaction.analysis.ledger import POOLED, STREAMS, Ledger, along, appended_mean, with_mean
-from enaction.analysis.measures import INTERACTION, OTHER_SELF_RATIO, add_measure, own
+from enaction.analysis.measures import INTERACTION, INTERACTION_OF_MEANS, OTHER_SELF_RATIO, add_measure, own
 from enaction.experiments.persona.texts import NOBODY, text_of
 from enaction.words import MEAN
 
@@ -98,7 +98,7 @@ def _recognition(
     ledger: Ledger, voiced: Sequence[str], personas: Sequence[str], entropy_RQXP: np.ndarray, entropy: stats.Resampled
 ) -> None:
     """Is the own persona recognised, beyond what a text's persona and the one requested do to entropy alone?"""
-    interaction = with_mean(lambda mean_RQX: appended_mean(INTERACTION.of(mean_RQX)), _READERS)
+    interaction = with_mean(lambda mean_RQX: appended_mean(INTERACTION_OF_MEANS.of(mean_RQX)), _READERS)
     how = "personas of the texts shuffled within each prompt"
     test = ledger.label_test(entropy_RQXP, 2, interaction, STREAMS["persona", "interaction"], "less", how)
     text = (
@@ -161,12 +161,12 @@ def _across(data: Data, ledger: Ledger, voiced: Sequence[str], personas: Sequenc
         texts = [text_of(m, persona, persona) for m in voiced]
         if any(data.left_out(reader, texts, "assistant") for reader in voiced):
             continue
-        entropy_RAP = data.table(voiced, texts, "assistant")
-        entropy = ledger.resampled(entropy_RAP)
-        test = ledger.author_test(entropy_RAP, STREAMS["persona", "across"])
-        for measure, tested in ((OTHER_SELF_RATIO, None), (INTERACTION, test)):
+        for measure in (OTHER_SELF_RATIO, INTERACTION):
+            value_RAP = data.table(voiced, texts, "assistant", measure.field)
+            test = ledger.author_test(value_RAP, STREAMS["persona", "across"]) if measure is INTERACTION else None
             measure = replace(measure, text=f"{measure.text}; all texts of one persona, read under it")
-            add_measure(ledger.at(persona=persona), measure, entropy, voiced, n=ledger.n_prompts, test=tested)
+            table = ledger.resampled(value_RAP)
+            add_measure(ledger.at(persona=persona), measure, table, voiced, n=ledger.n_prompts, test=test)
 
 
 # Statistics of the square of conditions, each [..., persona].

@@ -16,7 +16,7 @@ import numpy as np
 from enaction import stats
 from enaction.analysis.data import Data, complete
 from enaction.analysis.ledger import POOLED, STREAMS, Ledger, Permuted, along, with_mean
-from enaction.analysis.measures import INTERACTION, others, own
+from enaction.analysis.measures import others, own
 from enaction.words import MEAN
 
 ARMS = ("own", "foreign", "none")
@@ -113,7 +113,7 @@ def _interaction(value_REA: np.ndarray, measured: str) -> np.ndarray:
     """Diagonal residual over reader x earlier author, of the measured turns of one kind for each reader."""
     log_RAE = np.log(value_REA[..., 1:, :]).swapaxes(-1, -2)
     log_RE = np.stack([PICKS[measured](log_RAE[..., e]) for e in range(log_RAE.shape[-1])], axis=-1)
-    return INTERACTION.of(np.exp(log_RE))
+    return stats.diagonal_residual(log_RE)
 
 
 def _continuity(value_REA: np.ndarray) -> np.ndarray:

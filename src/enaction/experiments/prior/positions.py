@@ -14,8 +14,7 @@ import numpy as np
 
 from enaction.analysis.data import Data
 from enaction.analysis.ledger import STREAMS, Ledger, along, with_mean
-from enaction.analysis.measures import INTERACTION, Measure, add_measure, others, own
-from enaction.words import MEAN
+from enaction.analysis.measures import INTERACTION_OF_MEANS, Measure, add_measure, of_rows, others, own, rows_of
 
 MIN_PROMPTS = 5  # a span of positions that fewer prompts reach is left out
 
@@ -31,7 +30,7 @@ _GAP = Measure(
     lambda mean_RA: own(mean_RA) - others(mean_RA),
     pooling=_MATCHED,
 )
-_INTERACTION = replace(INTERACTION, name="interaction_at_position", pooling=_MATCHED)
+_INTERACTION = replace(INTERACTION_OF_MEANS, name="interaction_at_position", pooling=_MATCHED)
 
 
 def analyse(data: Data, ledger: Ledger, members: Sequence[str], edges: Sequence[int]) -> None:
@@ -52,7 +51,7 @@ def analyse(data: Data, ledger: Ledger, members: Sequence[str], edges: Sequence[
         start, stop = spans[s]
         place: dict[str, Any] = {"span": "bin" if s < len(bins) else "first", "from": start, "to": stop}
         at = ledger.at(**place)
-        test = at.label_test(entropy_SRAP[s], 1, with_mean(INTERACTION.of), stream, "less", how)
+        test = at.label_test(entropy_SRAP[s], 1, with_mean(INTERACTION_OF_MEANS.of), stream, "less", how)
         entropy = at.resampled(entropy_SRAP[s])
         add_measure(at, _GAP, entropy, members)
         add_measure(at, _INTERACTION, entropy, members, test=test)
@@ -71,7 +70,11 @@ def _trend(ledger: Ledger, members: Sequence[str], entropy_SRAP: np.ndarray, bin
     value_SRAP = np.where(is_in_P, entropy_SRAP[used], np.nan)
     octave_S = np.array([np.log2(np.arange(*bins[s])).mean() for s in used])
     slope_S = (octave_S - octave_S.mean()) / ((octave_S - octave_S.mean()) ** 2).sum()
-    slope = with_mean(lambda mean_SRA: np.einsum("s,...sr->...r", slope_S, INTERACTION.of(mean_SRA)))
+
+    def slope_of(mean_SRA: np.ndarray) -> np.ndarray:
+        return np.einsum("s,...sr->...r", slope_S, INTERACTION_OF_MEANS.of(mean_SRA))
+
+    slope = of_rows(INTERACTION_OF_MEANS, len(members), slope_of)
     how = "positions shuffled within each prompt"
     place: dict[str, Any] = {"from": bins[used[0]][0], "to": bins[used[-1]][1]}
     text = (
@@ -79,5 +82,5 @@ def _trend(ledger: Ledger, members: Sequence[str], entropy_SRAP: np.ndarray, bin
         "recognition grows; on prompts that reach every bin"
     )
     test = ledger.label_test(value_SRAP, 0, slope, STREAMS["prior", "trend"], "both", how)
-    unit, axes = "log units a doubling", [along("reader", [*members, MEAN])]
+    unit, axes = "log units a doubling", [along("reader", rows_of(INTERACTION_OF_MEANS, members))]
     ledger.add("position_trend", unit, text, value_SRAP, slope, axes, pooling=_MATCHED, null=0.0, test=test, **place)
