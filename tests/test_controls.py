@@ -26,7 +26,7 @@ FAMILIES = ("a", "b", "c")
 PLANTED = 0.8
 # How much of the planted recognition a reader has for its own text so changed.
 LEFT = {"": 1.0, ".again": 1.0, ".T0": 1.2, ".T0.5": 1.1, ".T0.7": 1.1, ".T1.5": 0.4, ".p0.9": 1.0, ".moved": 0.9,
-        ".plain": 0.8, ".shuffled": 0.1}  # fmt: skip
+        ".plain": 0.8, ".shuffled": 0.1, ".recombined": 1.0, ".anew": 1.0}  # fmt: skip
 KIN = 0.6  # of the planted recognition for the near-clone's text
 
 
@@ -251,7 +251,10 @@ def test_tiny_models_go_through_all_arms_without_recognition(tmp_path: Path) -> 
     greedy = run.passages("a-rl.T0")
     assert {p.response for p in greedy if p.prompt_id == "p1"} == {greedy[2].response}
     left_out = {f.where["arm"] for f in select(findings, "arm_recognition") if f.estimate is None}
-    assert left_out == {"kin", "memorised", "people or the world", "one word for synonyms"}
+    assert left_out == {"imitation", "kin", "memorised", "people or the world", "one word for synonyms"}
+    recombined = run.passages("b-rl.recombined")
+    assert len(recombined) == len(run.passages("b-rl")) == 2 * len(prompts)
+    assert all(passage.token_ids is None and passage.response for passage in recombined)
     for f in select(findings, "arm_recognition", reader="mean"):
         assert f.estimate is None or abs(f.estimate) < 0.4, f.where
     assert Controls().page(findings).grids

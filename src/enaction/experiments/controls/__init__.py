@@ -22,6 +22,7 @@ from enaction.errors import StudyError
 from enaction.experiments.base import Experiment, StudyFile
 from enaction.experiments.controls import analysis, page, texts
 from enaction.experiments.controls.arms import Trial
+from enaction.experiments.controls.imitation import texts as imitation_texts
 from enaction.experiments.texts import WorldText
 from enaction.findings import Findings
 from enaction.page import Page
@@ -44,6 +45,7 @@ class Controls(Experiment):
         memorised: passage file of texts that all models know by heart.
         synonyms: JSON file {word: the word that replaces it}; the embedded world's own for its prompts.
         bins: of base entropy in the comparison of equally difficult texts.
+        imitate_from: further replies to each prompt that imitations of a model are made from; 0 for no imitations.
         judge: model of the study whose entropy replaces the base's there, for readers whose family has no base.
     """
 
@@ -60,6 +62,7 @@ class Controls(Experiment):
     memorised: StudyFile | None = None
     synonyms: StudyFile | None = None
     bins: Annotated[int, Field(ge=1)] = 8
+    imitate_from: Annotated[int, Field(ge=0)] = 4
     judge: str | None = None
 
     def plan(self, study: Study, prompts: Sequence[Prompt]) -> Plan:
@@ -83,6 +86,9 @@ class Controls(Experiment):
                 pairs += [(base, author) for author in [*of_others, *of_own, *(text.name for text in foreign)]]
             elif self.judge is not None:
                 pairs += [(self.judge, author) for author in members]
+        imitations = imitation_texts.of_models(study, len(prompts), members, self.imitate_from)
+        written |= {text.name: text for text in imitations}
+        pairs += imitation_texts.read_by(members, written)
         return Plan(written, [Cell(*pair, self.framing) for pair in dict.fromkeys(pairs)])
 
     def analyse(self, data: Data, ledger: Ledger) -> None:

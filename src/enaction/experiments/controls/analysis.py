@@ -12,6 +12,7 @@ import numpy as np
 from enaction.analysis.ledger import POOLED
 from enaction.experiments.controls.arms import Trial, contrast_arm, table_arm
 from enaction.experiments.controls.difficulty import FIRST_TOKENS, difficulty, of_one_length
+from enaction.experiments.controls.imitation.analysis import imitations
 from enaction.experiments.controls.texts import HUMAN, MEMORISED
 from enaction.words import WORLD
 
@@ -29,6 +30,7 @@ def analyse(
     table_arm(trial, "reference", "", trial.table())
     _sampling(trial, endings)
     _kin(trial, kin)
+    imitations(trial)
     _nobody(trial)
     _topic(trial)
     _words(trial)

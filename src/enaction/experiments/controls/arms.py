@@ -80,7 +80,7 @@ def table_arm(
     test = stats.permutation_pvalue(entropy_RAP, trial.rng(arm, setting), trial.data.study.resamples)
     n = int(np.isfinite(entropy_RAP).all(axis=(0, 1)).sum())
     text = f"{RECOGNITION.text}, in the table of this arm's texts"
-    _write(trial.arm(arm, setting), trial.members, estimate, n, text, test.mean_pvalue, pooling)
+    write_arm(trial.arm(arm, setting), trial.members, estimate, n, text, test.mean_pvalue, pooling)
 
 
 def contrast_arm(trial: Trial, arm: str, setting: str, pairs: Mapping[str, tuple[str, Sequence[str]]]) -> None:
@@ -117,7 +117,7 @@ def contrast_arm(trial: Trial, arm: str, setting: str, pairs: Mapping[str, tuple
         "log(entropy on the other text / on the own), mean over the other texts, minus the same of readers that wrote "
         "neither (the family's base; without one the other models of the matrix)"
     )
-    mean = _write(trial.arm(arm, setting), readers, estimate, n, text, pvalue)
+    mean = write_arm(trial.arm(arm, setting), readers, estimate, n, text, pvalue)
     if len(readers) == len(trial.members) and any(trial.data.study.base_of(r) is None for r in readers):
         mean.notes.append(
             "without bases the mean over readers is the same whatever the other text: look at the single readers"
@@ -143,7 +143,7 @@ def _with_share(recognition_R: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.concatenate([recognition_R, np.stack([mean, share], axis=-1)], axis=-1)
 
 
-def _write(
+def write_arm(
     ledger: Ledger,
     readers: Sequence[str],
     estimate: stats.Estimate,
@@ -152,7 +152,17 @@ def _write(
     pvalue: float,
     pooling: str = f"entropy: {POOLED}",
 ) -> Finding:
-    """Write recognition of each reader, then their mean with its p-value, which is returned, then its share."""
+    """Write recognition of each reader, then their mean with its p-value, which is returned, then its share.
+
+    Args:
+        ledger: of the arm.
+        readers: of the arm.
+        estimate: [R + 2] recognition of each reader, their mean, its share.
+        n: prompts.
+        text: how recognition is measured.
+        pvalue: of the mean.
+        pooling: how tokens became means.
+    """
     unit, null = RECOGNITION.unit, RECOGNITION.null
     each, axes = estimate[:-2], [along("reader", readers)]
     ledger.add("arm_recognition", unit, text, each, axes=axes, pooling=pooling, null=null, n=n)

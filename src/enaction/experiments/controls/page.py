@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from enaction.chart import Axis, Chart, Colour, Label, Mark, Panel, Rule, points_of, single_readers
+from enaction.experiments.controls.imitation import page as imitation_page
+from enaction.experiments.controls.imitation.texts import ANEW, ARM
 from enaction.findings import Finding, Findings
 from enaction.page import Cell, Grid, Page, Section, Statement, Verdict
 from enaction.shown import NONE, judged, number, pvalue, value, with_interval
@@ -23,6 +25,8 @@ CRITIC = {
     REFERENCE: "no change: the matrix itself",
     "sampling, all authors": "it is an effect of the temperature at which texts were written",
     "sampling, own text only": "own text is only the one that was sampled as the reader would",
+    ARM: "any text of the same distribution would do, whoever wrote it",
+    ANEW.arm: "own text without its author's token ids in place of foreign text: nothing should be left",
     "kin": "any text from a nearly identical model would do",
     "people or the world": "models' text is odd; against text that no model wrote nothing is left",
     "memorised": "it is familiarity: what is known by heart is read with as little entropy",
@@ -39,7 +43,7 @@ CRITIC = {
     "equal difficulty, another author for own": "another author's text taken for own: nothing should be left",
 }
 # Arms that are nulls themselves: the rule does not apply to them.
-NULLS = ("itself again", "equal difficulty, another author for own")
+NULLS = ("itself again", ANEW.arm, "equal difficulty, another author for own")
 
 
 @dataclass(frozen=True)
@@ -82,14 +86,19 @@ def page(findings: Findings, title: str, question: str) -> Page:
     verdicts = Grid(f"Does recognition survive? {of}", header, rows, quantities[:2])
     charts = {"controls": _forest(findings, arms, of)}
     section = Section(text=RULE, charts=[*charts], grids=[verdicts, *_distances(findings)])
-    statements = [_statement(key, row) for key, row in arms.items()]
+    # The sentence about an imitation says what its arm would, and more.
+    of_imitations = {(s.where["arm"], s.where.get("setting")): s for s in imitation_page.statements(findings)}
+    statements = [
+        replace(of_imitations[key], outcome=_outcome(row).name) if key in of_imitations else _statement(key, row)
+        for key, row in arms.items()
+    ]
     for f in findings.select("familiar_share"):
         text = (
             f"text known by heart goes {with_interval(f, 2)} of the way from strangers' to own text, though nobody "
             "here wrote it: low entropy alone says familiar, not own."
         )
         statements.append(Statement(text, (f.quantity,), f.where, subject="memorised, entropy"))
-    return Page(title, question, statements, [section], charts)
+    return Page(title, question, statements, [section, *imitation_page.sections(findings)], charts)
 
 
 def outcome_of(arm: Finding, share: Finding | None) -> Outcome:
