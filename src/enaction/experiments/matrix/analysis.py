@@ -11,11 +11,15 @@ import numpy as np
 
 from enaction import stats
 from enaction.analysis.data import Data
-from enaction.analysis.ledger import POOLED, STREAMS, Ledger, along, with_mean
+from enaction.analysis.ledger import POOLED, STREAMS, Ledger, along
 from enaction.analysis.measures import (
     EASE,
+    GEOMETRIC_RATIO,
     INTERACTION,
     INTERACTION_CLIPPED,
+    INTERACTION_OF_MEANS,
+    INTERACTION_PER_BYTE,
+    INTERACTION_TOKEN_WEIGHTED,
     LOG_RATIO,
     OTHER_SELF_RATIO,
     OWN_RANK_AMONG_AUTHORS,
@@ -25,16 +29,19 @@ from enaction.analysis.measures import (
     RECOGNITION,
     add_measure,
     difference,
+    of_rows,
+    rows_of,
 )
 from enaction.analysis.ownness import add_ownness
 from enaction.experiments.matrix.authorship import add_authorship
 from enaction.experiments.matrix.critics import add_critics
 from enaction.experiments.matrix.positions import add_positions
 from enaction.experiments.matrix.quality import add_quality
+from enaction.experiments.matrix.witnesses import add_witnesses
 from enaction.stats import Resampled
 from enaction.study.config import Study
 from enaction.study.store import Cell
-from enaction.words import MEAN, WORLD, Framing, checkpoint
+from enaction.words import WORLD, Framing, checkpoint
 
 
 def analyse(data: Data, ledger: Ledger, first_tokens: Sequence[int]) -> None:
@@ -52,6 +59,7 @@ def analyse(data: Data, ledger: Ledger, first_tokens: Sequence[int]) -> None:
             here = ledger.at(stage=stage, framing=framing)
             _add_recognition(data, here, members, framing)
             add_critics(data, here, members, framing)
+            add_witnesses(data, here, members, framing)
             add_authorship(data, here, members, framing)
             for measure in (OWN_RANK_AMONG_AUTHORS, OWN_RANK_AMONG_READERS):
                 table = data.matrix(members, members, framing, measure.field)
@@ -115,26 +123,37 @@ def _add_cells(data: Data, ledger: Ledger) -> None:
             here.fact("entropy_item_max", "nats", text, means.largest, n)
 
 
+# Those that claims rest on follow the paper's ratio; the others show that pooling does not make the effect.
+_MEASURES = (
+    OTHER_SELF_RATIO, RATIO_PER_TOKEN, RATIO_PER_BYTE, INTERACTION, INTERACTION_PER_BYTE, INTERACTION_TOKEN_WEIGHTED,
+    INTERACTION_OF_MEANS, INTERACTION_CLIPPED, LOG_RATIO, GEOMETRIC_RATIO, RECOGNITION, EASE,
+)  # fmt: skip
+# A cell of which more passages than this are counted as `stats.ENTROPY_FLOOR` is noted.
+_FLOORED = 0.05
+
+
 def _add_recognition(data: Data, ledger: Ledger, members: list[str], framing: Framing) -> None:
     """Ratio, interaction, their split and variants, of each reader of a matrix and in the mean."""
     plain = data.without_template(members, framing)
     here = ledger.at(authors=members, notes=[f"{m} has no chat template and is read without one" for m in plain])
     entropy = data.matrix(members, members, framing)
     clipped_RAP = np.minimum(entropy.value, np.nanquantile(entropy.value, 0.95, axis=-1, keepdims=True))
-    for measure in (
-        OTHER_SELF_RATIO,
-        RATIO_PER_TOKEN,
-        RATIO_PER_BYTE,
-        INTERACTION,
-        INTERACTION_CLIPPED,
-        LOG_RATIO,
-        RECOGNITION,
-        EASE,
-    ):
-        clips, tests = measure is INTERACTION_CLIPPED, measure is INTERACTION
+    for measure in _MEASURES:
+        clips = measure is INTERACTION_CLIPPED
         table = data.resampled(clipped_RAP) if clips else data.matrix(members, members, framing, measure.field)
-        test = ledger.author_test(entropy.value, STREAMS["matrix", "interaction"]) if tests else None
-        add_measure(here, measure, table, members, n=entropy.n_prompts, test=test)
+        test = ledger.author_test(table.value, STREAMS["matrix", "interaction"]) if measure is INTERACTION else None
+        notes = _floored(data, members, framing) if measure.field == "log_entropy" else []
+        add_measure(here, measure, table, members, n=entropy.n_prompts, test=test, notes=notes)
+
+
+def _floored(data: Data, members: Sequence[str], framing: Framing) -> list[str]:
+    shares = {(r, a): data.cell(r, a, framing).floored for r in members for a in members}
+    return [
+        f"{share:.0%} of {author}'s passages as read by {reader} have less than {stats.ENTROPY_FLOOR:g} nats of mean "
+        "entropy and count as that in logs"
+        for (reader, author), share in shares.items()
+        if share > _FLOORED
+    ]
 
 
 def _changes(study: Study) -> list[tuple[str, str, str]]:
@@ -161,9 +180,13 @@ def _add_change(data: Data, ledger: Ledger, quantity: str, before: str, after: s
             quantity,
             INTERACTION.unit,
             f"at this stage minus at {before}, same prompts: {INTERACTION.text}",
-            Resampled.stack([data.matrix(groups[stage], groups[stage], framing) for stage in (before, after)]),
-            with_mean(difference(INTERACTION.of, 1, 0)),
-            [along("reader", [*groups[after], MEAN])],
+            Resampled.stack(
+                [data.matrix(groups[stage], groups[stage], framing, INTERACTION.field) for stage in (before, after)]
+            ),
+            of_rows(INTERACTION, len(groups[after]), difference(INTERACTION.of, 1, 0)),
+            [along("reader", rows_of(INTERACTION, groups[after]))],
+            pooling=INTERACTION.pooling,
+            interval=INTERACTION.interval,
             null=0.0,
             n=data.n_prompts,
         )
