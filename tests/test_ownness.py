@@ -197,6 +197,11 @@ def test_the_page_says_both_quantities(data: Data, findings: Findings) -> None:
     rows = {(row[0].text, row[1].text): [cell.text for cell in row[2:]] for row in brief.cells}
     assert rows["ash-rl", "authorship"] == ["0.000", "0.800*", "-0.600*", "0.500*"]
     assert rows["ash-rl", "familiarity"][1] == "1.200 / 2.000"
+    (table,) = [grid for grid in page.grids if "authors above 0" in [cell.text for cell in grid.header_cells]]
+    ash, _, cedar = table.cells
+    assert [cell.look for cell in ash[2:5]] == ["", "strong", "strong"]
+    assert [ash[-1].text, cedar[-1].text] == ["2 of 3", "all 3"]
+    assert ash[3].text.startswith("-0.600 [")
     assert "familiarity with a distribution of text" in page.remark
     assert "ownness" in page.charts
 

@@ -632,7 +632,7 @@ def test_who_recognises_has_a_row_a_reader_with_every_witness_and_the_verdict():
     assert not any(grid.brief for grid in every)
     rows = {row[0].text: row for row in brief.cells}
     assert [cell.text for cell in brief.header_cells] == [
-        "reader", "recognition", "adjusted for ease", "slope", "matched gap", "verdict"
+        "reader", "recognition", "adjusted", "slope", "matched gap", "verdict"
     ]  # fmt: skip
     assert [rows[name][-1].text for name in names] == ["certified", "disagree", "flat"]
     assert rows["ash-rl"][2].text == "0.31 [0.29, 0.33]"

@@ -63,11 +63,16 @@ def authorship(findings: Findings) -> list[Statement]:
     )
     text = (
         f"surprisal less entropy (0: drawn from the reader) is {_listed(own)} on own text, {inside}; on others' text "
-        f"{_range(others)} nats, above 0 in {_counted(n_apart, n_cells)}: {_conclusion(n_apart, n_cells)}."
+        f"{_range(others)} nats, above 0 in {counted(n_apart, n_cells)} cells: {_conclusion(n_apart, n_cells)}."
     )
     is_clear = n_inside == len(own) and n_apart == n_cells
     subject = f"{models_of(at['stage'])}, {framing_label(at['framing'])}, authorship"
     return [Statement(text, (OWNNESS, TOLD_APART), at, "effect" if is_clear else "", subject, headline=True)]
+
+
+def counted(n: int, n_all: int) -> str:
+    """`all 6`, `2 of 6` or `none of 6`."""
+    return f"all {n}" if n == n_all else f"{n or 'none'} of {n_all}"
 
 
 def _listed(own: Sequence[Finding]) -> str:
@@ -79,12 +84,6 @@ def _listed(own: Sequence[Finding]) -> str:
 def _range(cells: Sequence[Finding]) -> str:
     low, high = (number(bound(map(value, cells))) for bound in (min, max))
     return low if low == high else f"{low} to {high}"
-
-
-def _counted(n: int, n_all: int) -> str:
-    if n == n_all:
-        return f"all {n} cells" if n > 1 else "the one cell"
-    return f"{n or 'none'} of {n_all} cells"
 
 
 def _conclusion(n: int, n_all: int) -> str:

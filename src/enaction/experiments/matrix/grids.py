@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from enaction.analysis.ownness import OWNNESS
+from enaction.experiments.matrix.authorship import TOLD_APART, counted
 from enaction.experiments.matrix.lookup import (
     alarmed,
     cells_of,
@@ -28,12 +29,14 @@ from enaction.words import MEAN, WORLD, framing_label, models_of, stage_label
 
 _ENTROPY = "entropy / surprisal, nats"
 _FAMILIARITY = f"familiarity: {_ENTROPY}"
-_AUTHORSHIP = "authorship: surprisal less entropy, 0 on text of one's own (*: interval excludes 0)"
+_AUTHORSHIP = (
+    "authorship: surprisal less entropy, 0 on text that the reader drew in this framing (*: interval excludes 0)"
+)
 _BOTH = "both: one number"
 # What a verdict on one reader rests on -> the heading of its column.
 _WITNESSES = {
     "recognition": "recognition",
-    "recognition_adjusted": "adjusted for ease",
+    "recognition_adjusted": "adjusted",
     "difficulty_slope": "slope",
     "matched_gap": "matched gap",
 }
@@ -111,6 +114,27 @@ def _matrix(findings: Findings, title: str, framing: str, models: Sequence[str] 
     return Grid("; ".join(parts), header, rows, ["entropy", "surprisal", *([OWNNESS] if has_ownness else [])], brief)
 
 
+def tellers(findings: Findings) -> Grid:
+    """What each reader can tell from its own text by ownness, at every stage in the main framing."""
+    framing, rows = main_place(findings)["framing"], []
+    for stage in stages(findings):
+        for reader, _, texts in readings(findings, stage, framing):
+            own, others, world = (
+                [cell[OWNNESS] for cell in texts.get(kind, ()) if OWNNESS in cell] for kind in ("own", "others", WORLD)
+            )
+            share = findings.one(TOLD_APART, stage=stage, framing=framing, reader=reader)
+            if share is not None and own:
+                least, fresh = min(others, key=value, default=None), world[0] if world else None
+                names = [Cell(stage_label(stage), "name"), Cell(reader, "name")]
+                told = counted(round(value(share) * share.n), share.n)
+                rows.append([*names, *(judged(f) for f in (own[0], least, fresh)), told])
+    title = (
+        f"Surprisal less entropy, nats, {framing_label(framing)} (null 0: the reader's own text); bold: null outside"
+    )
+    header = [Cell("stage", "name"), Cell("reader", "name"), "own text", "least of others", WORLD, "authors above 0"]
+    return Grid(title, header, rows, [OWNNESS, TOLD_APART])
+
+
 def arc_of_means(findings: Findings) -> Grid:
     """Mean other/self ratio and interaction by framing and stage."""
     columns = {"other_self_ratio": "ratio", "interaction": "interaction, log units"}
@@ -173,7 +197,7 @@ def _recognisers(findings: Findings, of: Sequence[str], framing: str, who: str, 
         f"Who recognises text like its own? {where}; log units (null 0), matched gap in nats; bold: null outside",
         {"reader": "reader"} if len(of) == 1 else {"stage": "stage", "reader": "reader"},
         {quantity: heading for quantity, heading in _WITNESSES.items() if here.select(quantity)},
-        show=_judged_witness,
+        show=_brief_witness if brief else judged,
         beside={"verdict": verdict} if verdicts else {},
         brief=brief,
     )
@@ -187,8 +211,8 @@ def _witnesses(findings: Findings, stage: str, framing: str) -> list[Finding]:
     return [f for f in found if has_readers or f.where["reader"] == MEAN]
 
 
-def _judged_witness(part: Finding | None) -> Cell:
-    """Two digits, so that all witnesses fit into a terminal; the slope has its interval under `Every finding`."""
+def _brief_witness(part: Finding | None) -> Cell:
+    """Two digits and a slope without its interval, so that all witnesses fit into a terminal."""
     if part is None or part.quantity == "difficulty_slope":
         return Cell(number(part and part.estimate, 2))
     return Cell(with_interval(part, 2), judged(part).look)

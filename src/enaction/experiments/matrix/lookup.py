@@ -18,7 +18,6 @@ from enaction.words import FRAMINGS, MEAN, WORLD, in_training_order, last_stage,
 _OF_TABLES = ("other_self_ratio", "interaction", "recognition")
 
 _OF_CELLS = ("entropy", "surprisal", OWNNESS)
-_VERDICTS = ("certified", "not certified", "disagree", "flat")
 # Entropy, surprisal and ownness of one cell, by quantity; findings of earlier versions have no ownness.
 Cell = dict[str, Finding]
 # By reader and author; None where a cell was not read. Nats.
@@ -165,9 +164,8 @@ def singles(findings: Findings, quantity: str, **where: Any) -> list[Finding]:
 
 
 def verdict_word(recognised: Finding) -> str:
-    """The verdict on one reader, `certified` or why not; the reasons follow the word in the finding's notes."""
-    words = [note.split(":")[0] for note in recognised.notes]
-    return next((word for word in words if word in _VERDICTS), _VERDICTS[0] if recognised.estimate else _VERDICTS[1])
+    """The verdict on one reader, `certified` or why not: the finding's last note begins with it, the reasons follow."""
+    return recognised.notes[-1].split(":")[0]
 
 
 def counted_below(findings: Findings, stage: str, framing: str) -> str:

@@ -65,7 +65,14 @@ def page(title: str, question: str, findings: Findings) -> Page:
             ),
             *([Section("Every reader on every author, in each framing", grids=cells, folded=True)] if cells else []),
             *(
-                [Section("Is it the reader's own text?", _AUTHORSHIP, charts=shown("ownness"))]
+                [
+                    Section(
+                        "Is it the reader's own text?",
+                        _AUTHORSHIP,
+                        charts=shown("ownness"),
+                        grids=[grids.tellers(findings)],
+                    )
+                ]
                 if "ownness" in made
                 else []
             ),
