@@ -4,7 +4,7 @@
 to per-token statistics in turns, by CUDA events, then `Reader.score` on whole models with random weights against their
 bare bodies, and writes results/kernel.md and kernel.json. `--tune` times every tiling of
 `enaction.reader.kernel.TILINGS` for each shape instead, and writes nothing: put the best first there.
-The goal is 1.3 times the bare product. NOT YET RUN: no GPU was at hand when it was written.
+The goal is 1.3 times the bare product.
 """
 
 # pyright: reportMissingImports=false
