@@ -44,7 +44,8 @@ class Pace(NamedTuple):
 CPU = Pace(TOKEN_BUDGET, BATCH_COST, 0)
 # On a GPU a forward takes as long as the host needs to start its kernels, about 1 ms a layer, until it has thousands of
 # tokens: at 135M parameters a batch of 1,024 took 32 ms and one of 16,384 took 35 ms (H100, benchmarks/results). So
-# padding is cheap, and a shared context, which is a forward of its own, has to save two of them.
+# padding is cheap, and a shared context, which is a forward of its own, has to save two of them. The budget was timed,
+# the other two are reckoned from it.
 GPU = Pace(16_384, 4096, 8192)
 
 
