@@ -21,6 +21,7 @@ from enaction.experiments.persona import Persona
 from enaction.experiments.prior import Prior
 from enaction.experiments.splice import Splice
 from enaction.experiments.stages import Stages
+from enaction.experiments.thesis import Thesis
 from enaction.findings import Findings
 from enaction.page import Page
 from enaction.study.config import Study, problems_of
@@ -39,6 +40,7 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
         Prior,
         Splice,
         Calibration,
+        Thesis,
     )
 }
 
