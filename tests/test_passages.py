@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
 from pathlib import Path
+from typing import cast
 
 import pyarrow.parquet as pq
 import pytest
@@ -34,17 +36,17 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 @st.composite
 def passages(draw: st.DrawFn) -> Passage:
     ids = draw(st.none() | st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=4).map(tuple))
-    messages = draw(st.lists(st.tuples(texts, texts), max_size=3))
+    messages = draw(st.lists(st.tuples(texts, texts, st.dictionaries(st.just("name"), texts)), max_size=3))
     return Passage(
         id=draw(texts),
         prompt_id=draw(texts),
-        prompt=tuple(Message(role=role, content=content) for role, content in messages),
+        prompt=tuple(cast("Message", {"role": r, "content": c} | extras) for r, c, extras in messages),
         response=draw(texts.filter(bool)),
         author=draw(texts),
         sampling=draw(st.dictionaries(texts, finite | st.integers(0, 9) | texts, max_size=2)),
         token_ids=ids,
         logprobs=None if ids is None else draw(st.none() | st.tuples(*[finite] * len(ids))),
-        tokenizer=draw(st.none() | texts),
+        tokenizer=draw(st.none() | texts if ids is None else texts),
         ended=draw(st.none() | st.booleans()),
         marks=draw(st.dictionaries(texts, finite | texts, max_size=2)),
     )
@@ -110,8 +112,10 @@ def test_a_byte_order_mark_and_empty_lines_are_no_passages(tmp_path: Path) -> No
         (json.dumps(GOOD | {"id": "x", "prompt": [{"role": "user"}]}), ["line 3", "'prompt'", "content"]),
         (json.dumps(GOOD | {"id": "x", "token_ids": [1, True]}), ["line 3", "'token_ids'", "True"]),
         (json.dumps(GOOD | {"id": "x", "token_ids": [-1]}), ["line 3", "'token_ids'", "-1"]),
-        (json.dumps(GOOD | {"id": "x", "token_ids": [1], "logprobs": [float("nan")]}), ["line 3", "'logprobs'"]),
-        (json.dumps(GOOD | {"id": "x", "token_ids": [1, 2], "logprobs": [-1]}), ["line 3", "1 logprobs for 2"]),
+        (json.dumps(GOOD | {"id": "x", "token_ids": [1], "tokenizer": "t", "logprobs": [math.nan]}), ["'logprobs'"]),
+        (json.dumps(GOOD | {"id": "x", "token_ids": [1], "tokenizer": "t", "logprobs": [10**400]}), ["'logprobs'"]),
+        (json.dumps(GOOD | {"id": "x", "token_ids": [1, 2]}), ["line 3", "'token_ids' without 'tokenizer'"]),
+        (json.dumps(GOOD | {"id": "x", "token_ids": [1, 2], "tokenizer": "t", "logprobs": [-1]}), ["1 logprobs for 2"]),
         (json.dumps(GOOD | {"id": "x", "sampling": "hot"}), ["line 3", "'sampling'", "an object"]),
         (json.dumps(GOOD | {"id": "x", "ended": 1}), ["line 3", "'ended'", "true, false or null"]),
         (json.dumps(GOOD), ["line 3", "'me'", "line 1"]),
