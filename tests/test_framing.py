@@ -79,7 +79,7 @@ def _last(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
 def test_own_ids_follow_the_generation_prompt_that_they_were_sampled_after(
     make: Callable[[str], PreTrainedTokenizerBase], template: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("enaction.framing.TEMPLATE_DATE", datetime.now())
+    monkeypatch.setattr("enaction.framing.template.TEMPLATE_DATE", datetime.now())
     tokenizer = make(template)
     prompt = tiny.prompt()
     ids = [20, 12, 20, 9]
@@ -123,7 +123,7 @@ def test_a_blank_line_before_the_response_is_cut_for_foreign_text_as_for_own() -
 
 def test_the_full_rendering_is_what_the_template_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole and unstripped, ids of prompt, response and end are one tokenisation of the rendered conversation."""
-    monkeypatch.setattr("enaction.framing.TEMPLATE_DATE", datetime.now())
+    monkeypatch.setattr("enaction.framing.template.TEMPLATE_DATE", datetime.now())
     for make in TOKENIZERS.values():
         tokenizer = make(tiny.DATED)
         given = tiny.passage(RESPONSE)

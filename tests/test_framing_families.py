@@ -92,7 +92,7 @@ def test_context_and_own_ids_are_what_transformers_would_generate_after(
         return_dict=False,
     )
     # The oracle tells today's date, and so does a framing that is not given the other one.
-    monkeypatch.setattr("enaction.framing.TEMPLATE_DATE", datetime.now())
+    monkeypatch.setattr("enaction.framing.template.TEMPLATE_DATE", datetime.now())
     context = frame_prompt(tokenizer, prompt, "assistant")
     assert list(context.ids) == expected
     monkeypatch.undo()

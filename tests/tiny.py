@@ -93,6 +93,17 @@ def byte_tokenizer(
     return _wrap(backend, chat_template)
 
 
+def marked(tokenizer: PreTrainedTokenizerFast, names: Sequence[str], **how: bool) -> PreTrainedTokenizerFast:
+    """The tokenizer with these added tokens marked otherwise: `rstrip=True` (Phi 3), `special=False` (a fine-tune)."""
+    given = json.loads(tokenizer.backend_tokenizer.to_str())
+    for token in given["added_tokens"]:
+        token.update(how if token["content"] in names else {})
+    backend = Tokenizer.from_str(json.dumps(given))
+    made = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+    made.chat_template = tokenizer.chat_template
+    return made
+
+
 def _wrap(backend: Tokenizer, chat_template: str | None) -> PreTrainedTokenizerFast:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, unk_token="<unk>", pad_token="<pad>", bos_token="<s>", eos_token="</s>"

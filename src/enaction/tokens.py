@@ -78,15 +78,14 @@ def score_passages(
         ModelError: the reader's logits are NaN or infinite, or a passage does not fit into memory.
         UserError: a window that is too long or too short.
     """
-    framed = [frame(reader.tokenizer, passage, framing, separator=separator) for passage in passages]
+    framed, drift = [], []
+    for passage in passages:
+        framed.append(frame(reader.tokenizer, passage, framing, separator=separator))
+        if framed[-1].is_own:
+            drift.append(retokenisation_drift(reader.tokenizer, passage, framing, separator=separator) or 0)
     scores = reader.score(framed, window=window, token_budget=token_budget, progress=progress)
     _refuse_nan(reader, passages, scores)
     table = token_table(reader.name, framing, zip(passages, framed, scores, strict=True))
-    drift = [
-        drifted
-        for passage, f in zip(passages, framed, strict=True)
-        if f.is_own and (drifted := retokenisation_drift(reader.tokenizer, passage, framing, separator=separator))
-    ]
     notes = {
         "reader": reader.name,
         "framing": framing,
@@ -96,7 +95,7 @@ def score_passages(
         "parity_error": reader.parity_error,
         "passages": len(passages),
         "passages_by_own_ids": sum(f.is_own for f in framed),
-        "passages_that_would_drift": len(drift),
+        "passages_that_would_drift": sum(d > 0 for d in drift),
         "tokens_that_would_drift": sum(drift),
         "passages_without_rows": sum(f.stop == f.start for f in framed),
         "first_tokens_without_context": sum(f.skipped for f in framed),
