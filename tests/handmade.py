@@ -46,7 +46,10 @@ def of_authors(name: str, prompt: Prompt, n: int) -> Passage:
 
 def of_foxes(name: str, prompt: Prompt, n: int) -> Passage:
     """One word again and again; with ids, and ended."""
-    return replace(of_authors(name, prompt, n), response=" ".join(["fox"] * n), token_ids=(5,) * (n + 1), ended=True)
+    foxes = " ".join(["fox"] * n)
+    return replace(
+        of_authors(name, prompt, n), response=foxes, token_ids=(5,) * (n + 1), tokenizer="by hand", ended=True
+    )
 
 
 def at_positions(entropy: Callable[[str, str, int, int], float]) -> Reading:

@@ -10,8 +10,17 @@ import pytest
 
 from enaction import stats
 from enaction.analysis.data import Data
-from enaction.analysis.ledger import INTERVAL, POOLED, Ledger, Permuted, along, with_mean
-from enaction.analysis.measures import INTERACTION, add_measure, difference
+from enaction.analysis.ledger import INTERVAL, T_INTERVAL, Ledger, Permuted, along, with_mean
+from enaction.analysis.measures import (
+    GEOMETRIC_RATIO,
+    INTERACTION,
+    INTERACTION_OF_MEANS,
+    LOG_RATIO,
+    RECOGNITION,
+    Measure,
+    add_measure,
+    difference,
+)
 from enaction.experiments import plan
 from enaction.findings import Findings, read_findings, write_findings
 from enaction.study.store import Run
@@ -30,21 +39,53 @@ def _entropy(ledger: Ledger) -> np.ndarray:
     return np.random.default_rng(0).uniform(1, 2, (3, 3, ledger.data.n_prompts))
 
 
+@pytest.mark.parametrize("measure", [INTERACTION, INTERACTION_OF_MEANS], ids=lambda measure: measure.name)
 def test_a_measure_is_written_for_each_reader_and_their_mean_as_stats_estimates_it(
-    ledger: Ledger, entropy_RAP: np.ndarray
+    ledger: Ledger, entropy_RAP: np.ndarray, measure: Measure
 ) -> None:
     entropy_RAP[0, 1, :2] = np.nan
     here = ledger.at(stage="rl", notes=["a note"])
     test = Permuted([0.1, 0.2, 0.3, 0.04], "authors shuffled, one-sided")
-    add_measure(here, INTERACTION, ledger.resampled(entropy_RAP), READERS, test=test)
-    expected = stats.bootstrap_estimate(entropy_RAP, ledger.data.weights, with_mean(stats.interaction))
+    if measure is INTERACTION:
+        entropy_RAP = np.log(entropy_RAP)
+    table = ledger.resampled(entropy_RAP)
+    add_measure(here, measure, table, READERS, test=test)
+    expected = (
+        table.jackknife(with_mean(stats.diagonal_residual))
+        if measure is INTERACTION
+        else stats.bootstrap_estimate(entropy_RAP, ledger.data.weights, with_mean(stats.interaction))
+    )
+    interval = {INTERACTION: T_INTERVAL, INTERACTION_OF_MEANS: INTERVAL}[measure]
     assert [f.where for f in ledger.findings] == [{"reader": r, "stage": "rl"} for r in [*READERS, "mean"]]
     for i, f in enumerate(ledger.findings):
         assert (f.estimate, f.low, f.high) == (expected.value[i], expected.low[i], expected.high[i])
         assert (f.n, f.null, f.p) == (ledger.data.n_prompts - 2, 0.0, test.pvalue[i])
-        assert f.definition == f"{INTERACTION.text}; entropy: {POOLED}; {INTERVAL}"
+        assert f.definition == f"{measure.text}; {measure.pooling}; {interval}"
         assert f.remarks == ["a note"]
         assert f.notes[-1].startswith(f"permutation p = {test.pvalue[i]:.4f} (authors")
+
+
+def test_a_table_of_two_has_one_number_for_both_readers(ledger: Ledger, entropy_RAP: np.ndarray) -> None:
+    log_RAP = np.log(entropy_RAP[:2, :2])
+    test = Permuted(np.array([0.1, 0.2, 0.3]), "authors shuffled, one-sided")
+    joint = []
+    for measure in (INTERACTION, RECOGNITION):
+        (found,) = add_measure(ledger, measure, ledger.resampled(log_RAP), READERS[:2], test=test)
+        assert (found.where["reader"], found.p) == ("mean", 0.3)
+        assert any("one number for both readers" in note for note in found.notes)
+        joint.append(found.estimate)
+    assert joint[1] == pytest.approx(-2 * joint[0])
+    each = add_measure(ledger, LOG_RATIO, ledger.resampled(log_RAP), READERS[:2])
+    assert [f.where["reader"] for f in each] == [*READERS[:2], "mean"]
+
+
+def test_the_geometric_ratio_is_the_log_ratio_on_its_own_scale(ledger: Ledger, entropy_RAP: np.ndarray) -> None:
+    table = ledger.resampled(np.log(entropy_RAP))
+    logs, ratios = (add_measure(ledger, measure, table, READERS) for measure in (LOG_RATIO, GEOMETRIC_RATIO))
+    for log, ratio in zip(logs, ratios, strict=True):
+        for bound in ("estimate", "low", "high"):
+            assert getattr(ratio, bound) == pytest.approx(np.exp(getattr(log, bound)))
+        assert (log.null, ratio.null) == (0.0, 1.0)
 
 
 def test_stacked_tables_give_what_one_array_gives(ledger: Ledger, entropy_RAP: np.ndarray) -> None:

@@ -72,6 +72,9 @@ def test_each_point_and_each_change_is_what_was_planted(findings: Findings) -> N
         (found,) = select(findings, "point_ease", family=family, point="rl")
         assert found.estimate == pytest.approx(1.5 * ease, abs=0.05)  # against the mean of the two others
     assert not select(findings, "point_ease", family="mean")
+    (interaction,) = select(findings, "point_interaction", family="mean", point="rl")
+    assert "log entropy" in interaction.definition
+    assert "t interval" in interaction.definition
 
 
 def test_the_matrix_tells_what_a_stage_changed_over_its_checkpoints(run: Run) -> None:
@@ -130,13 +133,15 @@ def test_where_it_appears_and_where_it_is_reversed(findings: Findings) -> None:
 
 def test_measures_are_those_of_the_matrix() -> None:
     table_SRA = np.exp(np.random.default_rng(0).normal(0, 0.5, (2, 3, 3)))
-    found = dict(zip([measure.stem for measure in MEASURES], measured(table_SRA), strict=True))
+    tables = {"entropy": table_SRA, "log_entropy": np.log(table_SRA)}
+    found = {measure.stem: measured(tables[measure.field], measure) for measure in MEASURES}
     np.testing.assert_allclose(found["ratio"][:, :3], stats.other_self_ratio(table_SRA))
     own_SR = np.diagonal(table_SRA, axis1=1, axis2=2)
     np.testing.assert_allclose(found["own_entropy"][:, :3], own_SR)
     np.testing.assert_allclose(found["other_entropy"][:, :3], (table_SRA.sum(axis=-1) - own_SR) / 2)
     np.testing.assert_allclose(found["recognition"] + found["ease"], found["log_ratio"])
     np.testing.assert_allclose(found["interaction"][:, 3], stats.interaction(table_SRA).mean(-1))
+    np.testing.assert_allclose(found["recognition"][:, :3], stats.foreign_recognition(np.log(table_SRA)))
 
 
 def test_groups_of_other_families_are_no_points_unless_they_are_asked_for(tmp_path: Path) -> None:

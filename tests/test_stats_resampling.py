@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -12,12 +12,15 @@ from enaction.stats import (
     bootstrap_estimate,
     bootstrap_means,
     cluster_weights,
+    exchangeability_test,
+    foreign_recognition,
     interaction,
     other_self_ratio,
     percentile_interval,
-    permutation_pvalue,
     resampling,
+    t_interval,
 )
+from enaction.stats.tails import t_quantile
 
 
 def planted_entropy(rng, n_models=4, n_prompts=30, diagonal=0.0, noise=0.3):
@@ -28,6 +31,11 @@ def planted_entropy(rng, n_models=4, n_prompts=30, diagonal=0.0, noise=0.3):
     own = diagonal * np.eye(n_models)[:, :, None]
     error = rng.normal(size=(n_models, n_models, n_prompts)) * noise
     return np.exp(reader + author + own + text + error)
+
+
+def planted_log(rng, **kwargs):
+    """Log of `planted_entropy`, as tables of logs are tested."""
+    return np.log(planted_entropy(rng, **kwargs))
 
 
 def test_weights_draw_as_many_prompts_as_there_are():
@@ -69,14 +77,14 @@ def test_chunking_does_not_change_results(monkeypatch):
     entropy_RAP = planted_entropy(rng)
     weight_BP = cluster_weights(30, 100, rng)
     whole = bootstrap_estimate(entropy_RAP, weight_BP, interaction)
-    test = permutation_pvalue(entropy_RAP, np.random.default_rng(0), 50)
+    test = exchangeability_test(np.log(entropy_RAP), np.random.default_rng(0), 50)
     means = bootstrap_means(entropy_RAP, weight_BP)
     monkeypatch.setattr(resampling, "_CHUNK_VALUES", 700)
     pieces = bootstrap_estimate(entropy_RAP, weight_BP, interaction)
     np.testing.assert_allclose(pieces.low, whole.low, rtol=1e-12)
     np.testing.assert_allclose(pieces.high, whole.high, rtol=1e-12)
     np.testing.assert_allclose(bootstrap_means(entropy_RAP, weight_BP), means, rtol=1e-12)
-    assert (permutation_pvalue(entropy_RAP, np.random.default_rng(0), 50).pvalue == test.pvalue).all()
+    assert (exchangeability_test(np.log(entropy_RAP), np.random.default_rng(0), 50).pvalue == test.pvalue).all()
 
 
 def test_missing_prompts_leave_the_other_cells_alone():
@@ -168,58 +176,136 @@ def test_bootstrap_intervals_cover_the_planted_interaction():
     assert (covered.mean(axis=0) <= high).all(), covered.mean(axis=0)
 
 
-def test_permutation_pvalue_is_uniform_when_authorship_does_not_matter():
+def test_exchangeability_pvalue_is_uniform_when_authorship_does_not_matter():
     rng = np.random.default_rng(12)
     results = []
     for _ in range(300):
         reader = rng.normal(size=(3, 1, 1)) * 0.5
         text = rng.normal(size=(1, 3, 12)) * 0.4
         entropy_RAP = np.exp(reader + text + rng.normal(size=(3, 3, 12)) * 0.3)
-        results.append(permutation_pvalue(entropy_RAP, rng, 99))
+        results.append(exchangeability_test(np.log(entropy_RAP), rng, 99))
     for pvalues in ([r.pvalue[0] for r in results], [r.mean_pvalue for r in results]):
         # p takes the values k/100: spread each over its step so that a continuous test applies.
         spread = np.asarray(pvalues) - rng.random(len(pvalues)) / 100
         assert stats.kstest(spread, "uniform").pvalue > 1e-3
 
 
-def test_permutation_pvalue_stays_valid_with_reader_and_author_effects():
+def test_exchangeability_pvalue_stays_valid_with_reader_and_author_effects():
     rng = np.random.default_rng(13)
-    pvalues = [permutation_pvalue(planted_entropy(rng, n_prompts=15), rng, 99).mean_pvalue for _ in range(200)]
+    pvalues = [exchangeability_test(planted_log(rng, n_prompts=15), rng, 99).mean_pvalue for _ in range(200)]
     assert np.mean(np.asarray(pvalues) <= 0.1) < stats.binom.ppf(0.999, 200, 0.1) / 200
 
 
-def test_permutation_pvalue_is_small_under_planted_recognition_only():
+def test_exchangeability_pvalue_is_small_under_planted_recognition_only():
     rng = np.random.default_rng(14)
-    test = permutation_pvalue(planted_entropy(rng, diagonal=-0.4), rng, 999)
+    test = exchangeability_test(planted_log(rng, diagonal=-0.4), rng, 999)
     assert (test.pvalue == 0.001).all()
     assert test.mean_pvalue == 0.001
     assert test.mean_interaction == pytest.approx(-0.3, abs=0.1)  # -0.4 * (1 - 1/4)
-    aversion = permutation_pvalue(planted_entropy(rng, diagonal=+0.4), rng, 999)
+    aversion = exchangeability_test(planted_log(rng, diagonal=+0.4), rng, 999)
     assert (aversion.pvalue > 0.95).all()  # one-sided
 
 
-def test_permutation_pvalue_equals_a_loop_over_all_permutations_in_distribution():
+def test_exchangeability_pvalue_equals_a_loop_over_all_permutations_in_distribution():
     """Two authors, 5 prompts: all 2^5 shuffles can be listed, so the exact p is known."""
     rng = np.random.default_rng(15)
     entropy_RAP = planted_entropy(rng, n_models=2, n_prompts=5, diagonal=-0.2)
     entropy_RAP[0, 1, 2] = np.nan
-    observed = interaction(np.nanmean(entropy_RAP, axis=2))[0]
+    observed = interaction(np.exp(np.nanmean(np.log(entropy_RAP), axis=2)))[0]
     smaller = 0
     for code in range(32):
         shuffled_RAP = entropy_RAP.copy()
         for p in range(5):
             if code >> p & 1:
                 shuffled_RAP[:, :, p] = entropy_RAP[:, ::-1, p]
-        smaller += interaction(np.nanmean(shuffled_RAP, axis=2))[0] <= observed + 1e-12
+        smaller += interaction(np.exp(np.nanmean(np.log(shuffled_RAP), axis=2)))[0] <= observed + 1e-12
     n = 4000
     exact = smaller / 32
     tolerance = 4 * np.sqrt(exact * (1 - exact) / n) + 1 / n
-    assert permutation_pvalue(entropy_RAP, rng, n).pvalue[0] == pytest.approx(exact, abs=tolerance)
+    assert exchangeability_test(np.log(entropy_RAP), rng, n).pvalue[0] == pytest.approx(exact, abs=tolerance)
+
+
+def test_unlike_spread_of_an_author_breaks_exchangeability_without_recognition():
+    """What the docstring warns of: the mean interaction is 0, and p is small far more often than it says."""
+    rng, small = np.random.default_rng(16), 0
+    for _ in range(200):
+        log_RAP = rng.normal(size=(3, 3, 40)) * 0.05
+        # Own text has a long tail, as a sharp model's own has, and mean 0.
+        own_RP = rng.gamma(0.3, 1 / 0.3, size=(3, 40)) - 1
+        log_RAP[np.arange(3), np.arange(3)] += own_RP
+        small += exchangeability_test(log_RAP, rng, 99).mean_pvalue <= 0.05
+    assert small / 200 > 0.08
+
+
+def test_jackknife_of_complete_linear_statistics_is_the_t_interval_of_per_prompt_values():
+    rng = np.random.default_rng(17)
+    log_RAP = rng.gamma(1.0, size=(3, 3, 25))
+    weights = np.ones((1, 25), dtype=int)
+    found = Resampled(log_RAP, weights).jackknife(foreign_recognition)
+    each_RP = np.stack([foreign_recognition(log_RAP[..., p]) for p in range(25)], axis=-1)
+    low, high = t_interval(each_RP.mean(axis=-1), each_RP)
+    np.testing.assert_allclose([found.value, found.low, found.high], [each_RP.mean(axis=-1), low, high], rtol=1e-9)
+
+
+def test_jackknife_leaves_out_a_prompt_as_a_loop_does_where_cells_lack_some():
+    rng = np.random.default_rng(18)
+    entropy_RAP = planted_entropy(rng, n_models=3, n_prompts=12)
+    entropy_RAP[0, 1, [2, 5]] = np.nan
+    entropy_RAP[:, :, 7] = np.nan  # a prompt that nobody has says nothing and does not count
+    found = Resampled(entropy_RAP, np.ones((1, 12), dtype=int)).jackknife(interaction)
+    used = [p for p in range(12) if p != 7]
+    without = [interaction(np.nanmean(np.delete(entropy_RAP, [p, 7], axis=2), axis=2)) for p in used]
+    effect_RP = 11 * found.value[:, None] - 10 * np.stack(without, axis=-1)
+    low, high = t_interval(found.value, effect_RP)
+    np.testing.assert_allclose([found.low, found.high], [low, high], rtol=1e-9)
+
+
+def test_a_cell_with_one_prompt_has_no_interval():
+    entropy_RAP = planted_entropy(np.random.default_rng(7), n_models=2, n_prompts=3)
+    entropy_RAP[0, 1, 1:] = np.nan
+    found = Resampled(entropy_RAP, np.ones((1, 3), dtype=int)).jackknife(interaction)
+    assert np.isfinite(found.value).all()
+    assert np.isnan([found.low, found.high]).all()
+
+
+@pytest.mark.parametrize(("chance", "df"), [(0.975, 1), (0.975, 2), (0.6, 3), (0.975, 19), (0.995, 107), (0.9, 2000)])
+def test_t_quantiles_are_scipys(chance, df):
+    assert t_quantile(chance, df) == pytest.approx(stats.t.ppf(chance, df), rel=1e-7)
+
+
+def test_t_interval_without_skewness_is_students():
+    value_P = np.array([-3.0, -1, -1, 0, 0, 1, 1, 3])
+    low, high = t_interval(value_P.mean(), value_P)
+    expected = stats.t.interval(0.95, 7, value_P.mean(), stats.sem(value_P))
+    np.testing.assert_allclose([low, high], expected, rtol=1e-9)
+
+
+@given(arrays(np.float64, 12, elements=st.floats(-5, 5)), st.floats(-3, 3), st.floats(0.1, 9))
+def test_t_interval_moves_scales_and_mirrors_with_its_values(value_P, by, times):
+    assume(value_P.std() > 1e-3)
+    low, high = t_interval(value_P.mean(), value_P)
+    moved = t_interval(value_P.mean() * times + by, value_P * times + by)
+    np.testing.assert_allclose(moved, [low * times + by, high * times + by], rtol=1e-6, atol=1e-6)
+    mirrored = t_interval(-value_P.mean(), -value_P)
+    np.testing.assert_allclose(mirrored, [-high, -low], rtol=1e-6, atol=1e-6)
+    assert low < value_P.mean() < high
+
+
+def test_t_interval_reaches_to_where_the_long_tail_is():
+    value_P = np.random.default_rng(0).gamma(0.5, size=40)
+    low, high = t_interval(value_P.mean(), value_P)
+    assert high - value_P.mean() > 1.5 * (value_P.mean() - low)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda rng: t_interval(0.0, [1.0, 2.0], 95), "between 0 and 1"),
+        (lambda rng: t_quantile(0.3, 5), "no t quantile"),
+        (
+            lambda rng: exchangeability_test(np.where(np.eye(2)[..., None], np.nan, np.ones((2, 2, 3))), rng),
+            "no measured",
+        ),
         (lambda rng: cluster_weights(0, 5, rng), "at least 1"),
         (lambda rng: bootstrap_means(np.ones((2, 3)), np.ones((5, 4))), "last axis"),
         (lambda rng: bootstrap_means([1.0, np.inf], np.ones((5, 2))), "infinite"),
@@ -228,9 +314,9 @@ def test_permutation_pvalue_equals_a_loop_over_all_permutations_in_distribution(
         (lambda rng: bootstrap_estimate([[1.0, 2.0], [np.nan, np.nan]], np.ones((5, 2))), r"index \[1\]"),
         (lambda rng: percentile_interval([1.0, 2.0], 95), "between 0 and 1"),
         (lambda rng: percentile_interval([]), "no resamples"),
-        (lambda rng: permutation_pvalue(np.ones((2, 2)), rng), "reader, author, prompt"),
-        (lambda rng: permutation_pvalue(np.ones((2, 2, 3)), rng, 0), "at least 1"),
-        (lambda rng: permutation_pvalue(np.ones((2, 3, 3)), rng), "same models"),
+        (lambda rng: exchangeability_test(np.ones((2, 2)), rng), "reader, author, prompt"),
+        (lambda rng: exchangeability_test(np.ones((2, 2, 3)), rng, 0), "at least 1"),
+        (lambda rng: exchangeability_test(np.ones((2, 3, 3)), rng), "same models"),
     ],
 )
 def test_unusable_input_is_refused(call, message):

@@ -138,15 +138,39 @@ def test_ratio_and_interaction_follow_from_the_printed_matrix(findings: Findings
             for r in members
         ]
     )
+    at = {"stage": "rl", "framing": "assistant"}
     for i, reader in enumerate(members):
-        for quantity, expected in (
-            ("other_self_ratio", stats.other_self_ratio(entropy)[i]),
-            ("interaction", stats.interaction(entropy)[i]),
-            ("recognition", stats.log_ratio_split(entropy).recognition[i]),
-            ("ease", stats.log_ratio_split(entropy).ease[i]),
-        ):
-            (found,) = select(findings, quantity, reader=reader, stage="rl", framing="assistant")
-            assert found.estimate == pytest.approx(expected, abs=1e-9)
+        (found,) = select(findings, "other_self_ratio", reader=reader, **at)
+        assert found.estimate == pytest.approx(stats.other_self_ratio(entropy)[i], abs=1e-9)
+    (found,) = select(findings, "interaction_of_means", **at)  # one number for both
+    assert found.estimate == pytest.approx(stats.interaction(entropy)[0], abs=1e-9)
+
+
+def test_geometric_measures_follow_from_the_token_tables(run: Run, findings: Findings) -> None:
+    members, at = ["a-rl", "b-rl"], {"stage": "rl", "framing": "assistant"}
+    log_RA, log_byte_RA = np.zeros((2, 2)), np.zeros((2, 2))
+    for r, a in np.ndindex(2, 2):
+        passages = {p.id: p for p in run.passages(members[a])}
+        rows = run.tokens(Cell(members[r], members[a], "assistant")).to_pandas()
+        rows = rows[~rows.is_end]
+        table = rows.groupby("passage_id", observed=True).entropy.agg(["mean", "count"])
+        table["prompt"] = [passages[i].prompt_id for i in table.index]
+        table["log"] = np.log(np.maximum(table["mean"], stats.ENTROPY_FLOOR))
+        n_bytes = [len(passages[i].response.encode()) for i in table.index]
+        table["log_byte"] = table["log"] + np.log(table["count"] / n_bytes)
+        log_RA[r, a], log_byte_RA[r, a] = table.groupby("prompt")[["log", "log_byte"]].mean().mean()
+    for quantity, table in (("interaction", log_RA), ("interaction_per_byte", log_byte_RA)):
+        (found,) = select(findings, quantity, **at)
+        assert found.where["reader"] == "mean"
+        assert found.estimate == pytest.approx(stats.interaction(np.exp(table)).mean(), abs=1e-6)
+        assert any("one number for both readers" in note for note in found.notes)
+    (recognition,) = select(findings, "recognition", **at)
+    assert recognition.estimate == pytest.approx(-2 * stats.interaction(np.exp(log_RA))[0], abs=1e-6)
+    for quantity in ("recognition_adjusted", "difficulty_slope", "recognised"):
+        assert not select(findings, quantity)
+    for i, reader in enumerate(members):
+        (ratio,) = select(findings, "geometric_ratio", reader=reader, **at)
+        assert ratio.estimate == pytest.approx(np.exp(log_RA[i, 1 - i] - log_RA[i, i]), rel=1e-6)
 
 
 def test_interaction_over_spans_and_ranks_follow_from_the_token_tables(run: Run, findings: Findings) -> None:
