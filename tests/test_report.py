@@ -658,6 +658,7 @@ def test_two_readers_have_one_row_between_them():
     assert brief.cells[0][0].text == "both: one number"
     assert "of 2" not in printed_grid(brief)
     assert "of 2" not in printed_grid(grids.arc_of_means(Findings(found)))
+    assert "below 0" not in [cell.text for cell in grids.arc_of_means(Findings(found)).header_cells]
 
 
 def test_hero_of_several_runs_is_their_mean():

@@ -145,13 +145,16 @@ def arc_of_means(findings: Findings) -> Grid:
         at = next(iter(row.values())).where
         return count(findings, at["stage"], at["framing"]) or NONE
 
+    # Two readers have one number between them, so that nothing is counted.
+    counts = {heading: counted} if singles(findings, "interaction") else {}
+
     return table(
         findings,
         "Means over readers: other/self ratio (null 1), interaction (null 0); bold: null outside interval",
         {"framing": "framing", "stage": "stage"},
         columns,
         show=judged,
-        beside={heading: counted, "prompts": lambda row: str([*row.values()][-1].n)},
+        beside={**counts, "prompts": lambda row: str([*row.values()][-1].n)},
         brief=True,
         reader=MEAN,
     )
