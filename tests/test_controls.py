@@ -193,6 +193,12 @@ def test_the_verdict_follows_the_rule(low: float, high: float, share: float, sai
     assert outcome_of(finding(0.0, None, None), None).words == "left out"
 
 
+@pytest.mark.parametrize(("low", "said"), [(-0.1, "nothing left"), (1e-16, "nothing left"), (0.01, "something left")])
+def test_a_null_is_one_up_to_rounding(low: float, said: str) -> None:
+    arm = Finding("controls", "x", {"arm": "itself again"}, 0.02, low, 0.1, 9, "log units", "a test")
+    assert outcome_of(arm, None).name == said
+
+
 def test_settings_that_are_the_studys_own_are_not_sampled_twice(tmp_path: Path) -> None:
     study = _study(tmp_path)
     assert [(s.temperature, s.top_p) for s in settings_of(study, (0.0, 1.0), (0.9, 1.0))] == [(0.0, 1.0), (1.0, 0.9)]
@@ -252,6 +258,11 @@ def test_tiny_models_go_through_all_arms_without_recognition(tmp_path: Path) -> 
     assert {p.response for p in greedy if p.prompt_id == "p1"} == {greedy[2].response}
     left_out = {f.where["arm"] for f in select(findings, "arm_recognition") if f.estimate is None}
     assert left_out == {"imitation", "kin", "memorised", "people or the world", "one word for synonyms"}
+    # Two models have one number of recognition, which is nobody's own.
+    assert [f.where["reader"] for f in select(findings, "arm_recognition", arm="reference")] == ["mean"]
+    place = {"arm": "imitation", "setting": "own sentences"}
+    assert [f.where["reader"] for f in select(findings, "imitation_recognition", **place)] == ["mean"]
+    assert [f.where["reader"] for f in select(findings, "arm_recognition", **place)] == ["a-rl", "b-rl", "mean"]
     recombined = run.passages("b-rl.recombined")
     assert len(recombined) == len(run.passages("b-rl")) == 2 * len(prompts)
     assert all(passage.token_ids is None and passage.response for passage in recombined)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from enaction.analysis.ledger import POOLED
+from enaction.analysis.ledger import POOLED, POOLED_LOGS, T_INTERVAL
 from enaction.experiments.controls.arms import Trial, contrast_arm, table_arm
 from enaction.experiments.controls.difficulty import FIRST_TOKENS, difficulty, of_one_length
 from enaction.experiments.controls.imitation.analysis import imitations
@@ -91,11 +91,10 @@ def _familiar(trial: Trial) -> None:
     """How far familiar text goes from strangers' text towards own text in the readers' entropy."""
 
     def texts_of(reader: str) -> list[np.ndarray]:
-        strangers = [trial.entropy(reader, author) for author in trial.strangers(reader)]
-        return [trial.entropy(reader, MEMORISED), trial.entropy(reader, reader), np.mean(strangers, axis=0)]
+        strangers = [trial.log_entropy(reader, author) for author in trial.strangers(reader)]
+        return [trial.log_entropy(reader, MEMORISED), trial.log_entropy(reader, reader), np.mean(strangers, axis=0)]
 
-    def share(mean_R3: np.ndarray) -> np.ndarray:
-        log_R3 = np.log(mean_R3)
+    def share(log_R3: np.ndarray) -> np.ndarray:
         gained, whole = log_R3[..., 2] - log_R3[..., 0], log_R3[..., 2] - log_R3[..., 1]
         return gained.sum(axis=-1) / whole.sum(axis=-1)
 
@@ -103,8 +102,9 @@ def _familiar(trial: Trial) -> None:
         "log entropy on the strangers' text minus that on memorised text, divided by the same for own text, summed "
         "over readers; 1: foreign text known by heart is read with as little entropy as own"
     )
-    entropy_R3P = np.array([texts_of(reader) for reader in trial.members])
-    trial.arm("memorised").add("familiar_share", "ratio", text, entropy_R3P, share, n=trial.data.n_prompts)
+    log_R3P = np.array([texts_of(reader) for reader in trial.members])
+    arm, n = trial.arm("memorised"), trial.data.n_prompts
+    arm.add("familiar_share", "ratio", text, log_R3P, share, pooling=POOLED_LOGS, interval=T_INTERVAL, n=n)
 
 
 def _distances(trial: Trial, kin: Mapping[str, Sequence[str]]) -> None:

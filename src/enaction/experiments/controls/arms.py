@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from enaction import stats
 from enaction.analysis.data import Data, Tokens
-from enaction.analysis.ledger import POOLED, STREAMS, Ledger, Permuted, along
+from enaction.analysis.ledger import POOLED_LOGS, STREAMS, T_INTERVAL, Ledger, Permuted, along
 from enaction.analysis.measures import RECOGNITION
 from enaction.findings import Finding
 from enaction.words import MEAN, Framing
@@ -32,13 +33,18 @@ class Trial:
     members: Sequence[str]
     framing: Framing
 
-    def entropy(self, reader: str, author: str) -> np.ndarray:
+    def log_entropy(self, reader: str, author: str) -> np.ndarray:
         """[P]"""
-        return self.data.cell(reader, author, self.framing).entropy
+        return self.data.cell(reader, author, self.framing).log_entropy
 
     def table(self, ending: str = "") -> np.ndarray:
-        """[R, A, P] entropy of the texts of all members whose names have this ending."""
-        return self.data.table(self.members, [f"{a}{ending}" for a in self.members], self.framing)
+        """[R, A, P] log entropy of the texts of all members whose names have this ending."""
+        return self.data.table(self.members, [f"{a}{ending}" for a in self.members], self.framing, "log_entropy")
+
+    @property
+    def matrix(self) -> stats.Resampled:
+        """[R, A] log entropy of the texts of all members, as the matrix has it."""
+        return self.data.matrix(self.members, self.members, self.framing, "log_entropy")
 
     def tokens(self, reader: str, author: str) -> Tokens:
         """Of a cell, without end-of-turn tokens."""
@@ -62,12 +68,11 @@ class Trial:
         return self.ledger.rng((*STREAMS["controls", "arms"], *(arm + setting).encode()))
 
 
-def table_arm(
-    trial: Trial, arm: str, setting: str, entropy_RAP: np.ndarray, pooling: str = f"entropy: {POOLED}"
-) -> None:
+def table_arm(trial: Trial, arm: str, setting: str, log_RAP: np.ndarray, pooling: str = POOLED_LOGS) -> None:
     """An arm that is a whole table: recognition as in the matrix, and its share of the matrix's.
 
     Args:
+        log_RAP: log entropy.
         pooling: how tokens became the means of the arm's table.
     """
 
@@ -75,12 +80,16 @@ def table_arm(
         recognition_2R = RECOGNITION.of(mean_2RA)
         return _with_share(recognition_2R[..., 0, :], recognition_2R[..., 1, :].mean(axis=-1))
 
-    reference = trial.data.matrix(trial.members, trial.members, trial.framing)
-    estimate = stats.Resampled.stack([trial.data.resampled(entropy_RAP), reference]).estimate(statistic)
-    test = stats.permutation_pvalue(entropy_RAP, trial.rng(arm, setting), trial.data.study.resamples)
-    n = int(np.isfinite(entropy_RAP).all(axis=(0, 1)).sum())
+    estimate = stats.Resampled.stack([trial.data.resampled(log_RAP), trial.matrix]).jackknife(statistic)
+    test = stats.exchangeability_test(log_RAP, trial.rng(arm, setting), trial.data.study.resamples)
+    n = int(np.isfinite(log_RAP).all(axis=(0, 1)).sum())
     text = f"{RECOGNITION.text}, in the table of this arm's texts"
-    write_arm(trial.arm(arm, setting), trial.members, estimate, n, text, test.mean_pvalue, pooling)
+    n_readers = len(trial.members)
+    if n_readers < RECOGNITION.least:  # one number for all of them
+        readers, estimate = [], estimate[n_readers:]
+    else:
+        readers = trial.members
+    write_arm(trial.arm(arm, setting), readers, estimate, n, text, test.mean_pvalue, pooling)
 
 
 def contrast_arm(trial: Trial, arm: str, setting: str, pairs: Mapping[str, tuple[str, Sequence[str]]]) -> None:
@@ -109,7 +118,8 @@ def contrast_arm(trial: Trial, arm: str, setting: str, pairs: Mapping[str, tuple
         of_arm, without = recognition[: len(readers)], recognition[len(readers) :]
         return _with_share(np.stack(of_arm, axis=-1), np.mean(without, axis=0))
 
-    estimate = trial.data.estimate(np.concatenate([block.reshape(-1, block.shape[-1]) for block in cells]), statistic)
+    value_CP = np.concatenate([block.reshape(-1, block.shape[-1]) for block in cells])
+    estimate = trial.data.resampled(value_CP).jackknife(statistic)
     compared = [block for part in blocks.values() for block in part]
     pvalue = stats.swap_pvalue(compared, trial.rng(arm, setting), trial.data.study.resamples)
     n = min(int(np.isfinite(block).all(axis=(0, 1)).sum()) for block in compared)
@@ -131,7 +141,8 @@ def _blocks(trial: Trial, reader: str, own: str, others: Sequence[str]) -> list[
         authors = (reader, other.removesuffix(".moved"))
         neither = [m for m in trial.members if m not in authors] if base is None else [base]
         if neither:
-            blocks.append(np.array([[trial.entropy(r, own), trial.entropy(r, other)] for r in [reader, *neither]]))
+            texts = (own, other)
+            blocks.append(np.array([[trial.log_entropy(r, text) for text in texts] for r in [reader, *neither]]))
     return blocks
 
 
@@ -150,13 +161,13 @@ def write_arm(
     n: int,
     text: str,
     pvalue: float,
-    pooling: str = f"entropy: {POOLED}",
+    pooling: str = POOLED_LOGS,
 ) -> Finding:
     """Write recognition of each reader, then their mean with its p-value, which is returned, then its share.
 
     Args:
         ledger: of the arm.
-        readers: of the arm.
+        readers: that have a number of their own.
         estimate: [R + 2] recognition of each reader, their mean, its share.
         n: prompts.
         text: how recognition is measured.
@@ -165,14 +176,13 @@ def write_arm(
     """
     unit, null = RECOGNITION.unit, RECOGNITION.null
     each, axes = estimate[:-2], [along("reader", readers)]
-    ledger.add("arm_recognition", unit, text, each, axes=axes, pooling=pooling, null=null, n=n)
+    common: dict[str, Any] = {"pooling": pooling, "n": n, "interval": T_INTERVAL}
+    ledger.add("arm_recognition", unit, text, each, axes=axes, null=null, **common)
     test = Permuted(pvalue, "own and other texts exchanged within prompts, one-sided")
-    (mean,) = ledger.add(
-        "arm_recognition", unit, text, estimate[-2], pooling=pooling, null=null, n=n, test=test, reader=MEAN
-    )
+    (mean,) = ledger.add("arm_recognition", unit, text, estimate[-2], null=null, test=test, reader=MEAN, **common)
     share = (
         "mean recognition of this arm divided by that of the same readers without it (own against the other authors' "
         "text at the study's settings, all tokens), resampled together"
     )
-    ledger.add("arm_share", "ratio", share, estimate[-1], pooling=pooling, n=n, reader=MEAN)
+    ledger.add("arm_share", "ratio", share, estimate[-1], reader=MEAN, **common)
     return mean

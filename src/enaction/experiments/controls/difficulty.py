@@ -17,15 +17,16 @@ from enaction.experiments.controls.arms import Trial
 from enaction.words import MEAN
 
 FIRST_TOKENS = (
-    "entropy: mean over prompts of the mean over a response's first k tokens, k the length of the reader's shortest "
-    "text of the prompt, without the end-of-turn token"
+    "log entropy: mean over prompts of the mean over a prompt's passages of the log of the mean entropy of a passage's "
+    f"first k tokens, at least {stats.ENTROPY_FLOOR:g} nats, k the length of the reader's shortest text of the prompt, "
+    "without the end-of-turn token"
 )
 # Arm -> the ranks of difficulty that it compares.
 _HALVES = {"equal difficulty": (0.0, 1.0), "easy half": (0.0, 0.5), "difficult half": (0.5, 1.0)}
 
 
 def of_one_length(trial: Trial) -> np.ndarray:
-    """[R, A, P] entropy over the first k tokens of each text, k the reader's shortest text of the prompt."""
+    """[R, A, P] log entropy over the first k tokens of each text, k the reader's shortest text of the prompt."""
     data, table = trial.data, []
     for reader in trial.members:
         cells = [(trial.tokens(reader, a), data.prompt_codes(a)) for a in trial.members]
@@ -36,7 +37,7 @@ def of_one_length(trial: Trial) -> np.ndarray:
         for tokens, prompt_M in cells:
             is_within = tokens.position < shortest_P[prompt_M[tokens.passage]]
             sums = stats.passage_sums(tokens.passage, tokens.entropy, len(prompt_M), is_within)
-            row.append(stats.prompt_means(sums.means, prompt_M, data.n_prompts))
+            row.append(stats.prompt_means(stats.floored_log(sums.means), prompt_M, data.n_prompts))
         table.append(row)
     # A prompt with an empty text has nothing to compare.
     return complete(np.array(table))

@@ -72,6 +72,9 @@ _NOTHING_LEFT = Outcome("nothing left", "no effect", "grey", ", as it must be")
 _SOMETHING_LEFT = Outcome("something left", "effect", "grey", ": subtract it from the arm")
 _WORDS_LEFT = Outcome("weakened", "effect", "orange", ", as it must be; what is left is in the words")
 
+# The difference of a text from itself is computed as 1e-16.
+_ROUNDING = 1e-9
+
 _Key = tuple[str, str | None]  # an arm's name and setting
 
 
@@ -106,7 +109,7 @@ def outcome_of(arm: Finding, share: Finding | None) -> Outcome:
     if arm.low is None or arm.high is None:
         return _LEFT_OUT
     if arm.where["arm"] in NULLS:
-        return _NOTHING_LEFT if arm.low <= 0 else _SOMETHING_LEFT
+        return _NOTHING_LEFT if arm.low <= _ROUNDING else _SOMETHING_LEFT
     if arm.high < 0:
         return _REVERSED
     if arm.low <= 0:

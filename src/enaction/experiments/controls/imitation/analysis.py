@@ -5,10 +5,12 @@ Axes: R reader, A author, P prompt; 2 own text and the other.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from enaction import stats
-from enaction.analysis.ledger import Ledger, along, appended_mean
+from enaction.analysis.ledger import POOLED_LOGS, T_INTERVAL, Ledger, along, appended_mean
 from enaction.analysis.measures import RECOGNITION, others, own
 from enaction.analysis.ownness import add_ownness
 from enaction.experiments.controls.arms import Trial, write_arm
@@ -45,46 +47,46 @@ def imitations(trial: Trial) -> None:
 def _recognition(trial: Trial, ledger: Ledger, kind: Kind) -> None:
     members, n_readers = trial.members, len(trial.members)
     own_RAP, other_RAP = trial.table(), _table(trial, kind)
-    cells = stats.Resampled.stack(
-        [trial.data.matrix(members, members, trial.framing), trial.data.resampled(other_RAP)],
-    )
+    cells = stats.Resampled.stack([trial.matrix, trial.data.resampled(other_RAP)])
 
-    def statistic(mean_2RA: np.ndarray) -> np.ndarray:
-        own_R, other_R = (stats.log_ratio_split(mean_2RA[..., i, :, :]).recognition for i in range(2))
-        more_RA = np.log(mean_2RA[..., 1, :, :]) - np.log(mean_2RA[..., 0, :, :])
+    def statistic(log_2RA: np.ndarray) -> np.ndarray:
+        own_R, other_R = (RECOGNITION.of(log_2RA[..., i, :, :]) for i in range(2))
+        more_RA = log_2RA[..., 1, :, :] - log_2RA[..., 0, :, :]
         beyond_R = own(more_RA) - others(more_RA.swapaxes(-1, -2))
         reference = own_R.mean(axis=-1, keepdims=True)
         both = [appended_mean(beyond_R), appended_mean(other_R)]
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.concatenate([part for of in both for part in (of, of[..., -1:] / reference)], axis=-1)
 
-    estimate, n = cells.estimate(statistic), cells.n_prompts
+    estimate, n = cells.jackknife(statistic), cells.n_prompts
+    common: dict[str, Any] = {"n": n, "pooling": POOLED_LOGS, "interval": T_INTERVAL}
     blocks = [
         np.array([[own_RAP[i, r], other_RAP[i, r]] for i in [r, *(j for j in range(n_readers) if j != r)]])
         for r in range(n_readers)
     ]
     pvalue = stats.swap_pvalue(blocks, trial.rng(kind.arm, kind.setting), trial.data.study.resamples)
     write_arm(ledger, members, estimate[: n_readers + 2], n, _BEYOND, pvalue)
+    with_numbers = members if n_readers >= RECOGNITION.least else []
     ledger.add(
         "imitation_recognition",
         RECOGNITION.unit,
         f"{RECOGNITION.text}, in the table in which every own text is replaced by such a text",
-        estimate[n_readers + 2 : -1],
-        axes=[along("reader", [*members, MEAN])],
+        estimate[-2 - len(with_numbers) : -1],
+        axes=[along("reader", [*with_numbers, MEAN])],
         null=RECOGNITION.null,
-        n=n,
+        **common,
     )
     text = "mean recognition in that table divided by mean recognition in the matrix, resampled together; 1: as much"
-    ledger.add("imitation_share", "ratio", text, estimate[-1], null=1.0, n=n, reader=MEAN)
+    ledger.add("imitation_share", "ratio", text, estimate[-1], null=1.0, reader=MEAN, **common)
 
 
 def _table(trial: Trial, kind: Kind) -> np.ndarray:
-    """[R, A, P] entropy; of own text that is tokenised anew others than the author have nothing new to read."""
+    """[R, A, P] log entropy; of own text that is tokenised anew others than the author have nothing new to read."""
     if kind is not ANEW:
         return trial.table(kind.ending)
     table_RAP = trial.table().copy()
     for r, reader in enumerate(trial.members):
-        table_RAP[r, r] = trial.entropy(reader, f"{reader}{kind.ending}")
+        table_RAP[r, r] = trial.log_entropy(reader, f"{reader}{kind.ending}")
     return table_RAP
 
 
