@@ -1,24 +1,29 @@
 """Who recognises text like its own: the verdict on each reader of a table, by three witnesses.
 
 `recognition` holds the reader's confidence and the text's ease against its own cell, `recognition_adjusted` how it
-responds to difficulty, and `matched_gap` needs no other reader. A reader is certified where the first two have their
-intervals above 0 and the third does not disagree; where it does, the verdict says so and chooses nobody. A reader that
-hardly responds to difficulty is not certified, whatever the tables say.
+responds to difficulty, and `matched_gap` needs no other reader. A reader is certified where the first two lie above 0
+and the third does not disagree; where it does, the verdict says so and chooses nobody. A reader that hardly responds to
+difficulty is not certified, whatever the tables say.
+
+A table of N readers has N verdicts, so the lower bounds are moved out as far as N one-sided tests at .05 in all ask
+for: where nobody recognises anything, at most one table in twenty certifies somebody.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, Literal
 
 from enaction.findings import Finding, Findings
 from enaction.shown import with_interval
-from enaction.words import MEAN
 
 # Models that a table must have for each reader to have a verdict of its own.
 LEAST_MODELS = 3
-# A reader whose slope on difficulty may be below this counts as flat.
-FLAT = 0.05
+# A reader whose slope on difficulty is below this counts as flat.
+FLAT = 0.1
+# Chance that a table in which nobody recognises anything certifies somebody.
+_FALSE = 0.05
 
 Word = Literal["certified", "disagree", "flat", "not certified"]
 
@@ -45,10 +50,10 @@ def verdicts_of(findings: Findings, **place: Any) -> list[Verdict]:
         place: stage and framing of the table.
     """
     readers = [str(f.where["reader"]) for f in findings.select("difficulty_slope", **place)]
-    return [_verdict(findings, reader, place) for reader in readers if reader != MEAN]
+    return [_verdict(findings, reader, len(readers), place) for reader in readers]
 
 
-def _verdict(findings: Findings, reader: str, place: dict[str, Any]) -> Verdict:
+def _verdict(findings: Findings, reader: str, n_readers: int, place: dict[str, Any]) -> Verdict:
     def one(quantity: str) -> Finding | None:
         return findings.one(quantity, reader=reader, **place)
 
@@ -58,11 +63,21 @@ def _verdict(findings: Findings, reader: str, place: dict[str, Any]) -> Verdict:
     if gap is not None:
         told.append(f"matched gap {with_interval(gap)} nats")
     why = ", ".join(told)
-    if slope is None or slope.low is None or slope.low < FLAT:
+    if slope is not None and slope.estimate is not None and slope.estimate < FLAT:
         return Verdict(reader, "flat", f"it hardly responds to difficulty, slope {with_interval(slope)}; {why}")
-    # By difficulty alone a table may still say anything, so both have to be above 0.
-    if not all(f is not None and f.low is not None and f.low > 0 for f in witnesses.values()):
+    if slope is None or slope.low is None or slope.low <= 0:
+        unknown = f"too few passages say how it responds to difficulty, slope {with_interval(slope)}"
+        return Verdict(reader, "not certified", f"{unknown}; {why}")
+    if not all(_is_above(f, n_readers) for f in witnesses.values()):
         return Verdict(reader, "not certified", why)
     if gap is not None and (gap.high is None or gap.high >= 0):
         return Verdict(reader, "disagree", f"the matched gap does not confirm it; {why}")
     return Verdict(reader, "certified", why)
+
+
+def _is_above(finding: Finding | None, n_readers: int) -> bool:
+    """Whether a number is above 0 as one of several, by the lower half of its interval stretched accordingly."""
+    if finding is None or finding.estimate is None or finding.low is None:
+        return False
+    stretch = NormalDist().inv_cdf(1 - _FALSE / n_readers) / NormalDist().inv_cdf(0.975)
+    return finding.estimate - stretch * (finding.estimate - finding.low) > 0

@@ -28,6 +28,9 @@ from enaction.stats.pooling import ratio
 from enaction.stats.resampling import Estimate
 from enaction.stats.tails import t_interval
 
+# Variance of log entropy below which a judge finds all passages alike, up to rounding of float32.
+_CONSTANT = 1e-10
+
 
 @dataclass(frozen=True)
 class AdjustedRecognition:
@@ -36,7 +39,8 @@ class AdjustedRecognition:
     recognition: expected minus found log entropy of own passages, log units; > 0: recognition. With two judges of the
     same passages at the consistent slope, else the end that is worse for recognition.
     direct, reverse: the same at the two ends of the slope.
-    slope: log units of the reader's entropy for one of the judges', direct, so a lower bound of the response.
+    slope: log units of the reader's entropy for one of the judges', direct, so a lower bound of the response; NaN where
+        its judges find all passages alike.
     has_instrument: [R] bool, whether there were two judges.
     """
 
@@ -138,7 +142,7 @@ def _reader(moments: _Moments, foreign_JA: NDArray[np.bool_], reader: int) -> _L
     """
     own, plain, instrumented = _pooled(moments, [reader]), _Lines.empty(moments), _Lines.empty(moments)
     reverse = _Lines.empty(moments)
-    has_instrument = True
+    has_instrument, varies_B = True, np.zeros(len(moments.number), dtype=bool)
     for judge in range(len(foreign_JA)):
         shared_A = foreign_JA[reader] & foreign_JA[judge]
         if judge == reader or not foreign_JA[judge, reader] or not shared_A.any():
@@ -148,6 +152,7 @@ def _reader(moments: _Moments, foreign_JA: NDArray[np.bool_], reader: int) -> _L
         shift_B = own.mean[:, judge] - both.mean[:, judge]
         common_B = np.maximum(both.covariance[:, reader, judge], 0.0)
         of_reader_B, of_judge_B = (both.covariance[:, j, j] for j in (reader, judge))
+        varies_B |= of_judge_B > _CONSTANT
         weight_B, direct_B = ratio(common_B**2, of_reader_B * of_judge_B), ratio(common_B, of_judge_B)
         plain = plain.plus(weight_B, weight_B * direct_B, gap_B, shift_B)
         reverse = reverse.plus(weight_B, direct_B, gap_B, shift_B)  # the weight times the reverse slope
@@ -160,7 +165,7 @@ def _reader(moments: _Moments, foreign_JA: NDArray[np.bool_], reader: int) -> _L
         instrumented = instrumented.plus(strength_B * with_judge_B, strength_B * with_reader_B, gap_B, shift_B)
     direct_B, reverse_B = plain.distance, reverse.distance
     recognition_B = instrumented.distance if has_instrument else np.minimum(direct_B, reverse_B)
-    return _Line(recognition_B, direct_B, reverse_B, plain.slope, has_instrument)
+    return _Line(recognition_B, direct_B, reverse_B, np.where(varies_B, plain.slope, np.nan), has_instrument)
 
 
 class _Lines(NamedTuple):

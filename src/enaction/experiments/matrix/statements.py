@@ -13,13 +13,13 @@ from enaction.experiments.matrix.authorship import authorship
 from enaction.experiments.matrix.lookup import (
     Cell,
     alarmed,
-    counted_below,
     framings,
     main_place,
     members,
     readings,
     singles,
     stages,
+    verdict_word,
 )
 from enaction.findings import Finding, Findings
 from enaction.page import Statement, Verdict
@@ -27,6 +27,7 @@ from enaction.shown import NO_VERDICT, mean_value, number, value, verdict_of, ve
 from enaction.stats import IDENTITY_LIMIT
 from enaction.words import MEAN, TRACE, WORLD, checkpoint, framing_label, models_of, stage_label
 
+_JOINT = "one number for both readers: it says neither which of them recognises nor whether one hardly responds to difficulty"
 # With more readers than this a sentence gives their range in place of their names.
 _NAMED_READERS = 6
 
@@ -99,25 +100,35 @@ def _recognition(findings: Findings) -> list[Statement]:
         for stage in (stage for stage in stages(findings) if not checkpoint(stage)):
             at = {"stage": stage, "framing": framing}
             means = [f for q in ("interaction", "other_self_ratio") if (f := findings.one(q, reader=MEAN, **at))]
-            clauses = [
-                _interaction_clause(mean, counted_below(findings, **at))
-                if mean.quantity == "interaction"
-                else _ratio_clause(mean)
-                for mean in means
-            ]
+            clauses = [_interaction_clause(m) if m.quantity == "interaction" else _ratio_clause(m) for m in means]
             if means:
-                made.append(_said(f"{'; '.join(clauses)}.", [f.quantity for f in means], at, verdict_of(means[0])))
+                who = _who(findings, at)
+                about = [*(f.quantity for f in means), *(["recognised"] if who else [])]
+                text = "; ".join([*clauses[:1], *who, *clauses[1:]])
+                made.append(_said(f"{text}.", about, at, verdict_of(means[0])))
     return made
 
 
-def _interaction_clause(mean: Finding, counted: str) -> str:
+def _who(findings: Findings, at: dict[str, Any]) -> list[str]:
+    """Which readers the verdicts name; that nobody can be named, in a table of two."""
+    by_word: dict[str, list[str]] = {}
+    for f in findings.select("recognised", **at):
+        by_word.setdefault(verdict_word(f), []).append(str(f.where["reader"]))
+    if not by_word:
+        alone = findings.select("interaction", **at).values("reader") == [MEAN]
+        return [_JOINT] if alone else []
+    certified = by_word.pop("certified", [])
+    who = f"certified: {', '.join(certified)}" if certified else "no reader is certified"
+    return [", ".join([who, *(f"{word}: {', '.join(names)}" for word, names in by_word.items())])]
+
+
+def _interaction_clause(mean: Finding) -> str:
     verdict = verdict_words(
         mean, below="recognition beyond their confidence and the text's ease", above="the reverse of recognition"
     )
     if verdict_of(mean) == "effect" and abs(value(mean)) < TRACE:
         verdict = f"a trace (less than {TRACE:.0%}) of {verdict}"
-    below = f", below 0 for {counted} readers" if counted else ""
-    return f"{verdict}: mean interaction {with_interval(mean)} log units{below}"
+    return f"{verdict}: mean interaction {with_interval(mean)} log units"
 
 
 def _ratio_clause(mean: Finding) -> str:
@@ -157,7 +168,9 @@ def _split(findings: Findings) -> list[Statement]:
     if mean is None:
         return []
     verdict = verdict_words(mean, below="the reverse of recognition", above="recognition is found")
-    text = f"{verdict}: mean recognition {with_interval(mean)} log units"
+    alone = findings.select("recognition", **at).values("reader") == [MEAN]
+    of = "recognition of both readers together" if alone else "mean recognition"
+    text = f"{verdict}: {of} {with_interval(mean)} log units"
     parts = findings.pivot(about, ("reader",), **at)
     numbers = {r: [value(part[q]) for q in about] for (r,), part in parts.items() if r != MEAN and len(part) == 3}
     if len(numbers) > _NAMED_READERS:

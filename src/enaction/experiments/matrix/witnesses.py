@@ -31,8 +31,8 @@ _SLOPE = (
     "so a lower bound; about 0: it does not respond to difficulty"
 )
 _RECOGNISED = (
-    "1: certified to recognise text like its own: recognition and recognition_adjusted above 0 by their intervals, no "
-    "flat response to difficulty, and the matched gap not against it; 0: not"
+    "1: certified to recognise text like its own: recognition and recognition_adjusted above 0, for all readers of the "
+    "table at once at .05 in all, a response to difficulty, and the matched gap not against it; 0: not"
 )
 
 
