@@ -72,7 +72,7 @@ class LoopRecipe:
     warm_up: int = 3
     kl: float = 0.02
     clip: float = 0.2
-    kept: tuple[float, ...] = (0.25, 0.5)
+    kept: tuple[float, ...] = (0.3, 0.6)
     max_new_tokens: int = 110
 
     def requests(self) -> list[list[Request]]:
@@ -88,7 +88,7 @@ class LoopRecipe:
         return self.rate * min(1.0, (step + 1) / self.warm_up)
 
     def snapshots(self) -> dict[int, str]:
-        """Number of steps done -> name of the snapshot, the share in per cent (`025`); the end is `100`."""
+        """Number of steps done -> name of the snapshot, the share in per cent (`030`); the end is `100`."""
         return {round(share * self.steps): f"{round(100 * share):03}" for share in (*self.kept, 1.0)}
 
 

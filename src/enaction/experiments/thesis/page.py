@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from enaction.chart import Axis, Chart, Colour, Key, Panel, Points, Rule, points_of
 from enaction.experiments.thesis.analysis import excluded
@@ -47,7 +47,7 @@ def page(title: str, question: str, findings: Findings, roles: Roles) -> Page:
             "Familiarity is how much less entropy a reader has on a text than its own confidence and the text's ease "
             "explain, as told by neutral families; log units. Intervals are over seeds.",
             charts=["thesis_levels"],
-            grids=[_arms(end, arms, failing), _table(end, arms, failing), _single_seeds(findings, last)],
+            grids=[*_arms(end, arms, failing), _table(end, arms, failing), _single_seeds(findings, last)],
         ),
         Section(
             "Whose text is it?",
@@ -62,7 +62,12 @@ def page(title: str, question: str, findings: Findings, roles: Roles) -> Page:
             Section("On the way", "Means over seeds.", charts=["thesis_course"], grids=[_course_table(over, points)])
         )
     statements = [*_gate_statements(failing), *_statements(end, shown, roles, last)]
-    return Page(title, question, statements, sections, charts, {"point": last})
+    seeds = len([seed for seed in findings.values("seed") if seed != MEAN])
+    remark = (
+        f"Intervals are over {seeds} seeds, so they speak of other training runs; where 0 is inside, the sentence says "
+        "how large an effect remains possible."
+    )
+    return Page(title, question, statements, sections, charts, {"point": last}, remark)
 
 
 def _statements(end: Findings, shown: Sequence[str], roles: Roles, last: int) -> list[Statement]:
@@ -73,17 +78,18 @@ def _statements(end: Findings, shown: Sequence[str], roles: Roles, last: int) ->
                 "the actor's text fails the quality gate: nothing is concluded.", ("passes_gate",), verdict="alarm"
             )
         ]
+    has_other = roles.other in shown
     made = [
         statement
         for twin in roles.twins
         if twin in shown
-        for statement in (*_passive(end, twin), *_own_or_actors(end, twin))
+        for statement in (*_passive(end, twin, has_other), *_own_or_actors(end, twin))
     ]
     for loop in (roles.actor, *roles.loops):
         for twin in roles.twins:
             if loop in shown and twin in shown:
                 made += _loop_adds(end, loop, twin)
-    if roles.control in shown:
+    if roles.control in shown and has_other:
         made += _control(end, str(roles.control))
     if roles.empty in shown:
         made += _empty(end, str(roles.empty))
@@ -103,9 +109,9 @@ def _gate_statements(failing: dict[str, list[str]]) -> list[Statement]:
     ]
 
 
-def _passive(end: Findings, twin: str) -> list[Statement]:
+def _passive(end: Findings, twin: str, has_other: bool) -> list[Statement]:
     """Whether a reader that never sampled recognises the text that it was trained on, and that text in particular."""
-    learned, specific = end.one("learned", reader=twin), end.one("specific", reader=twin)
+    learned, specific = end.one("learned", reader=twin), end.one("specific", reader=twin) if has_other else None
     if learned is None:
         return []
     parts = [f"of the actor's text it learned {with_interval(learned)} log units"]
@@ -138,9 +144,11 @@ def _loop_adds(end: Findings, loop: str, twin: str) -> list[Statement]:
     }
     conclusion, outcome = words[_sign(level)]
     verdict: Verdict = "effect" if _sign(level) > 0 else "no effect"
+    far = [end.one("distance_from_start", arm=arm) for arm in (loop, twin)]
+    at = "; nats a token from the start: " + ", ".join(number(f.estimate if f else None, 2) for f in far)
     text = (
         f"{conclusion}: level of the loop less the twin's {with_interval(level)} log units, over the own starts "
-        f"{with_interval(gain)}; {_seeds(level)}."
+        f"{with_interval(gain)}{at}; {_seeds(level)}."
     )
     about = ("loop_adds", "loop_adds_to_gain")
     return [Statement(text, about, level.where, verdict, f"Loop {loop}, twin {twin}", headline=True, outcome=outcome)]
@@ -246,32 +254,49 @@ def _quality(findings: Findings, last: int, failing: dict[str, list[str]]) -> Gr
     return Grid("Quality of the texts at the end of training, by rule", header, rows, about)
 
 
-def _arms(end: Findings, arms: Sequence[str], failing: dict[str, list[str]]) -> Grid:
-    """What the thesis asks of each arm, means over seeds."""
-    columns = {
-        "gain": "own text, gain over the start",
+def _arms(end: Findings, arms: Sequence[str], failing: dict[str, list[str]]) -> list[Grid]:
+    """What the thesis asks of each arm, means over seeds: what conclusions rest on, then what is beside it."""
+    first = {
         "learned": "actor's text, learned",
         "specific": "actor's less other loop's",
-        "specific_beyond_control": "the same beyond the control",
         "own_less_actors": "own less actor's",
         "apart": "both, own less other's",
     }
-    rows = []
-    for arm in arms:
-        entropy, wording = end.one("own_entropy", arm=arm), end.one("wording_distance", arm=arm)
-        rows.append(
-            [
-                Cell(_marked(arm, failing), "name"),
-                judged(end.one("familiarity", reader=arm, author=arm)),
-                *(judged(end.one(quantity, reader=arm)) for quantity in columns),
-                number(entropy.estimate if entropy else None),
-                number(wording.estimate if wording else None, 2),
-            ]
-        )
-    header = ["arm", "own text", *columns.values(), "own entropy, nats", "wordings from actor's"]
+    further = {
+        "gain": "own text, gain over the start",
+        "specific_beyond_control": "actor's less other loop's, beyond the control",
+    }
+    beside = {
+        "own_entropy": "own entropy, nats",
+        "distance_from_start": "nats a token from its start",
+        "wording_distance": "wordings from the actor's",
+        "wording_distance_floor": "the same for one writer",
+    }
+    names = [Cell(_marked(arm, failing), "name") for arm in arms]
+    own = [judged(end.one("familiarity", reader=arm, author=arm)) for arm in arms]
+
+    def columns(quantities: Iterable[str], arm: str) -> list[Cell]:
+        return [judged(end.one(quantity, reader=arm)) for quantity in quantities]
+
     title = "Familiarity, log units: means over seeds with 95 % t intervals over seeds; bold: 0 outside"
-    about = ["familiarity", *columns, "own_entropy", "wording_distance"]
-    return Grid(title, header, rows, about, brief=True)
+    return [
+        Grid(
+            title,
+            ["arm", "own text", *first.values()],
+            [[name, of_own, *columns(first, arm)] for name, of_own, arm in zip(names, own, arms, strict=True)],
+            ["familiarity", *first],
+            brief=True,
+        ),
+        Grid(
+            "Further means over seeds: familiarity, log units, then what the texts are like",
+            ["arm", *further.values(), *beside.values()],
+            [
+                [name, *columns(further, arm), *(with_interval(end.one(q, arm=arm), 2) for q in beside)]
+                for name, arm in zip(names, arms, strict=True)
+            ],
+            [*further, *beside],
+        ),
+    ]
 
 
 def _table(end: Findings, arms: Sequence[str], failing: dict[str, list[str]]) -> Grid:
