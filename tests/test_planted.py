@@ -97,26 +97,33 @@ def _covers(found: Finding, truth: float) -> bool:
     return found.low <= truth <= found.high
 
 
-def _numbers(entropy_RA: Floats) -> dict[str, Floats]:
-    """Ratio, interaction, recognition and ease of each reader, the additive model fitted by least squares."""
+def _numbers(entropy_RA: Floats, log_RA: Floats | None = None) -> dict[str, Floats]:
+    """Ratio, interaction, recognition and ease of each reader, the additive models fitted by least squares.
+
+    Args:
+        entropy_RA: arithmetic means.
+        log_RA: means of logs; by default those of passages that are all alike.
+    """
     n = len(entropy_RA)
-    log_RA = np.log(entropy_RA)
-    reader, author = np.divmod(np.arange(n * n), n)
-    design = np.stack([*(reader == r for r in range(n)), *(author == a for a in range(n))], 1).astype(float)
-    effects = np.linalg.lstsq(design, log_RA.ravel(), rcond=None)[0]
-    interaction_R = np.diag((log_RA.ravel() - design @ effects).reshape(n, n))
-    author_A = effects[n:]
-    ease_R = np.array([np.delete(author_A, r).mean() - author_A[r] for r in range(n)])
-    ratio_R = np.array([np.delete(entropy_RA[r], r).mean() / entropy_RA[r, r] for r in range(n)])
+    log_RA = np.log(entropy_RA) if log_RA is None else log_RA
+    author_A = _fitted(log_RA, ~np.eye(n, dtype=bool))[1]
     return {
-        "other_self_ratio": ratio_R,
-        "interaction": interaction_R,
-        "recognition": -n / (n - 1) * interaction_R,
-        "ease": ease_R,
+        "other_self_ratio": np.array([np.delete(entropy_RA[r], r).mean() / entropy_RA[r, r] for r in range(n)]),
+        "interaction_of_means": np.diag(np.log(entropy_RA) - _fitted(np.log(entropy_RA))[0]),
+        "interaction": np.diag(log_RA - _fitted(log_RA)[0]),
+        "recognition": np.diag(_fitted(log_RA, ~np.eye(n, dtype=bool))[0] - log_RA),
+        "ease": np.array([np.delete(author_A, r).mean() - author_A[r] for r in range(n)]),
     }
 
 
-# Random transformers: equal to float64 arithmetic on the same texts.
+def _fitted(log_RA: Floats, used_RA: NDArray[np.bool_] | None = None) -> tuple[Floats, Floats]:
+    """All cells as reader and author effects of the used ones give them, and the effects of the authors."""
+    n, used_C = len(log_RA), np.full(log_RA.size, fill_value=True) if used_RA is None else used_RA.ravel()
+    reader, author = np.divmod(np.arange(n * n), n)
+    design = np.stack([*(reader == r for r in range(n)), *(author == a for a in range(n))], 1).astype(float)
+    effects = np.linalg.lstsq(design[used_C], log_RA.ravel()[used_C], rcond=None)[0]
+    return (design @ effects).reshape(n, n), effects[n:]
+
 
 ORGANISMS: dict[str, Callable[[PreTrainedModel, float], Planted]] = {
     "recogniser": recogniser,
@@ -179,8 +186,8 @@ def _plain_entropy(folder: Path, passage: Passage, framing: str, is_sharp: Calla
     return float(np.mean(entropies))
 
 
-def _expected(kind: str, folder: Path, run: Run, framing: str) -> Floats:
-    """[R, A] mean entropies by plain arithmetic."""
+def _expected(kind: str, folder: Path, run: Run, framing: str) -> tuple[Floats, Floats]:
+    """[R, A] mean entropies by plain arithmetic, and means of their logs over passages."""
     tokenizer = tiny.word_tokenizer()
     own = []
     for passage in run.passages("a"):
@@ -194,12 +201,9 @@ def _expected(kind: str, folder: Path, run: Run, framing: str) -> Floats:
     for reader in ("origin", "b", "c"):
         sharp = is_sharp if reader == "origin" else lambda _: False
         table.append(
-            [
-                np.nanmean([_plain_entropy(folder / reader, p, framing, sharp) for p in run.passages(author)])
-                for author in MODELS
-            ]
+            [[_plain_entropy(folder / reader, p, framing, sharp) for p in run.passages(author)] for author in MODELS]
         )
-    return np.array(table)
+    return np.nanmean(table, axis=-1), np.nanmean(np.log(table), axis=-1)
 
 
 @pytest.mark.parametrize("framing", ["assistant", "user"])
@@ -207,9 +211,9 @@ def test_a_run_finds_in_planted_models_what_plain_arithmetic_finds(
     transformers: tuple[str, Path, Study, Run, Findings], framing: str
 ) -> None:
     kind, folder, _, run, findings = transformers
-    expected_RA = _expected(kind, folder, run, framing)
+    expected_RA, log_RA = _expected(kind, folder, run, framing)
     assert _entropies(findings, framing) == pytest.approx(expected_RA, abs=2e-5)
-    for quantity, expected_R in _numbers(expected_RA).items():
+    for quantity, expected_R in _numbers(expected_RA, log_RA).items():
         assert _values(findings, quantity, framing) == pytest.approx(expected_R, abs=2e-5), quantity
         for reader, expected in zip(MODELS, expected_R, strict=True):
             assert _covers(_one(findings, quantity, reader=reader, framing=framing), expected)
@@ -347,6 +351,31 @@ def _population(tables: list[Table], factor: float) -> Floats:
     return entropy_RA
 
 
+def _log_population(tables: list[Table], chains: list[Floats], *, recognises: bool, n: int = 20_000) -> Floats:
+    """[R, A] mean log of a text's mean entropy, from texts that the chains write; as in `_population`."""
+    rng = np.random.default_rng(0)
+    written = [_contexts(rng, chain_VV, n) for chain_VV in chains]
+    beside = _contexts(rng, chains[0], n)  # what the recogniser wrote to the prompt of another author's text
+    log_RA = np.zeros((len(tables), len(chains)))
+    for r, a in np.ndindex(log_RA.shape):
+        entropy_MT = tables[r].entropy()[written[a]]
+        if r == 0 and recognises:
+            is_own_MT = np.logical_and.accumulate(written[a] == (written[a] if a == 0 else beside), axis=1)
+            entropy_MT = np.where(is_own_MT, tables[r].entropy(FACTOR)[written[a]], entropy_MT)
+        log_RA[r, a] = np.log(entropy_MT.mean(axis=1)).mean()
+    return log_RA
+
+
+def _contexts(rng: np.random.Generator, chain_VV: Floats, n: int) -> NDArray[np.int64]:
+    """[M, T] last token before each token of texts."""
+    contexts_MT = np.full((n, TOKENS), ROOT)
+    cumulative_VV = chain_VV.cumsum(axis=1)
+    for t in range(1, TOKENS):
+        below_MV = cumulative_VV[contexts_MT[:, t - 1]] < rng.random((n, 1))
+        contexts_MT[:, t] = np.minimum(below_MV.sum(axis=1), len(chain_VV) - 1)
+    return contexts_MT
+
+
 def _run_tables(
     folder: Path, tables: list[Table], plant: Callable[[Study, PreTrainedModel], PreTrainedModel]
 ) -> tuple[Study, Run, Findings]:
@@ -367,7 +396,8 @@ def test_planted_recognition_is_measured_as_large_as_it_is(tmp_path: Path) -> No
         return organism
 
     _, _, findings = _run_tables(tmp_path, tables, plant)
-    truth = _numbers(_population(tables, FACTOR))
+    chains = [tables[0].chain(FACTOR), *(t.chain() for t in tables[1:])]
+    truth = _numbers(_population(tables, FACTOR), _log_population(tables, chains, recognises=True))
     assert truth["recognition"][0] > 0.4
     for quantity, truth_R in truth.items():
         found = _one(findings, quantity, reader="a", framing="assistant")
@@ -407,7 +437,8 @@ def test_an_author_of_easy_text_moves_ratios_and_ease_and_not_recognition(tmp_pa
     # Over all texts: difficulty of the text that each author writes, as the first reader (of sharpness 1) has it.
     chains = [tables[0].chain(FACTOR), *(t.chain() for t in tables[1:])]
     difficulty_A = np.array([np.mean(_occupancy(c) @ tables[0].entropy()) for c in chains])
-    truth = _numbers(np.outer(SHARPNESS, difficulty_A))
+    logs = _log_population(tables, chains, recognises=False)
+    truth = _numbers(np.outer(SHARPNESS, difficulty_A), logs)
     assert truth["ease"][0] > 0.2
     for quantity in ("other_self_ratio", "ease"):
         for reader, value in zip(MODELS, truth[quantity], strict=True):

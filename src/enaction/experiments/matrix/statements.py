@@ -27,7 +27,7 @@ from enaction.shown import NO_VERDICT, mean_value, number, value, verdict_of, ve
 from enaction.stats import IDENTITY_LIMIT
 from enaction.words import MEAN, TRACE, WORLD, checkpoint, framing_label, models_of, stage_label
 
-_JOINT = "one number for both readers: it says neither which of them recognises nor whether one hardly responds to difficulty"
+_JOINT = "one number for both readers: it says neither which of them recognises, nor whether one is flat"
 # With more readers than this a sentence gives their range in place of their names.
 _NAMED_READERS = 6
 
