@@ -260,6 +260,24 @@ def test_the_shipped_study_can_be_planned() -> None:
         assert panel.arms["other"] != panel.arms["active2"] or panel.point == 0
 
 
+def test_the_shipped_study_names_what_its_script_trains() -> None:
+    from studies import thesis as script
+
+    study = load_study(Path(__file__).parent.parent / "studies" / "thesis.yaml")
+    settings, shares = Thesis.model_validate(study.experiments["thesis"]), script.recipe_of(1, 100).snapshots()
+    for arm, trained in script.ARMS.items():
+        points = settings.arms[arm]
+        assert points[0] == tuple(trained.starts[seed] for seed in script.SEEDS)
+        for point in sorted(points)[1:]:
+            for seed, model in zip(script.SEEDS, points[point], strict=True):
+                path = Path(study.models[model].model)
+                assert (path.parent.name, path.name) == (f"{arm}-{seed}", f"{point:03}")
+                assert path.name in shares.values()
+    others = [script.ARMS["sft-other"].source(seed) for seed in script.SEEDS]
+    assert settings.arms["other"][100] == tuple(others)
+    assert [script.ACTOR_START[seed] for seed in script.SEEDS] == list(settings.arms["other"][0])
+
+
 def test_wordings_of_two_writers_lie_apart_and_of_one_as_far_as_chance_has_it() -> None:
     def text(voice: Voice, seed: int) -> list[Passage]:
         rng = np.random.default_rng(seed)
