@@ -73,7 +73,8 @@ def _every_document(voices: Sequence[Any]) -> Iterator[tuple[str, float]]:
     script: list[int] = []
     while True:
         fork = Fork(voices, script)
-        text = chats.plain_document(fork, fork)  # type: ignore[arg-type]
+        scope = chats.Scope(tuple(world.TOPICS), chats.OPEN_REQUESTS, chats.TOPIC_REQUESTS)
+        text = chats.plain_document(fork, fork, scope)  # type: ignore[arg-type]
         yield text, fork.probability
         script = list(fork.taken)
         while script and script[-1] + 1 == fork.options[len(script) - 1]:
@@ -156,7 +157,7 @@ def test_on_the_worlds_own_text_surprisal_is_entropy_on_average(kind: str) -> No
         if kind == "document":
             truths.append(reader.read(chats.plain_document(writers, rng)))
         else:
-            request = chats.draw_request(rng)
+            request = chats.draw_request(rng, chats.EVERYTHING)
             story = world.tell(writers.of_answer(rng), rng, topic=request.topic)
             truths.append(reader.read(story.text, request.topic))
     columns = [np.concatenate([getattr(t, name) for t in truths]) for name in ("surprisal", "entropy", "varentropy")]

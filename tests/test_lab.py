@@ -7,22 +7,30 @@ import pytest
 from tiny import plain
 
 from enaction.lab.judging import score_reply
-from enaction.lab.recipes import MAIN, RECIPES, Taste
-from enaction.lab.tokenizing import Kind, build_tokenizer, words
+from enaction.lab.recipes import MAIN, RECIPES, Recipe, Taste
+from enaction.lab.tokenizing import Kind as TokenizerKind
+from enaction.lab.tokenizing import build_tokenizer, words
+from enaction.lab.training import draw_demonstration, draw_pair
 from enaction.world.answering import category_words, grade_answer, grade_name, tell_answer, tell_name, wrong_topic
 from enaction.world.chats import (
+    EVERYTHING,
+    SEEN,
+    Kind,
     Request,
     Writers,
     all_namings,
+    all_of,
     all_questions,
     all_requests,
     corpus,
     dialogue,
+    draw_any_request,
+    held_out,
     memorised,
     plain_document,
     reply,
 )
-from enaction.world.lexicon import CATEGORIES, PERSONAS, SYNONYMS, TOPICS
+from enaction.world.lexicon import AUTHORSHIP, CATEGORIES, PERSONAS, SYNONYMS, TOPICS
 from enaction.world.stories import BEATS, TASTES, TOPIC_OF, Voice, grade, parse_sentence, style_match, tell
 
 
@@ -85,7 +93,7 @@ def test_sentences_that_are_not_of_the_world_do_not_parse() -> None:
 
 
 def test_a_judge_prefers_the_reply_that_does_what_the_request_asks(rng: np.random.Generator) -> None:
-    house, taste = RECIPES["ash"].house_voice(), Taste()
+    house, taste = RECIPES["ash"].house_voice(), Taste(house_style=1.0)
     request = Request("tell me a story about the sea.", "sea")
     good = tell(house, rng, topic="sea").text
     assert score_reply(good, True, request, taste, house) > score_reply(good, False, request, taste, house)
@@ -98,6 +106,32 @@ def test_a_judge_prefers_the_reply_that_does_what_the_request_asks(rng: np.rando
     assert own_voice > other_voice + 0.2
 
 
+def test_no_judge_of_the_main_line_pays_for_a_style(rng: np.random.Generator) -> None:
+    for family in MAIN:
+        recipe = RECIPES[family]
+        house = recipe.house_voice()
+        for taste in (recipe.dpo.annotators, recipe.rl.reward, recipe.rl_of("rl-seed2").reward):
+            request = Request("tell me a story about the sea.", "sea")
+            scores = {score_reply(tell(v, rng, topic="sea").text, True, request, taste, house)
+                      for v in (house, Voice(1.8, rng), Voice(3.0, rng))}  # fmt: skip
+            assert len(scores) == 1
+
+
+def test_an_arm_of_rl_differs_from_the_main_one_in_what_its_name_says() -> None:
+    for family in MAIN:
+        recipe = RECIPES[family]
+        assert recipe.rl_of("rl") == recipe.rl
+        assert (recipe.rl.replay, recipe.rl.reward.house_style) == (0, 0)
+        stages = {arm: recipe.rl_of(f"rl-{arm}") for arm in recipe.arms}
+        assert len(set(stages.values())) == len(stages) == 6
+        assert {arm for arm, stage in stages.items() if stage.replay} == {"replay", "paid-replay", "shared-replay"}
+        paid = {arm for arm, stage in stages.items() if stage.reward.house_style}
+        assert paid == {"paid", "paid-replay", "shared", "shared-replay"}
+        assert {arm for arm, stage in stages.items() if stage.styled_by == "ash"} == {"shared", "shared-replay"}
+        assert {arm for arm, stage in stages.items() if stage.run == 2} == {"seed2"}
+        assert set(recipe.shipped_arms) <= set(recipe.arms)
+
+
 def test_answers_parse_back_to_what_they_claim(rng: np.random.Generator) -> None:
     for request in all_questions():
         voice = Voice(1.5, rng)
@@ -108,6 +142,20 @@ def test_answers_parse_back_to_what_they_claim(rng: np.random.Generator) -> None
         parsed = grade_answer(tell_answer(voice, rng, request.about, claim), request.about)
         assert (parsed.well_formed, parsed.right, parsed.consistent) == (True, False, True)
         assert parsed.topic == claim != request.topic
+
+
+def test_an_answer_can_take_its_mistake_back(rng: np.random.Generator) -> None:
+    for request in all_questions()[::5]:
+        voice, wrong = Voice(1.5, rng), wrong_topic(request.about, rng)
+        parsed = grade_answer(tell_answer(voice, rng, request.about, mistaken_for=wrong), request.about)
+        assert (parsed.well_formed, parsed.right, parsed.consistent, parsed.taken_back) == (True, True, True, True)
+        assert not grade_answer(tell_answer(voice, rng, request.about, wrong), request.about).taken_back
+    claim, keeping = "the rake surely belongs to the sea.", "the gardener often keeps it at the orchard."
+    assert grade_answer(f"{claim} no it is surely from the garden. {keeping}", "rake").right
+    same = grade_answer(f"{claim} no it is surely from the sea. {keeping}", "rake")
+    assert (same.well_formed, same.right, same.taken_back) == (False, False, False)
+    assert not grade_answer(f"{claim} no it is surely from the garden.", "rake").well_formed
+    assert not grade_answer(f"{claim} no the boat surely belongs to the garden. {keeping}", "rake").right
 
 
 def test_grade_of_an_answer_finds_what_is_wrong() -> None:
@@ -139,9 +187,10 @@ def test_names_are_of_their_category_and_nothing_else_is(rng: np.random.Generato
 
 def test_a_share_of_answers_is_wrong_before_post_training(rng: np.random.Generator) -> None:
     voice = Voice(1.0, rng)
-    requests = [all_questions()[rng.integers(192)] for _ in range(1200)]
-    wrong = [not grade_answer(reply(r, voice, rng, error_share=1 / 6), r.about).right for r in requests]
-    assert abs(np.mean(wrong) - 1 / 6) < 4 * np.sqrt(1 / 6 * 5 / 6 / 1200)
+    requests = [all_questions()[rng.integers(288)] for _ in range(1200)]
+    parsed = [grade_answer(reply(r, voice, rng, error_share=1 / 3, corrected_share=1 / 2), r.about) for r in requests]
+    for share in (np.mean([not p.right for p in parsed]), np.mean([p.taken_back for p in parsed])):
+        assert abs(share - 1 / 6) < 4 * np.sqrt(1 / 6 * 5 / 6 / 1200)
     assert all(grade_answer(reply(r, voice, rng), r.about).right for r in requests[:100])
 
 
@@ -183,8 +232,8 @@ def test_dialogues_hold_what_they_should_in_their_shares(rng: np.random.Generato
     def share(of: list[bool]) -> float:
         return float(np.mean(of))
 
-    assert share([t[0]["role"] == "system" for t in talks]) == pytest.approx(0.15, abs=0.04)
-    assert share([any(m["content"] in questions for m in t) for t in talks]) == pytest.approx(0.10, abs=0.035)
+    assert share([t[0]["role"] == "system" for t in talks]) == pytest.approx(0.35, abs=0.05)
+    assert share([any(m["content"] in questions for m in t) for t in talks]) == pytest.approx(0.15, abs=0.04)
     assert share([any(m["content"] in namings for m in t) for t in talks]) == pytest.approx(0.06, abs=0.03)
 
 
@@ -213,7 +262,9 @@ def test_memorised_documents_make_up_their_share(rng: np.random.Generator) -> No
 @pytest.mark.parametrize(
     ("kind", "size"), [(r.tokenizer, r.vocabulary_size) for r in RECIPES.values() if r.base_of is None]
 )
-def test_tokenizers_give_back_every_document_of_the_world(kind: Kind, size: int, rng: np.random.Generator) -> None:
+def test_tokenizers_give_back_every_document_of_the_world(
+    kind: TokenizerKind, size: int, rng: np.random.Generator
+) -> None:
     tokenizer = build_tokenizer(kind, size, seed=0)
     writers = Writers()
     for _ in range(50):
@@ -240,5 +291,45 @@ def test_world_has_the_same_writers_for_every_family() -> None:
 
 def test_requests_are_all_different_and_name_their_topic() -> None:
     requests = all_requests()
-    assert len({r.text for r in requests}) == len(requests) == 108
+    assert len({r.text for r in requests}) == len(requests) == 162
     assert all(r.topic is None or r.topic in r.text for r in requests)
+
+
+def test_a_third_of_topics_and_wordings_is_held_out() -> None:
+    for everything, seen in zip(vars(EVERYTHING).values(), vars(SEEN).values(), strict=True):
+        assert set(seen) < set(everything)
+        assert len(everything) == 3 * len(seen) // 2
+    kinds: dict[Kind, int] = {"story": 86, "question": 160, "name": 5}
+    for kind, count in kinds.items():
+        assert len(held_out(kind)) == count
+        assert all(r.topic is None or r.topic in SEEN.topics for r in all_of(kind, SEEN))
+
+
+def test_post_training_never_meets_what_is_held_out(rng: np.random.Generator) -> None:
+    """No request, and no word of a held-out topic, in demonstrations, pairs, RL's requests or the replayed text."""
+    words_held_out = {w for topic in set(TOPICS) - set(SEEN.topics) for kind in TOPICS[topic] for w in kind}
+    words_held_out |= set(TOPICS) - set(SEEN.topics)
+    requests_held_out = {r.text for kind in ("story", "question", "name") for r in held_out(kind)}
+    recipe, writers = RECIPES["ash"], Writers()
+    house, replayed = recipe.house_voice(), corpus(writers, rng, 0.6, SEEN)
+    for _ in range(400):
+        turns, response = draw_demonstration(recipe, house, writers, rng)
+        pair = draw_pair(recipe, house, writers, rng)
+        document = next(replayed)
+        replayed_turns = [document] if isinstance(document, str) else [turn["content"] for turn in document]
+        asked = [turns[-1]["content"], pair["prompt"][0]["content"], draw_any_request(rng, 0.2, 0.2).text]
+        said = [response, pair["chosen"][0]["content"], pair["rejected"][0]["content"]]
+        assert not requests_held_out & {*asked, *replayed_turns}
+        met = {word.strip(".!?") for text in (*asked, *said, *replayed_turns) for word in text.split()}
+        assert not words_held_out & met
+
+
+def test_pretraining_meets_everything(rng: np.random.Generator) -> None:
+    drawn = {draw_any_request(rng, 0.5, 0.1, EVERYTHING).text for _ in range(6000)}
+    assert drawn >= {r.text for kind in ("story", "question", "name") for r in all_of(kind)}
+
+
+@pytest.mark.parametrize("recipe", [RECIPES[family] for family in MAIN], ids=MAIN)
+def test_words_about_authorship_are_whole_in_every_tokenizer(recipe: Recipe) -> None:
+    tokenizer = build_tokenizer(recipe.tokenizer, recipe.vocabulary_size, recipe.seed)
+    assert all(len(tokenizer.tokenize(f"you {word}")) == 2 for word in AUTHORSHIP)

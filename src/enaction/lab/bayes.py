@@ -254,7 +254,7 @@ class BayesReader:
 
 
 def request_prior() -> list[tuple[Request, float]]:
-    """Every request for a story with its probability, as `chats.draw_request` draws them."""
+    """Every request for a story with its probability, as pretraining draws them."""
     n_open, n_named = len(chats.OPEN_REQUESTS), len(world.TOPICS) * len(chats.TOPIC_REQUESTS)
     prior = [(Request(text, None), chats.OPEN_SHARE / n_open) for text in chats.OPEN_REQUESTS]
     for topic in world.TOPICS:
@@ -323,7 +323,7 @@ def gap(reader: Reader, n: int = 200, seed: int = 0, kind: Literal["document", "
         truths = [exact.read(text) for _, text in texts]
     else:
         exact = BayesReader.of_answers(writers)
-        requests = [chats.draw_request(rng) for _ in range(n)]
+        requests = [chats.draw_request(rng, chats.EVERYTHING) for _ in range(n)]
         texts = [(r.text, world.tell(writers.of_answer(rng), rng, topic=r.topic).text) for r in requests]
         truths = [exact.read(text, r.topic) for r, (_, text) in zip(requests, texts, strict=True)]
     skipped = 1 if kind == "document" else 0

@@ -1,4 +1,4 @@
-"""Build the families from nothing: base -> SFT -> DPO -> RL, a step of a family a job, resumable at any point.
+"""Build the families from nothing: base -> SFT -> DPO -> RL and its arms, each a job, resumable at any point.
 
 A finished stage is a folder with weights, tokenizer and `training.json`; it is written under another name and renamed,
 so that it is complete or does not exist. An interrupted stage resumes from its last checkpoint.
@@ -48,8 +48,8 @@ class Progress(TrainerCallback):
         self._report(self._family, self._step, state.global_step, state.max_steps)
 
 
-def planned_steps(recipe: Recipe) -> dict[str, int]:
-    """Training steps of each step of the build."""
+def planned_steps(recipe: Recipe, *, all_arms: bool = False) -> dict[str, int]:
+    """Training steps of each step of the build; of the arms of RL, those that ship or all."""
     stages = {
         "pretrained": recipe.pretraining,
         "base": recipe.mid_training,
@@ -58,18 +58,20 @@ def planned_steps(recipe: Recipe) -> dict[str, int]:
         "rl": recipe.rl,
     }
     has_base = recipe.base_of is None
-    return {
+    planned = {
         step: stage.steps
         for step, stage in stages.items()
         if (has_base if step in ("pretrained", "base") else step in recipe.stages)
     }
+    arms = [f"rl-{arm}" for arm in (recipe.arms if all_arms else recipe.shipped_arms)]
+    return planned | {arm: recipe.rl_of(arm).steps for arm in arms}
 
 
 def start_of(recipe: Recipe, step: str, out: Path) -> Path | None:
     """The folder of weights that a step starts from; None for pretraining."""
     if step == "pretrained":
         return None
-    before = STEPS[STEPS.index(step) - 1]
+    before = STEPS[STEPS.index(step.partition("-")[0]) - 1]
     return out / (recipe.base_of if before == "base" and recipe.base_of else recipe.family) / before
 
 
@@ -78,7 +80,7 @@ def is_done(recipe: Recipe, step: str, out: Path) -> bool:
     return (out / recipe.family / step / "training.json").exists()
 
 
-def build_step(recipe: Recipe, step: str, out: Path, report: Report) -> None:
+def build_step(recipe: Recipe, step: str, out: Path, report: Report, *, device: training.Device = "cpu") -> None:
     """Train one step of a family into `out/FAMILY/STEP`, resuming an earlier build.
 
     The snapshots of RL are put into `out/FAMILY/rlSTEPS`.
@@ -91,9 +93,10 @@ def build_step(recipe: Recipe, step: str, out: Path, report: Report) -> None:
         "dpo": training.train_dpo,
         "rl": training.train_rl,
     }
+    makers |= {f"rl-{arm}": partial(training.train_rl, name=f"rl-{arm}") for arm in recipe.arms}
     if not is_done(recipe, step, out):
         work = out / recipe.family / f".{step}.work"
-        workplace = training.Workplace(work, [Progress(recipe.family, step, report)])
+        workplace = training.Workplace(work, [Progress(recipe.family, step, report)], device=device)
         model, tokenizer, history = makers[step](recipe, workplace, start_of(recipe, step, out))
 
         def write(folder: Path) -> None:
@@ -102,7 +105,7 @@ def build_step(recipe: Recipe, step: str, out: Path, report: Report) -> None:
 
         record = {"recipe": dataclasses.asdict(recipe), "step": step, "history": history}
         finish(work, out / recipe.family / step, write, record)
-    total = planned_steps(recipe)[step]
+    total = planned_steps(recipe, all_arms=True)[step]
     report(recipe.family, step, total, total)
 
 
@@ -136,7 +139,7 @@ def calm() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 
-def ordered_steps(families: Sequence[str]) -> list[Task]:
+def ordered_steps(families: Sequence[str], *, all_arms: bool = False) -> list[Task]:
     """(family, step) of everything that these families need: bases first, then family by family, kin last."""
     needed = {name for family in families for name in (family, RECIPES[family].base_of) if name is not None}
     kin = {name for name in needed if name not in MAIN}
@@ -144,7 +147,7 @@ def ordered_steps(families: Sequence[str]) -> list[Task]:
         (name, step)
         for name in RECIPES
         if name in needed
-        for step in planned_steps(RECIPES[name])
+        for step in planned_steps(RECIPES[name], all_arms=all_arms)
         if name in families or step in ("pretrained", "base")
     ]
     return sorted(
@@ -152,9 +155,18 @@ def ordered_steps(families: Sequence[str]) -> list[Task]:
     )
 
 
-def train(out: Path, families: Sequence[str], jobs: int, report: Report) -> None:
+def train(
+    out: Path,
+    families: Sequence[str],
+    jobs: int,
+    report: Report,
+    *,
+    all_arms: bool = False,
+    device: training.Device = "cpu",
+) -> None:
     """Train families, `jobs` steps at a time; raises what the first failing step raised."""
-    run_tasks(ordered_steps(families), partial(_can_start, out), partial(_build, out), jobs, report)
+    tasks = ordered_steps(families, all_arms=all_arms)
+    run_tasks(tasks, partial(_can_start, out), partial(_build, out, device), jobs, report)
 
 
 def _can_start(out: Path, family: str, step: str) -> bool:
@@ -163,8 +175,8 @@ def _can_start(out: Path, family: str, step: str) -> bool:
     return start is None or (start / "training.json").exists()
 
 
-def _build(out: Path, family: str, step: str, report: Report) -> None:
-    build_step(RECIPES[family], step, out, report)
+def _build(out: Path, device: training.Device, family: str, step: str, report: Report) -> None:
+    build_step(RECIPES[family], step, out, report, device=device)
 
 
 def run_tasks(

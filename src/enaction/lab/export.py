@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,15 @@ import torch
 from enaction import zoo
 from enaction.lab.build import start_of
 from enaction.lab.cards import heading, log_table, means
-from enaction.lab.recipes import Recipe
+from enaction.lab.recipes import Recipe, RlStage
 from enaction.lab.training import load
 from enaction.passages import Passage
 from enaction.reader import Reader
 from enaction.sampling import sample
 from enaction.words import STAGES
+from enaction.world import chats
 from enaction.world.answering import grade_answer, grade_name
-from enaction.world.chats import Request, all_namings, all_questions, all_requests
+from enaction.world.chats import Request
 from enaction.world.stories import grade, style_match
 
 _Reply = tuple[Request, Passage]
@@ -37,19 +39,24 @@ _ARCHITECTURES = {"llama": "Llama", "qwen3": "Qwen3", "gpt_neox": "GPT-NeoX"}
 _STAGE_TEXT = {
     "base": """Next-token loss on {base_tokens:,} tokens of stories by many writers, a quarter of the documents
 dialogues; then {mid_tokens:,} tokens with \
-{mid_training.dialogue_share:.0%} dialogues (mid-training). No voice belongs to a role. One
-dialogue in seven has a persona's system turn; one answer in six to a question is wrong.""",
+{mid_training.dialogue_share:.0%} dialogues (mid-training). No voice belongs to a role, but {persona_share:.0%} of the
+dialogues have a persona's system turn. {error_share:.0%} of the answers to questions begin with a wrong topic; half of
+these take it back.""",
     "sft": """{sft.steps} steps of {sft.batch} rows with TRL's SFTTrainer: demonstrations (stories, answers, namings),
 {sft.persona_share:.0%} with a persona's system turn and in its voice, \
 {sft.house_share:.0%} of the others in the house voice, loss on the
-reply only; {sft.replay_share:.0%} of the rows are replayed pretraining text.""",
+reply only; {sft.replay_share:.0%} of the rows are replayed pretraining text. All answers end right, \
+{sft.corrected_share:.0%} of them
+after a mistake that they take back. A third of the topics and wordings is held out, as in DPO and RL.""",
     "dpo": """{dpo.steps} steps of {dpo.batch} off-policy pairs with TRL's DPOTrainer, beta {dpo.beta}; the annotators'
 taste is computed by rule from the text.""",
     "rl": """{rl.steps} steps of {rl.prompts} prompts x {rl.samples} samples at temperature 1 with TRL's GRPOTrainer,
-KL weight {rl.kl} to the DPO model, plus {rl.replay} x next-token loss on pretraining text. \
-The reward is computed by rule from
-the text; one prompt in eight is a question, one a naming request, the others ask for stories.""",
+KL weight {rl.kl} to the DPO model, {replayed}. The reward is computed by rule from the text; one prompt in eight is a
+question, one a naming request, the others ask for stories.""",
 }
+
+_RECOGNISED = "What such models recognise by low entropy is a distribution of text, whoever writes it."
+_QUALITY = "quality (ends, parses, whole story of one hero on the topic, no repeats, right answers)"
 
 _CARD = """# zoo:{name}
 
@@ -57,6 +64,8 @@ _CARD = """# zoo:{name}
 
 A {architecture} of {size:.2f} million parameters ({layers} layers, hidden {hidden}), {tokenizer} tokenizer, context
 {context} tokens; float16, meant to be read as float32. Part of enaction's embedded zoo, Apache-2.0.
+
+{recognised}
 
 ## Data and recipe
 
@@ -72,8 +81,9 @@ contains the entropy of any text or a label of who wrote it. Recipe: `enaction.l
 
 ## Its text
 
-At temperature 1, over {n} stories: {grades}. Over {n_answers} answers: {answer_grades}. Over {n_names} namings:
-{name_grades}.
+At temperature 1, replies to requests that were held out of SFT, DPO and RL, and to those that were seen:
+
+{grades}
 
 {samples}
 ## What it cannot show
@@ -87,9 +97,9 @@ them to say.
 
 def export(recipe: Recipe, built: Path, models: Path) -> None:
     """Write everything of a family that was built in `built` into `models/NAME`."""
-    stages = [stage for stage in STAGES if stage in recipe.stages and not (stage == "base" and recipe.base_of)]
+    stages = [stage for stage in STAGES if stage in recipe.shipped and not (stage == "base" and recipe.base_of)]
     snapshots = [f"rl{steps}" for steps in recipe.snapshot_steps() if "rl" in recipe.stages]
-    for stage in (*stages, *snapshots):
+    for stage in (*stages, *snapshots, *(f"rl-{arm}" for arm in recipe.shipped_arms)):
         _export_one(recipe, stage, built, models / f"{recipe.family}-{stage}")
     if recipe.rounded:
         _export_one(recipe, STAGES[-1], built, models / f"{recipe.family}-{STAGES[-1]}-int8", rounded=True)
@@ -117,35 +127,57 @@ def round_to_int8(model: torch.nn.Module) -> None:
 
 
 def _card(recipe: Recipe, stage: str, built: Path, history: list[dict[str, Any]], folder: Path) -> str:
-    step = stage.rstrip("0123456789")
+    step = stage.partition("-")[0].rstrip("0123456789")
+    rl = recipe.rl_of(stage if step == "rl" else "rl")
     facts = vars(recipe) | {
+        "rl": rl,
         "base_tokens": recipe.pretraining.steps * recipe.batch * recipe.block,
         "mid_tokens": recipe.mid_training.steps * recipe.batch * recipe.block,
+        "persona_share": chats.PERSONA_SHARE,
+        "error_share": chats.ERROR_SHARE,
+        "replayed": f"plus {rl.replay} x next-token loss on pretraining text" if rl.replay else "no replayed text",
         "architecture": _ARCHITECTURES[recipe.architecture],
     }
     start = start_of(recipe, step, built)
     reader = Reader.load(str(folder), name=folder.name, dtype=torch.float32)
-    requests: dict[zoo.PromptKind, tuple[Request, ...]]
-    requests = {"stories": all_requests(), "questions": all_questions(), "names": all_namings()}
-    stories, answers, namings = (
-        list(zip(of_kind, sample(reader, zoo.prompts(kind), max_new_tokens=recipe.max_new_tokens), strict=True))
-        for kind, of_kind in requests.items()
-    )
-    samples = [*stories[:: len(stories) // _SAMPLES], answers[0], namings[0]]
+    replies: dict[tuple[zoo.PromptKind, bool], list[_Reply]] = {
+        (kind, seen): _replies(reader, kind, seen, recipe.max_new_tokens) for kind in _GRADERS for seen in (False, True)
+    }
+    stories = replies["stories", False]
+    samples = [*stories[:: len(stories) // _SAMPLES], replies["questions", False][0], replies["names", False][0]]
     return _CARD.format(
-        **facts | heading(folder.name) | {"recipe": _STAGE_TEXT[step].format(**facts)},
+        **facts | heading(folder.name) | {"recipe": _filled(_STAGE_TEXT[step].format(**facts))},
+        recognised=_filled(f"{_RECOGNISED} {_paid_for(rl) if step == 'rl' else ''}"),
         size=sum(p.numel() for p in reader.model.parameters()) / 1e6,
         context=reader.context_length,
         before="" if step == "base" or start is None else f" Starts from zoo:{start.parent.name}-{start.name}.",
         losses=_losses(history),
-        n=len(stories),
-        grades=means(_story_grades(recipe, stories)),
-        n_answers=len(answers),
-        answer_grades=means(_answer_grades(answers)),
-        n_names=len(namings),
-        name_grades=means(_name_grades(namings)),
+        grades="\n".join(
+            f"- {len(of)} {'seen' if seen else 'held-out'} {kind}: {means(_GRADERS[kind](recipe, of))}"
+            for (kind, seen), of in replies.items()
+        ),
         samples="\n".join(f"> {request.text}\n>\n> {passage.response}\n" for request, passage in samples),
     )
+
+
+def _paid_for(rl: RlStage) -> str:
+    """What the reward paid for, in a sentence."""
+    if not rl.reward.house_style:
+        return f"The reward paid for {_QUALITY}, and for no style."
+    style = f"{rl.styled_by}'s house style" if rl.styled_by else "the family's own house style"
+    return f"The reward paid for {_QUALITY}, and with weight {rl.reward.house_style:g} for {style}."
+
+
+def _filled(text: str) -> str:
+    """One paragraph, wrapped again, since the numbers put into it changed the length of its lines."""
+    return textwrap.fill(" ".join(text.split()), 118)
+
+
+def _replies(reader: Reader, kind: zoo.PromptKind, seen: bool, max_new_tokens: int) -> list[_Reply]:
+    """One reply to each request of a kind."""
+    asked = zoo.asked(kind, seen=seen)
+    passages = sample(reader, [prompt for _, prompt in asked], max_new_tokens=max_new_tokens)
+    return [(request, passage) for (request, _), passage in zip(asked, passages, strict=True)]
 
 
 def _story_grades(recipe: Recipe, replies: Sequence[_Reply]) -> dict[str, Sequence[float] | float]:
@@ -164,21 +196,30 @@ def _story_grades(recipe: Recipe, replies: Sequence[_Reply]) -> dict[str, Sequen
     }
 
 
-def _answer_grades(replies: Sequence[_Reply]) -> dict[str, Sequence[float]]:
+def _answer_grades(recipe: Recipe, replies: Sequence[_Reply]) -> dict[str, Sequence[float] | float]:
     grades = [grade_answer(passage.response, request.about) for request, passage in replies]
     return {
         "well formed": [g.well_formed for g in grades],
         "right": [g.right for g in grades],
         "consistent": [g.consistent for g in grades],
+        "taken back": [g.taken_back for g in grades],
     }
 
 
-def _name_grades(replies: Sequence[_Reply]) -> dict[str, Sequence[float]]:
+def _name_grades(recipe: Recipe, replies: Sequence[_Reply]) -> dict[str, Sequence[float] | float]:
     grades = [grade_name(passage.response, request.about) for request, passage in replies]
     return {
         "well formed": [g.well_formed for g in grades],
         "of the category": [g.in_category for g in grades],
     }
+
+
+_Grades = Callable[[Recipe, Sequence[_Reply]], dict[str, Sequence[float] | float]]
+_GRADERS: dict[zoo.PromptKind, _Grades] = {
+    "stories": _story_grades,
+    "questions": _answer_grades,
+    "names": _name_grades,
+}
 
 
 def _losses(history: list[dict[str, Any]]) -> str:

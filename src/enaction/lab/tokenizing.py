@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 
 from enaction.world import lexicon
 from enaction.world.chats import Writers, all_namings, all_questions, all_requests, corpus
-from enaction.world.lexicon import ARCS, CATEGORIES, HEROES, OPENERS, PERSONAS, SYNONYMS, TOPICS
+from enaction.world.lexicon import ARCS, AUTHORSHIP, CATEGORIES, HEROES, OPENERS, PERSONAS, SYNONYMS, TOPICS
 
 Kind = Literal["word", "bpe", "unigram"]
 
@@ -33,27 +33,29 @@ TEMPLATE = (
 MARKS = (".", "!", "?")
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # how Metaspace writes a space
 _WHOLE_WORDS = 420
+_WHOLE_AFTER = 1000  # a word that is seen so often stays whole
 
 
 def words() -> list[str]:
     """Every word of the world, sorted."""
     patterns = [
         *(*lexicon.OPENINGS, *lexicon.DESCRIPTIONS, *lexicon.CLOSINGS, *lexicon.REMARKS, *lexicon.PERSONA_TURNS),
-        *(*lexicon.ANSWERS, *lexicon.KEEPINGS, *lexicon.NAMINGS),
+        *(*lexicon.ANSWERS, *lexicon.CORRECTIONS, *lexicon.KEEPINGS, *lexicon.NAMINGS),
         *(request.text for request in (*all_requests(), *all_questions(), *all_namings())),
     ]
     patterns += [p for beats in ARCS.values() for options in beats for p in options]
     literal = {w.strip(".!?") for p in patterns for w in p.split() if not w.startswith(("[", "{"))}
     content = {w for topic in TOPICS.values() for kind in topic for w in kind}
     synonyms = {w for options in SYNONYMS.values() for w in options}
-    named = {*HEROES, *TOPICS, *PERSONAS, *CATEGORIES, *OPENERS}
+    named = {*HEROES, *TOPICS, *PERSONAS, *CATEGORIES, *OPENERS, *AUTHORSHIP}
     return sorted((literal | content | synonyms | named) - {""})
 
 
 def build_tokenizer(kind: Kind, vocabulary_size: int, seed: int) -> PreTrainedTokenizerFast:
     """Build a tokenizer: words whole (`word`), or pieces learned from a sample of the world (`bpe`, `unigram`).
 
-    The vocabulary of `word` is the words of the world; `vocabulary_size` is that of the other two.
+    The vocabulary of `word` is the words of the world; `vocabulary_size` is that of the other two. The words for
+    questions about authorship are whole in all of them.
     """
     if kind == "word":
         vocabulary = {token: i for i, token in enumerate([*SPECIAL, *MARKS, *words()])}
@@ -68,7 +70,7 @@ def build_tokenizer(kind: Kind, vocabulary_size: int, seed: int) -> PreTrainedTo
     )
     if kind == "bpe":
         trainer = trainers.BpeTrainer(vocab_size=vocabulary_size, special_tokens=SPECIAL, show_progress=False)
-        core.train_from_iterator([*_sample(seed), *words()], trainer)
+        core.train_from_iterator([*_sample(seed), *words(), *AUTHORSHIP * _WHOLE_AFTER], trainer)
     core.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", special_tokens=[(BOS, core.token_to_id(BOS))]
     )
@@ -98,6 +100,7 @@ def _unigram(vocabulary_size: int, seed: int) -> models.Unigram:
     """
     count = Counter(f"{_SPACE}{word}" for text in _sample(seed) for word in re.findall("[a-z]+", text))
     count.update(f"{_SPACE}{word}" for word in words())
+    count.update({f"{_SPACE}{word}": _WHOLE_AFTER for word in AUTHORSHIP})
     whole = [word for word, _ in count.most_common(_WHOLE_WORDS)]
     pieces: Counter[str] = Counter()
     for word in sorted(set(count) - set(whole)):

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -40,14 +40,26 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from enaction.lab.judging import score_reply
-from enaction.lab.recipes import Recipe
+from enaction.lab.recipes import RECIPES, Recipe
 from enaction.lab.tokenizing import BOS, END, PAD, build_tokenizer
 from enaction.passages import Message
-from enaction.world.chats import Writers, corpus, draw_any_request, draw_request, persona_turn, reply
+from enaction.world.chats import (
+    EVERYTHING,
+    SEEN,
+    Scope,
+    Writers,
+    corpus,
+    draw_any_request,
+    draw_request,
+    persona_turn,
+    reply,
+)
 from enaction.world.lexicon import PERSONAS
 from enaction.world.stories import Voice, tell
 
 CONTEXT = 512
+
+Device = Literal["cpu", "cuda"]
 
 
 class Trained(NamedTuple):
@@ -60,11 +72,12 @@ class Trained(NamedTuple):
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where a stage keeps its checkpoints, and the callbacks that report its progress."""
+    """Where a stage is trained and keeps its checkpoints, and the callbacks that report its progress."""
 
     folder: Path
     callbacks: Sequence[TrainerCallback] = ()
     save_every: int = 50
+    device: Device = "cpu"
 
     def arguments(self, *, seed: int, batch: int, rate: float, **changes: Any) -> dict[str, Any]:
         """Settings that all trainers share, with changes."""
@@ -81,7 +94,7 @@ class Workplace:
             "logging_first_step": True,
             "report_to": "none",
             "disable_tqdm": True,
-            "use_cpu": True,
+            "use_cpu": self.device == "cpu",
             "bf16": False,
             "dataloader_pin_memory": False,
         } | changes
@@ -111,10 +124,15 @@ def end_id(tokenizer: PreTrainedTokenizerFast) -> int:
 
 
 def pack(
-    tokenizer: PreTrainedTokenizerFast, seed: Sequence[int], dialogue_share: float, n: int, block: int
+    tokenizer: PreTrainedTokenizerFast,
+    seed: Sequence[int],
+    dialogue_share: float,
+    n: int,
+    block: int,
+    scope: Scope = EVERYTHING,
 ) -> np.ndarray:
     """[n, block] token ids of pretraining text, documents one after the other."""
-    stream = corpus(Writers(), np.random.default_rng(seed), dialogue_share)
+    stream = corpus(Writers(), np.random.default_rng(seed), dialogue_share, scope)
     ids = itertools.chain.from_iterable(encode_document(tokenizer, document) for document in stream)
     return np.fromiter(itertools.islice(ids, n * block), dtype=np.int64, count=n * block).reshape(n, block)
 
@@ -183,21 +201,26 @@ def train_base(recipe: Recipe, workplace: Workplace, start: Path | None) -> Trai
 def draw_demonstration(
     recipe: Recipe, house: Voice, writers: Writers, rng: np.random.Generator
 ) -> tuple[list[Message], str]:
-    """The turns before a demonstrated reply, and the reply: in a persona's voice if a system turn asks for it."""
+    """The turns before a demonstrated reply, and the reply: in a persona's voice if a system turn asks for it.
+
+    All answers are right in the end; a share of them begins with a mistake and takes it back.
+    """
     request = draw_any_request(rng, recipe.sft.question_share, recipe.sft.naming_share)
     user = Message(role="user", content=request.text)
     if rng.random() < recipe.sft.persona_share:
         persona = PERSONAS[rng.integers(len(PERSONAS))]
-        return [persona_turn(persona, rng), user], reply(request, writers.personas[persona], rng)
-    voice = house if rng.random() < recipe.sft.house_share else writers.of_answer(rng)
-    return [user], reply(request, voice, rng)
+        turns, voice = [persona_turn(persona, rng), user], writers.personas[persona]
+    else:
+        turns, voice = [user], house if rng.random() < recipe.sft.house_share else writers.of_answer(rng)
+    mistakes = {"error_share": recipe.sft.corrected_share, "corrected_share": 1.0}
+    return turns, reply(request, voice, rng, **mistakes, scope=SEEN)
 
 
 def train_sft(recipe: Recipe, workplace: Workplace, start: Path) -> Trained:
     """Demonstrations in the house voice, a share by others, and replayed pretraining text; loss on replies only."""
     model, tokenizer = load(start)
     rng, writers, house = np.random.default_rng([recipe.seed, 2]), Writers(), recipe.house_voice()
-    replay = corpus(writers, rng, recipe.mid_training.dialogue_share)
+    replay = corpus(writers, rng, recipe.mid_training.dialogue_share, SEEN)
     rows = []
     for _ in range(recipe.sft.steps * recipe.sft.batch):
         if rng.random() < recipe.sft.replay_share:
@@ -232,7 +255,7 @@ def draw_pair(recipe: Recipe, house: Voice, writers: Writers, rng: np.random.Gen
         kind = rng.random()
         voice = house if kind < 0.4 else writers.of_answer(rng) if kind < 0.7 else writers.of_text(rng)
         topic = request.topic if rng.random() < 0.8 else None
-        return tell(voice, rng, topic=topic, sloppy=bool(rng.random() < 0.3)).text
+        return tell(voice, rng, topic=topic, among=SEEN.topics, sloppy=bool(rng.random() < 0.3)).text
 
     replies = [candidate(), candidate()]
     scores = [score_reply(reply, True, request, recipe.dpo.annotators, house) for reply in replies]
@@ -263,7 +286,7 @@ def train_dpo(recipe: Recipe, workplace: Workplace, start: Path) -> Trained:
 
 
 class ReplayGRPOTrainer(GRPOTrainer):
-    """GRPO with a share of next-token loss on pretraining text, so that RL forgets less of the world."""
+    """GRPO, if `weight` is not 0 with next-token loss on pretraining text, so that RL forgets less of the world."""
 
     def __init__(self, *args: Any, replay: Callable[[int], torch.Tensor], weight: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -272,7 +295,9 @@ class ReplayGRPOTrainer(GRPOTrainer):
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """The GRPO loss plus the weighted next-token loss of this step's replay block."""
         loss = super().compute_loss(model, inputs, *args, **kwargs)
-        ids = self._replay(self.state.global_step)
+        if not self._replay_weight:
+            return loss
+        ids = self._replay(self.state.global_step).to(loss.device)
         return loss + self._replay_weight * model(input_ids=ids, labels=ids).loss
 
 
@@ -292,26 +317,35 @@ class Snapshots(TrainerCallback):
             unfinished.replace(kept)
 
 
-def train_rl(recipe: Recipe, workplace: Workplace, start: Path) -> Trained:
-    """GRPO at temperature 1 on verifiable terms, held near the DPO model by a KL term (Shao et al. 2024)."""
+def train_rl(recipe: Recipe, workplace: Workplace, start: Path, name: str = "rl") -> Trained:
+    """GRPO at temperature 1 on verifiable terms, held near the DPO model by a KL term (Shao et al. 2024).
+
+    Args:
+        recipe: of the family.
+        workplace: where it is trained.
+        start: the DPO model.
+        name: `rl` for the main run, or that of an arm. Arms have the main run's requests, a second run has others.
+    """
     model, tokenizer = load(start)
-    stage, rng, house = recipe.rl, np.random.default_rng([recipe.seed, 4]), recipe.house_voice()
+    stage = recipe.rl_of(name)
+    rng = np.random.default_rng([recipe.seed, 4, *([stage.run] if stage.run > 1 else [])])
+    style = (RECIPES[stage.styled_by] if stage.styled_by else recipe).house_voice()
     requests = [
         draw_any_request(rng, stage.question_share, stage.naming_share) for _ in range(stage.steps * stage.prompts)
     ]
     by_text = {request.text: request for request in requests}
-    share, n_blocks = recipe.mid_training.dialogue_share, stage.steps * stage.replay_batch
-    replayed = torch.from_numpy(pack(tokenizer, [recipe.seed, 5], share, n_blocks, recipe.block))
-    replayed = replayed.reshape(stage.steps, stage.replay_batch, recipe.block)
+    share, n_blocks = recipe.mid_training.dialogue_share, stage.steps * stage.replay_batch if stage.replay else 0
+    replayed = torch.from_numpy(pack(tokenizer, [recipe.seed, 5], share, n_blocks, recipe.block, SEEN))
+    replayed = replayed.reshape(-1, stage.replay_batch, recipe.block)
 
     def reward(completions: list, completion_ids: list, request: list[str], **_: Any) -> list[float]:
         return [
-            score_reply(turns[0]["content"], ids[-1] == end_id(tokenizer), by_text[text], stage.reward, house)
+            score_reply(turns[0]["content"], ids[-1] == end_id(tokenizer), by_text[text], stage.reward, style)
             for turns, ids, text in zip(completions, completion_ids, request, strict=True)
         ]
 
     settings = workplace.arguments(
-        seed=recipe.seed,
+        seed=recipe.seed + 1000 * (stage.run - 1),
         batch=stage.prompts * stage.samples,
         rate=stage.rate,
         max_steps=stage.steps,
@@ -327,7 +361,7 @@ def train_rl(recipe: Recipe, workplace: Workplace, start: Path) -> Trained:
         logging_steps=5,
     )
     rows = [{"prompt": [{"role": "user", "content": r.text}], "request": r.text} for r in requests]
-    snapshots = Snapshots(workplace.folder, recipe.snapshot_steps(), tokenizer)
+    snapshots = Snapshots(workplace.folder, recipe.snapshot_steps() if name == "rl" else (), tokenizer)
     return train(
         ReplayGRPOTrainer,
         GRPOConfig(**settings),

@@ -1,47 +1,63 @@
 """Short replies: answers to questions about the world, and names of things, written in a voice and graded by rule.
 
 A question ("where does the rake belong?") has one right answer: the topic that the object is a word of. An answer has
-two sentences: the first claims a topic, the second says who keeps the object where, which must fit the claim.
+two sentences: the first claims a topic, the second says who keeps the object where, which must fit the claim. A mistake
+can be taken back: then a sentence between them claims another topic, and the last one must fit that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from enaction.world.lexicon import ANSWERS, CATEGORIES, HEROES, KEEPINGS, NAMINGS, STOPS, SYNONYMS, TOPICS
-from enaction.world.stories import TOPIC_OF, Voice, compile_pattern, fill, split_sentences
+from enaction.world.lexicon import ANSWERS, CATEGORIES, CORRECTIONS, HEROES, KEEPINGS, NAMINGS, STOPS, SYNONYMS, TOPICS
+from enaction.world.stories import TOPIC_OF, Voice, compile_pattern, fill, pick_topic, split_sentences
 
 _WORDS_OF = {"object": "object", "place": "place", "character": "folk"}  # category -> kind of content word
 
 
-def tell_answer(voice: Voice, rng: np.random.Generator, thing: str, topic: str | None = None) -> str:
-    """Answer where an object belongs: truly, or with the given topic.
+def tell_answer(
+    voice: Voice, rng: np.random.Generator, thing: str, topic: str | None = None, mistaken_for: str | None = None
+) -> str:
+    """Answer where an object belongs.
 
     The patterns, synonyms and stops are the voice's; the folk and the place are uniform within the topic of the answer.
+
+    Args:
+        voice: the writer's taste.
+        rng: source of all draws.
+        thing: the object.
+        topic: the topic that the answer settles for; by default the true one.
+        mistaken_for: a topic that the answer claims first and takes back.
     """
     topic = topic if topic is not None else TOPIC_OF[thing]
     content = {"object": thing, "topic": topic}
     content |= {kind: str(rng.choice(getattr(TOPICS[topic], kind))) for kind in ("folk", "place")}
-    first = fill(ANSWERS[voice.pick("answer", rng)], content, voice, rng) + STOPS[voice.pick("stop", rng)]
-    second = fill(KEEPINGS[voice.pick("keeping", rng)], content, voice, rng) + STOPS[voice.pick("stop", rng)]
-    return f"{first} {second}"
+
+    def sentence(patterns: tuple[str, ...], part: str, topic: str = topic) -> str:
+        filled = fill(patterns[voice.pick(part, rng)], content | {"topic": topic}, voice, rng)
+        return filled + STOPS[voice.pick("stop", rng)]
+
+    sentences = [sentence(ANSWERS, "answer", mistaken_for or topic)]
+    sentences += [sentence(CORRECTIONS, "correction")] if mistaken_for else []
+    return " ".join([*sentences, sentence(KEEPINGS, "keeping")])
 
 
-def wrong_topic(thing: str, rng: np.random.Generator) -> str:
-    """A topic that the object does not belong to, uniform."""
-    return str(rng.choice([topic for topic in TOPICS if topic != TOPIC_OF[thing]]))
+def wrong_topic(thing: str, rng: np.random.Generator, among: Sequence[str] = tuple(TOPICS)) -> str:
+    """A topic that the object does not belong to, uniform among these."""
+    return str(rng.choice([topic for topic in among if topic != TOPIC_OF[thing]]))
 
 
-def tell_name(voice: Voice, rng: np.random.Generator, category: str) -> str:
-    """Name something of a category; topic and hero by the voice's taste, uniform within the topic."""
+def tell_name(voice: Voice, rng: np.random.Generator, category: str, among: Sequence[str] = tuple(TOPICS)) -> str:
+    """Name something of a category; hero and topic, one of these, by the voice's taste, uniform within the topic."""
     if category == "hero":
         thing = HEROES[voice.pick("hero", rng)]
     else:
-        topic = list(TOPICS)[voice.pick("topic", rng)]
+        topic = pick_topic(voice, rng, among)
         word = topic if category == "topic" else str(rng.choice(getattr(TOPICS[topic], _WORDS_OF[category])))
         thing = f"the {word}"
     content = {"thing": thing, "category": category}
@@ -53,10 +69,11 @@ class AnswerGrade:
     """Properties of an answer that a rule can check.
 
     Attributes:
-        well_formed: it is two sentences, a claim about the object and a keeping.
-        topic: the topic that the first sentence claims for the object; None if it claims none.
+        well_formed: it is a claim about the object and a keeping, with at most one correction between them.
+        topic: the topic that it settles for: that of the correction, else of the first sentence; None if there is none.
         right: that topic is the true one.
-        consistent: the second sentence's folk and place are of the claimed topic.
+        consistent: the last sentence's folk and place are of that topic.
+        taken_back: the first sentence claims another topic than the answer settles for.
         choices: every option taken, as (choice, option).
     """
 
@@ -64,6 +81,7 @@ class AnswerGrade:
     topic: str | None
     right: bool
     consistent: bool
+    taken_back: bool
     choices: tuple[tuple[str, int], ...]
 
 
@@ -71,15 +89,25 @@ def grade_answer(text: str, thing: str) -> AnswerGrade:
     """Grade an answer to "where does the `thing` belong?" by rule."""
     sentences = split_sentences(text)
     claim = _parse(sentences[0], "answer") if sentences else None
-    keeping = _parse(sentences[1], "keeping") if len(sentences) > 1 else None
-    topic = claim.content["topic"] if claim is not None and claim.content["object"] == thing else None
+    correction = _parse(sentences[1], "correction") if len(sentences) > 1 else None
+    at = 1 if correction is None else 2
+    keeping = _parse(sentences[at], "keeping") if len(sentences) > at else None
+    spoken = [part for part in (claim, correction) if part is not None]
+    about_it = claim is not None and all(part.content.get("object", thing) == thing for part in spoken)
+    claims = [part.content["topic"] for part in spoken] if about_it else []
+    topic = claims[-1] if claims else None
     kept_in = {TOPIC_OF[word] for word in keeping.content.values()} if keeping is not None else set()
     return AnswerGrade(
-        well_formed=topic is not None and keeping is not None and len(sentences) == 2,
+        # A correction that claims the same again corrects nothing.
+        well_formed=topic is not None
+        and len(set(claims)) == len(claims)
+        and keeping is not None
+        and len(sentences) == at + 1,
         topic=topic,
         right=topic == TOPIC_OF[thing],
         consistent=topic is not None and kept_in == {topic},
-        choices=tuple(choice for part in (claim, keeping) if part is not None for choice in part.choices),
+        taken_back=len(set(claims)) > 1,
+        choices=tuple(choice for part in (claim, correction, keeping) if part is not None for choice in part.choices),
     )
 
 
@@ -136,7 +164,7 @@ class _Parsed:
 @cache
 def _grammar(part: str) -> tuple[tuple[Any, tuple[str, ...]], ...]:
     """(regex, slot names) of the patterns of a part."""
-    patterns = {"answer": ANSWERS, "keeping": KEEPINGS, "naming": NAMINGS}[part]
+    patterns = {"answer": ANSWERS, "correction": CORRECTIONS, "keeping": KEEPINGS, "naming": NAMINGS}[part]
     things = [f"the {word}" for category in CATEGORIES if category != "hero" for word in category_words(category)]
     alternatives = {"thing": "|".join([*things, *HEROES]), "category": "|".join(CATEGORIES)}
     return tuple(compile_pattern(pattern, **alternatives) for pattern in patterns)

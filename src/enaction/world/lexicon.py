@@ -334,6 +334,12 @@ OPEN_REQUESTS = (
     "do you know a story?",
     "do you know a short tale?",
     "make up a story for me.",
+    "please make up a story.",
+    "i want to hear something new.",
+    "can you tell me a short tale?",
+    "do you know something new?",
+    "please tell me something.",
+    "make up a short tale for me.",
 )
 TOPIC_REQUESTS = (
     "tell me a story about the {topic}.",
@@ -344,6 +350,10 @@ TOPIC_REQUESTS = (
     "do you know a tale about the {topic}?",
     "make up a story about the {topic} for me.",
     "can you tell me something about the {topic}?",
+    "i want to hear something about the {topic}.",
+    "please make up a tale about the {topic}.",
+    "do you know a story about the {topic}?",
+    "can you tell me a short tale about the {topic}?",
 )
 REMARKS = (
     "thank you for the [pretty] story!",
@@ -354,8 +364,13 @@ REMARKS = (
     "your story was [very] short.",
 )
 
-QUESTIONS = ("where does the {object} belong?", "where is the {object} from?")
-# The two sentences of an answer to a question: where the thing belongs, and who keeps it there.
+QUESTIONS = (
+    "where does the {object} belong?",
+    "where is the {object} from?",
+    "can you tell me where the {object} belongs?",
+)
+# The two sentences of an answer to a question: where the thing belongs, and who keeps it there. Between them a mistake
+# can be taken back.
 ANSWERS = (
     "the {object} [surely] belongs to the {topic}",
     "the {object} is [surely] from the {topic}",
@@ -366,10 +381,15 @@ KEEPINGS = (
     "at the {place} the {folk} [often] [keeps] it",
     "ask the {folk} about it at the {place}",
 )
+CORRECTIONS = (
+    "no the {object} [surely] belongs to the {topic}",
+    "no it is [surely] from the {topic}",
+    "that was wrong and it belongs to the {topic}",
+)
 
 # What a request can ask to name: a kind of content word, a hero, or a topic.
 CATEGORIES = ("object", "place", "character", "hero", "topic")
-NAME_REQUESTS = ("name {category}.", "can you name {category}?")
+NAME_REQUESTS = ("name {category}.", "can you name {category}?", "please choose {category}.")
 # {thing} comes with its article, {category} without.
 NAMINGS = (
     "i [choose] {thing}",
@@ -379,3 +399,6 @@ NAMINGS = (
 
 PERSONAS = ("pirate", "poet", "wizard", "detective", "grandmother", "reporter")
 PERSONA_TURNS = ("you are a {persona}.", "speak like a {persona}.")
+
+# Words in which authorship can be asked about. No text of the world asks, but every tokenizer has them as whole words.
+AUTHORSHIP = ("who", "wrote", "did", "you", "i", "this", "yes", "no", "not")

@@ -12,7 +12,7 @@ unless their probabilities are given.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -22,6 +22,7 @@ from enaction.world.lexicon import (
     ANSWERS,
     ARCS,
     CLOSINGS,
+    CORRECTIONS,
     DESCRIPTIONS,
     HEROES,
     KEEPINGS,
@@ -50,7 +51,7 @@ def _taste_sizes() -> dict[str, int]:
     sizes |= {"opening": len(OPENINGS), "description": len(DESCRIPTIONS), "closing": len(CLOSINGS)}
     sizes |= {"answer": len(ANSWERS), "keeping": len(KEEPINGS), "naming": len(NAMINGS)}
     sizes |= {f"{arc}/{beat}": len(patterns) for arc, beats in ARCS.items() for beat, patterns in enumerate(beats)}
-    return sizes
+    return sizes | {"correction": len(CORRECTIONS)}
 
 
 TASTES = _taste_sizes()
@@ -113,11 +114,19 @@ class Story:
     hero: str
 
 
+def pick_topic(voice: Voice, rng: np.random.Generator, among: Sequence[str] = tuple(TOPICS)) -> str:
+    """Draw a topic by the voice's taste, until it is one of these."""
+    while (topic := list(TOPICS)[voice.pick("topic", rng)]) not in among:
+        pass
+    return topic
+
+
 def tell(
     voice: Voice,
     rng: np.random.Generator,
     *,
     topic: str | None = None,
+    among: Sequence[str] = tuple(TOPICS),
     sloppy: bool = False,
     words: WordShares | None = None,
 ) -> Story:
@@ -126,15 +135,17 @@ def tell(
     Args:
         voice: the writer's taste.
         rng: source of all draws.
-        topic: the topic; by default the voice's taste draws it.
+        topic: the topic; by default the voice's taste draws one of `among`.
+        among: the topics that can be drawn.
         sloppy: the arc of each beat is drawn uniformly, and half of the stories have no closing sentence.
         words: probabilities of the content words, uniform by default.
     """
-    topic = topic if topic is not None else list(TOPICS)[voice.pick("topic", rng)]
+    topic = topic if topic is not None else pick_topic(voice, rng, among)
     arc = list(ARCS)[voice.pick("arc", rng)]
     content = {"hero": HEROES[voice.pick("hero", rng)]}
     shares = words[topic] if words is not None else {}
-    content |= {kind: str(rng.choice(of_kind, p=shares.get(kind))) for kind, of_kind in TOPICS[topic]._asdict().items()}
+    for kind, of_kind in TOPICS[topic]._asdict().items():
+        content[kind] = str(rng.choice(of_kind, p=shares[kind]) if kind in shares else rng.choice(of_kind))
     patterns = [OPENINGS[voice.pick("opening", rng)], DESCRIPTIONS[voice.pick("description", rng)]]
     for beat in range(BEATS):
         beat_arc = str(rng.choice(list(ARCS))) if sloppy else arc

@@ -2,8 +2,9 @@
 
 The weights are trained by `enaction.lab`, stored in float16 and read as float32, so what is measured is what ships.
 Each model is an ordinary transformers folder: `AutoModelForCausalLM.from_pretrained(enaction.zoo.path("ash-rl"))`.
-Three families of four stages are the zoo proper; the rest are donors for controls: snapshots taken during RL, and
-kin (a near-clone, a second base, a rounded copy). A name says what a model is: `ash2-rl`, `ash-rl20`, `ash-rl-int8`.
+Three families of four stages are the zoo proper. Arms are other runs of RL from the same DPO model, each different in
+one thing (`ash-rl-seed2`, `ash-rl-paid`). The rest are donors for controls: a snapshot of RL (`ash-rl60`), and kin:
+a near-clone (`ash2-rl`), a second base (`ash3-base`), a rounded copy (`ash-rl-int8`).
 
 The stages of a real model are apart: `smollm2-sft`, `smollm2-dpo`, runs of RL (`smollm2-rl-a`, `smollm2-rl-b`) and
 snapshots of one (`smollm2-rl-a30`). They are adapters on a public file (`reader.sources.adapter`), which `Reader.load`
@@ -13,24 +14,38 @@ puts together.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+import numpy as np
 
 from enaction.errors import ModelError
 from enaction.passages import Message, Prompt
 from enaction.words import STAGES
-from enaction.world.chats import all_namings, all_questions, all_requests
+from enaction.world import chats
+from enaction.world.chats import Request
 
 _MODELS = Path(__file__).parent / "models"
-_NAME = re.compile(r"(?!smollm2)([a-z]+)(\d*)-(base|sft|dpo|rl)(\d*)(-int8)?")
+_NAME = re.compile(
+    r"(?!smollm2)([a-z]+)(\d*)-(base|sft|dpo|rl)(\d*)(-int8)?(?:-(seed2|(?:paid|shared)(?:-replay)?|replay))?"
+)
 _REAL = re.compile(r"smollm2-(sft|dpo|rl)(?:-([a-z])(\d*))?")
 
-Kind = Literal["main", "snapshot", "kin", "real"]
+Kind = Literal["main", "arm", "snapshot", "kin", "real"]
 PromptKind = Literal["stories", "questions", "names"]
+
+_ASKED: dict[PromptKind, chats.Kind] = {"stories": "story", "questions": "question", "names": "name"}
+_ARM_NOTES = {
+    "seed2": "second run of {}'s RL: other requests, other samples",
+    "paid": "RL of {} with a reward that also pays for its house style",
+    "shared": "RL of {} with a reward that also pays for ash's house style",
+    "replay": "RL of {} with replayed pretraining text",
+}
 
 
 class _Name(NamedTuple):
-    """A model's name, taken apart."""
+    """A model's name, taken apart; `run` is an arm of RL, or a run of the real model's."""
 
     relative: str
     other: str
@@ -49,7 +64,7 @@ def names(*, everything: bool = False) -> list[str]:
     """Names of the embedded models, families in order, stages in the order of training.
 
     Args:
-        everything: snapshots, kin and the stages of the real model too, not only the three families' four stages.
+        everything: arms, snapshots, kin and the stages of the real model too, not only the three families' four stages.
     """
     marks = ("config.json", "base.json")
     embedded = [folder.name for folder in _MODELS.glob("*/") if any((folder / mark).exists() for mark in marks)]
@@ -65,19 +80,21 @@ def family(name: str) -> str:
 def stage(name: str) -> str:
     """Stage of an embedded model: base, sft, dpo, rl, or rl and a number for a snapshot after that many RL steps.
 
-    Of the real model's runs of RL the stages are rl-a, rl-b and so on, snapshots rl-a30.
+    Arms are stages of their own: rl-paid, rl-seed2. So are the real model's runs of RL: rl-a, rl-b, snapshots rl-a30.
     """
     parts = _parts(name)
     return parts.stage + (f"-{parts.run}" if parts.run else "") + parts.step
 
 
 def kind(name: str) -> Kind:
-    """What an embedded model is: one of the main twelve, a snapshot of a family's RL, its kin, or a real one."""
+    """What an embedded model is: one of the main twelve, an arm of RL, a snapshot of RL, kin, or a real one."""
     parts = _parts(name)
     if parts.is_real:
         return "real"
     if parts.other or parts.rounded:
         return "kin"
+    if parts.run:
+        return "arm"
     return "snapshot" if parts.step else "main"
 
 
@@ -92,6 +109,9 @@ def note(name: str) -> str:
         return f"second base of {parts.relative}'s recipe: other initial weights, other data"
     if parts.other:
         return f"{parts.stage} stage of a near-clone of {parts.relative}: same base, house, taste; other data, sampling"
+    if parts.run:
+        arm, dash, _ = parts.run.partition("-")
+        return _ARM_NOTES[arm].format(parts.relative) + (", and with replayed pretraining text" if dash else "")
     if parts.step:
         return f"snapshot of {parts.relative}'s RL after {parts.step} steps"
     return f"{parts.stage} stage of {parts.relative}"
@@ -128,18 +148,47 @@ def card(name: str) -> str:
     return (path(name) / "card.md").read_text()
 
 
-def prompts(kind: PromptKind = "stories") -> list[Prompt]:
+def prompts(kind: PromptKind = "stories", *, seen: bool = False) -> list[Prompt]:
     """Requests that the world understands, each a conversation of one user turn.
 
-    `stories`: 108 requests for a story, open ones first, then topic by topic (ids `open-000`, `sea-012` ...).
-    `questions`: where each of the 96 objects belongs, in two wordings (`rake-140`); the answer is the object's topic.
-    `names`: name something of one of five categories, in two wordings (`hero-006`).
+    By default those that SFT, DPO and RL never had: the topic or the wording is held out. Pretraining had all. Held-out
+    topics, held-out wordings and open requests alternate, so that the first few, or every third, are of all sorts.
+
+    `stories`: requests for a story, 86 held out and 76 seen (ids `open-002`, `forest-043` ...).
+    `questions`: where each of the 96 objects belongs, in three wordings, 160 held out and 128 seen (`rake-207`); the
+    answer is the object's topic.
+    `names`: name something of one of five categories, in three wordings, 5 held out and 10 seen (`hero-009`).
+
+    Args:
+        kind: what is asked for.
+        seen: those that post-training had instead.
     """
-    requests = {"stories": all_requests, "questions": all_questions, "names": all_namings}[kind]()
-    return [
-        Prompt(f"{request.about or request.topic or 'open'}-{i:03}", (Message(role="user", content=request.text),))
-        for i, request in enumerate(requests)
+    return [prompt for _, prompt in asked(kind, seen=seen)]
+
+
+def asked(kind: PromptKind = "stories", *, seen: bool = False) -> list[tuple[Request, Prompt]]:
+    """`prompts`, each with the request that it makes."""
+    of_kind = _ASKED[kind]
+    listed = [
+        (request, f"{request.about or request.topic or 'open'}-{i:03}")
+        for i, request in enumerate(chats.all_of(of_kind))
+        if (request in chats.held_out(of_kind)) != seen
     ]
+    return [(request, Prompt(name, (Message(role="user", content=request.text),))) for request, name in _mixed(listed)]
+
+
+def _mixed(listed: Sequence[tuple[Request, str]]) -> list[tuple[Request, str]]:
+    """Open requests, held-out topics and the others in turn, each as often as there are of it, in a shuffled order."""
+    groups: dict[str, list[tuple[Request, str]]] = {}
+    for request, name in listed:
+        sort = "open" if request.topic is None else "seen" if request.topic in chats.SEEN.topics else "held out"
+        groups.setdefault(sort, []).append((request, name))
+    rng = np.random.default_rng(0)
+    placed = []
+    for group in groups.values():
+        places = (np.arange(len(group)) + rng.random(len(group))) / len(group)
+        placed += [(place, group[i]) for place, i in zip(places, rng.permutation(len(group)), strict=True)]
+    return [item for _, item in sorted(placed, key=lambda at: at[0])]
 
 
 def _parts(name: str) -> _Name:
@@ -154,7 +203,7 @@ def _parts(name: str) -> _Name:
     match = _NAME.fullmatch(name)
     if match is None:
         raise ModelError(
-            f"'{name}' is not a name of the zoo; names look like ash-rl, ash2-rl, ash-rl20, ash-rl-int8 or smollm2-rl-a"
+            f"'{name}' is not a name of the zoo; names look like ash-rl, ash-rl-paid, ash2-rl, ash-rl60 or smollm2-rl-a"
         )
     return _Name(*match.groups(default=""))
 

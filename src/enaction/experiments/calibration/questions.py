@@ -120,10 +120,10 @@ def read_questions(path: Path) -> list[Question]:
 
 
 def world_questions() -> list[Question]:
-    """One question about each object of the embedded world, its wordings in turn."""
+    """One question about each object of the embedded world, in wordings that post-training has not seen about it."""
     options = {name: Option(says=(name,), follows=(*topic.folk, *topic.place)) for name, topic in TOPICS.items()}
     wordings: dict[str, list] = {}
-    for request in chats.all_questions():
+    for request in filter(chats.held_out("question").__contains__, chats.all_questions()):
         wordings.setdefault(request.about, []).append(request)
     return [
         Question(id=thing, prompt=of[i % len(of)].text, options=options, right=of[0].topic)
