@@ -10,8 +10,8 @@ Coverage of nominal 95 % intervals of `foreign_recognition`, drawn from stored p
 over three readers; lowest of the single readers), is the output of tests/test_coverage.py:
 
     prompts     20            40            70
-    RL          .96; .93      .96; .94      .96; .94
-    bases       .94; .94      .94; .94      .95; .94
+    RL          .960; .935    .958; .943    .962; .950
+    bases       .946; .947    .948; .942    .942; .941
 
 Axes: P prompt; `...` is what is estimated.
 """
