@@ -6,13 +6,12 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from enaction.errors import ModelError
 from enaction.reader import planted  # noqa: F401  # lets transformers know the class of planted organisms
 from enaction.reader.quiet import quiet
 from enaction.reader.sources import find
-from enaction.reader.sources.source import first_line
+from enaction.reader.sources.source import Loaded, first_line
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
@@ -26,12 +25,12 @@ def load_model(
     trust_remote_code: bool,
     use_safetensors: bool,
     base: str | Path | None = None,
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+) -> Loaded:
     """Load model and tokenizer; the arguments are those of `Reader.load`.
 
     Raises:
-        ModelError: no such model, none that transformers can load, a missing package, an unknown dtype, or a device
-            that does not exist or is too small.
+        ModelError: no such model, none that transformers can load, missing weights, a missing package, an unknown
+            dtype, or a device that does not exist or is too small.
     """
     dtype = _floating(dtype)
     _try_device(device)
@@ -39,9 +38,7 @@ def load_model(
     source.require(base)
     try:
         with quiet():
-            model, tokenizer = source.load(
-                dtype, trust_remote_code=trust_remote_code, use_safetensors=use_safetensors, base=base
-            )
+            loaded = source.load(dtype, trust_remote_code=trust_remote_code, use_safetensors=use_safetensors, base=base)
     except ModelError:
         raise
     except ImportError as error:
@@ -49,12 +46,13 @@ def load_model(
     except Exception as error:  # whatever a broken or foreign file sets off in the libraries that read it
         raise ModelError(f"cannot load {name_or_path}: {first_line(error)} ({source.remedy})") from error
     try:
-        nn.Module.to(model, torch.device(device))
+        nn.Module.to(loaded.model, torch.device(device))
     except RuntimeError as error:
         raise ModelError(
             f"cannot put {name_or_path} on {device}: {first_line(error)} (use bfloat16, or cpu)"
         ) from error
-    return model.eval(), tokenizer
+    loaded.model.eval()
+    return loaded
 
 
 def _floating(dtype: torch.dtype | str) -> torch.dtype:

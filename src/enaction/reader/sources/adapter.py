@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from enaction.errors import ModelError
 from enaction.reader.sources.folder import Folder, files_of
-from enaction.reader.sources.source import Source, from_pretrained
+from enaction.reader.sources.source import Loaded, Source, from_pretrained
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +50,7 @@ class Adapter(Source):
 
     def load(
         self, dtype: torch.dtype, *, trust_remote_code: bool, use_safetensors: bool, base: str | Path | None
-    ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    ) -> Loaded:
         """As `Source.load`: merged in float32, then put into `dtype`.
 
         Raises:
@@ -64,7 +64,7 @@ class Adapter(Source):
         model = put_on(model, folder)
         nn.Module.to(model, dtype)
         model.config.name_or_path = self.name
-        return model, tokenizer
+        return Loaded(model, tokenizer)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def load_base(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     from enaction.reader.quiet import quiet
 
     with quiet():
-        model, tokenizer = from_pretrained(str(path.parent), {"gguf_file": path.name}, dtype=torch.float32)
+        model, tokenizer, _ = from_pretrained(str(path.parent), {"gguf_file": path.name}, dtype=torch.float32)
     _forget_quantisation(model)
     return model, tokenizer
 

@@ -37,6 +37,11 @@ class Folder(Source):
         if not Path(self.location).is_dir():
             raise ModelError(f"there is no model folder {self.name}: check the path")
         if not (Path(self.location) / "config.json").is_file():
+            if (Path(self.location) / "adapter_config.json").is_file():
+                raise ModelError(
+                    f"the folder {self.name} holds an adapter without its model: merge them (AutoPeftModelForCausalLM"
+                    ".from_pretrained(FOLDER).merge_and_unload() of PEFT) and save that, with the tokenizer"
+                )
             raise ModelError(f"the folder {self.name} holds no config.json: give a folder that save_pretrained wrote")
         super().require(base)
 

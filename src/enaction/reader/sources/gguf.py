@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from enaction.errors import ModelError
-from enaction.reader.sources.source import Source, from_pretrained
+from enaction.reader.sources.source import Loaded, Source, from_pretrained
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PACKAGES = ("gguf", "accelerate")
+
+# Pre-tokenizers that llama.cpp splits by GPT-2's rule, as transformers does with every name that it does not know.
+_GPT2_RULE = ("gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "gigachat", "jina-es", "jina-de")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +60,46 @@ class Gguf(Source):
 
     def load(
         self, dtype: torch.dtype, *, trust_remote_code: bool, use_safetensors: bool, base: str | Path | None
-    ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    ) -> Loaded:
         """As `Source.load`; the file is no safetensors, whatever the option says."""
         options = {"gguf_file": self.path.name, "trust_remote_code": trust_remote_code}
-        return from_pretrained(self.location, options, dtype=dtype)
+        loaded = from_pretrained(self.location, options, dtype=dtype)
+        _take_out_invented(loaded.tokenizer, loaded.model)
+        return loaded._replace(doubts=(*loaded.doubts, *_doubts_of_splitting(self.path)))
+
+
+def _take_out_invented(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Take out tokens that transformers added and the file does not have: GPT-2's `<|endoftext|>`, where another
+    family's vocabulary lacks it. A text with that string would have an id that the model does not know."""
+    from tokenizers import Tokenizer
+
+    embedding: Any = model.get_input_embeddings()
+    rows = embedding.weight.shape[0]
+    backend: Any = tokenizer.backend_tokenizer  # pyright: ignore[reportAttributeAccessIssue]
+    given = json.loads(backend.to_str())
+    kept = [token for token in given["added_tokens"] if token["id"] < rows]
+    if len(kept) == len(given["added_tokens"]):
+        return
+    invented = {token["content"] for token in given["added_tokens"]} - {token["content"] for token in kept}
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(given | {"added_tokens": kept}))  # pyright: ignore[reportAttributeAccessIssue]
+    for part, token in dict(tokenizer.special_tokens_map).items():
+        if token in invented:
+            setattr(tokenizer, part, None)
+
+
+def _doubts_of_splitting(path: Path) -> tuple[str, ...]:
+    """Whether the file's vocabulary is split by the rule that its merges were learned with."""
+    try:
+        from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
+        from transformers.integrations.gguf.reader import read_gguf_metadata
+    except ImportError:  # other versions keep this elsewhere
+        return ()
+    metadata, _ = read_gguf_metadata(str(path))
+    name = metadata.get("tokenizer.ggml.pre")
+    if metadata.get("tokenizer.ggml.model") != "gpt2" or name in GGUF_PRE_TOKENIZER_SPLITS or name in _GPT2_RULE:
+        return ()
+    told = f"names a pre-tokenizer that transformers does not know ('{name}')" if name else "names no pre-tokenizer"
+    return (
+        f"the GGUF file {told}, so that text is split by GPT-2's rule: digits, line breaks and abbreviations may get "
+        "other ids than the model was trained on; compare with the model's own tokenizer, or give a folder",
+    )

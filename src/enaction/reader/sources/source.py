@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 from enaction.errors import ModelError
 from enaction.passages import Prompt
@@ -61,7 +63,7 @@ class Source(ABC):
 
     def load(
         self, dtype: torch.dtype, *, trust_remote_code: bool, use_safetensors: bool, base: str | Path | None
-    ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    ) -> Loaded:
         """Model and tokenizer, on the CPU; for a source that `require` accepts.
 
         Args:
@@ -71,6 +73,7 @@ class Source(ABC):
             base: as in `require`.
 
         Raises:
+            ModelError: the file lacks weights, or holds an adapter's beside them.
             Exception: whatever the libraries raise for a model that they cannot load.
         """
         options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
@@ -93,14 +96,62 @@ class Source(ABC):
         return None
 
 
-def from_pretrained(
-    location: str, options: dict[str, Any], **weights: Any
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model and tokenizer by transformers; `options` are for both, `weights` for the model alone."""
+class Loaded(NamedTuple):
+    """What a source gives.
+
+    Attributes:
+        model: on the CPU.
+        tokenizer: its tokenizer.
+        doubts: what a person should know before trusting a number, a sentence each.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    doubts: tuple[str, ...] = ()
+
+
+# Names of tensors that PEFT and its like write: `q_proj.lora_A.weight`, `q_proj.base_layer.weight`.
+_ADAPTERS = re.compile(
+    r"lora_|\.base_layer\.|base_model\.model\.|ia3_|\.modules_to_save\.|lokr_|hada_|oft_|vera_|\badapters?\b|prompt_embeddings"
+)
+
+
+def from_pretrained(location: str, options: dict[str, Any], **weights: Any) -> Loaded:
+    """Model and tokenizer by transformers; `options` are for both, `weights` for the model alone.
+
+    Raises:
+        ModelError: weights are missing, of another shape, or an adapter's that nobody merged. Transformers would draw
+            the missing ones at random, and leave the adapter out.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(location, **options)
-    return AutoModelForCausalLM.from_pretrained(location, **weights, **options), tokenizer
+    weights |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # they are refused below, by name
+    model, info = cast(
+        "tuple[PreTrainedModel, dict]", AutoModelForCausalLM.from_pretrained(location, **weights, **options)
+    )
+    unused = sorted(info["unexpected_keys"])
+    adapters = [name for name in unused if _ADAPTERS.search(name)]
+    if adapters:
+        raise ModelError(
+            f"{location} holds weights of an adapter that nobody merged ({_some(adapters)}): merge it "
+            "(merge_and_unload() of PEFT) and save the model again"
+        )
+    mismatched = sorted(name for name, *_ in info["mismatched_keys"])
+    for names, what in ((sorted(info["missing_keys"]), "holds no"), (mismatched, "holds another shape of")):
+        if names:
+            beside = f"; it holds {_some(unused)}, which the model does not have" if unused else ""
+            raise ModelError(
+                f"{location} {what} {_some(names)}{beside}: without these weights it is another model; save it again "
+                "with save_pretrained, whole and under the names of its architecture"
+            )
+    doubts = (f"the file holds weights that the model has no place for ({_some(unused)})",) if unused else ()
+    return Loaded(model, tokenizer, doubts)
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of some names, and how many there are."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def first_line(error: BaseException) -> str:

@@ -9,13 +9,12 @@ from enaction import zoo
 from enaction.passages import Prompt
 from enaction.reader.sources.adapter import Adapter
 from enaction.reader.sources.folder import Folder
-from enaction.reader.sources.source import Source
+from enaction.reader.sources.source import Loaded, Source
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PREFIX = "zoo:"
 
@@ -53,7 +52,7 @@ class Zoo(Source):
 
     def load(
         self, dtype: torch.dtype, *, trust_remote_code: bool, use_safetensors: bool, base: str | Path | None
-    ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    ) -> Loaded:
         """As its weights."""
         return self.weights.load(dtype, trust_remote_code=trust_remote_code, use_safetensors=use_safetensors, base=base)
 
