@@ -22,6 +22,8 @@ from transformers import (
     GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
@@ -153,6 +155,37 @@ def gemma2(vocabulary: int, *, seed: int = 0) -> Gemma2ForCausalLM:
     return Gemma2ForCausalLM(config).eval()
 
 
+def longrope(vocabulary: int, *, switch: int = 64, seed: int = 0) -> Phi3ForCausalLM:
+    """Rotates all positions otherwise in texts of more than `switch` tokens, as Phi 3 at 128k does behind 4,096."""
+    torch.manual_seed(seed)
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "short_factor": [1.0] * 4,
+        "long_factor": [1.5, 4.0, 8.0, 16.0],
+        "original_max_position_embeddings": switch,
+        "factor": 8.0,
+        "partial_rotary_factor": 1.0,
+    }
+    config = Phi3Config(
+        vocab_size=vocabulary,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        original_max_position_embeddings=switch,
+        rope_parameters=rope,
+        initializer_range=0.3,
+        tie_word_embeddings=True,
+        bos_token_id=2,
+        eos_token_id=3,
+        pad_token_id=1,
+    )
+    return Phi3ForCausalLM(config).eval()
+
+
 def neox(vocabulary: int, *, seed: int = 0) -> GPTNeoXForCausalLM:
     torch.manual_seed(seed)
     config = GPTNeoXConfig(
@@ -231,8 +264,10 @@ class LogitsOnly(nn.Module):
         return None
 
 
-def write_gguf(path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    """A Llama with a byte tokenizer as a GGUF file; needs the package gguf."""
+def write_gguf(
+    path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, pre: str | None = None
+) -> None:
+    """A Llama with a byte tokenizer as a GGUF file, with the name of its pre-tokenizer; needs the package gguf."""
     import gguf
 
     config = model.config
@@ -247,6 +282,8 @@ def write_gguf(path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenize
     writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
     writer.add_vocab_size(len(tokenizer))
     writer.add_tokenizer_model("gpt2")
+    if pre is not None:
+        writer.add_tokenizer_pre(pre)
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     writer.add_token_list([token for token, _ in vocabulary])
     writer.add_token_types([3 if token in SPECIAL else 1 for token, _ in vocabulary])

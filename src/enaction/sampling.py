@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,7 @@ from enaction.framing import frame_prompt
 from enaction.passages import Passage, Prompt, Sampling
 from enaction.reader import Progress, Reader
 from enaction.reader.memory import halving
+from enaction.reader.rotary import side
 from enaction.words import Framing
 
 
@@ -108,7 +109,7 @@ def sample(
     responses: dict[int, _Response] = {}
     with reader.reading():
         sampled = halving(
-            _batches(requests, order, settings.batch_size, mixed=reader.takes_left_padding),
+            _batches(requests, order, settings.batch_size, lambda r: _company(reader, r, max_new_tokens)),
             lambda batch: _sample_batch(reader, [requests[i] for i in batch], settings),
             size=lambda batch: len(batch) * (len(requests[batch[-1]].ids) + max_new_tokens),
             too_large=lambda i: (
@@ -121,6 +122,17 @@ def sample(
             if progress is not None:
                 progress(len(responses), len(requests))
     return [_passage(reader, request, responses[i], writer, sampling) for i, request in enumerate(requests)]
+
+
+def continuation(
+    reader: Reader, ids: Sequence[int], max_new_tokens: int, *, seed: int = 0
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """What a model writes after these ids at temperature 1, end tokens included, with the log-probabilities, nats."""
+    prompt = Prompt("ids", ())
+    request = _Request(prompt, 0, tuple(ids), (), frozenset(), _stream(seed, reader.name, prompt, 0))
+    with reader.reading():
+        (response,) = _sample_batch(reader, [request], Sampling(max_new_tokens=max_new_tokens))
+    return response.ids, response.logprobs
 
 
 @dataclass(frozen=True)
@@ -175,6 +187,10 @@ def _sample_batch(reader: Reader, requests: list[_Request], settings: Sampling) 
     new_BT, cache = ids_BT, None
     positions_BT = (mask_BT[:, :longest].cumsum(1) - 1).clamp(min=0)
     for step in range(max_new_tokens):
+        if step and side(longest + step, reader.rotary_switches) != side(longest + step - 1, reader.rotary_switches):
+            # The model rotates all positions otherwise from here on: what it has read is read again. The rows of such a
+            # batch have one length.
+            new_BT, cache = torch.cat([ids_BT[kept_B], drawn_BT[kept_B, :step]], 1), None
         mask = mask_BT[kept_B, : longest + step] if is_padded else None
         logits_BV, cache = reader.next_logits(new_BT, mask, positions_BT if is_padded else None, cache)
         token_B, logprob_B = _draw(logits_BV, uniform_BT[kept_B, step], settings.temperature, settings.top_p)
@@ -236,12 +252,21 @@ def _nucleus(logprob_BV: Tensor, top_p: float) -> Tensor:
     return torch.full_like(logprob_BV, float("-inf")).scatter_(1, index_BV, torch.log_softmax(kept_BV, 1))
 
 
-def _batches(requests: list[_Request], order: list[int], size: int, *, mixed: bool) -> Iterator[list[int]]:
-    """Requests in order of length, `size` at a time; only of one length together unless `mixed`."""
+def _company(reader: Reader, request: _Request, max_new_tokens: int) -> tuple[int, int]:
+    """What requests of one batch have in common: a length, unless they can be padded and stay on one rotary side."""
+    length, switches = len(request.ids), reader.rotary_switches
+    on = side(length, switches)
+    crosses = side(length + max_new_tokens - 1, switches) != on
+    return on, length if crosses or not reader.takes_left_padding else 0
+
+
+def _batches(
+    requests: list[_Request], order: list[int], size: int, company: Callable[[_Request], tuple[int, int]]
+) -> Iterator[list[int]]:
+    """Requests in order of length, `size` at a time, of one company."""
     batch: list[int] = []
     for index in order:
-        other = bool(batch) and len(requests[index].ids) != len(requests[batch[0]].ids)
-        if len(batch) == size or (other and not mixed):
+        if len(batch) == size or (batch and company(requests[index]) != company(requests[batch[0]])):
             yield batch
             batch = []
         batch.append(index)

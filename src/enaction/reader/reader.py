@@ -33,6 +33,7 @@ from enaction.reader.lean import LeanSteps, lean_steps
 from enaction.reader.load import load_model
 from enaction.reader.measuring import LOGITS_IN_FLIGHT, cut, measure, nothing_measured
 from enaction.reader.memory import halving
+from enaction.reader.rotary import on_each_side, side, steady_length, switches_of
 from enaction.reader.statistics import TokenStats, Wanted
 from enaction.reader.stepping import CACHES, ROUTES, Replay, Route, accepted, deviation, prove_route
 from enaction.reader.windows import check_window, joined, windows
@@ -57,6 +58,9 @@ class Reader:
             magnitude; inf if they could not be computed.
         context_length: longest sequence that the model takes, None if it names no limit.
         vocabulary_size: rows of the output head, padding rows included: they have probability like any other.
+        doubts: what a person should know about how it was loaded before trusting a number, a sentence each.
+        rotary_switches: lengths beyond which the model rotates all positions otherwise; `enaction.reader.rotary` says
+            how texts across them are read.
     """
 
     def __init__(
@@ -87,12 +91,22 @@ class Reader:
         self.dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.context_length: int | None = limit if isinstance(limit, int) and limit > 0 else None
+        steady = steady_length(model.config.get_text_config())
+        if steady is not None:
+            self.context_length = min(steady, self.context_length or steady)
+        self.doubts: tuple[str, ...] = ()
+        self.rotary_switches = switches_of(model.config.get_text_config())
         with self.reading(), self._forward_in_question():
             probe_11 = torch.zeros((1, 1), dtype=torch.long, device=model.device)
             probe = model(**accepted(model, {"input_ids": probe_11, "use_cache": False}))
             if not isinstance(getattr(probe, "logits", None), Tensor) or probe.logits.dim() != 3:
                 raise ModelError(
                     f"{self.name} is a {type(model).__name__} and gives no next-token logits: load a causal LM"
+                )
+            if probe.logits.shape[1] != 1:
+                raise ModelError(
+                    f"{self.name} makes {probe.logits.shape[1]} predictions of 1 token (a soft prompt, as prompt "
+                    "tuning puts it in front), so they cannot be told apart: load the model without it"
                 )
             if probe.logits.isnan().any():
                 raise ModelError(
@@ -143,7 +157,7 @@ class Reader:
         Raises:
             ModelError: the model cannot be found or loaded, or there is no such dtype, in one line with the remedy.
         """
-        model, tokenizer = load_model(
+        model, tokenizer, doubts = load_model(
             name_or_path,
             revision=revision,
             dtype=dtype,
@@ -152,7 +166,9 @@ class Reader:
             use_safetensors=use_safetensors,
             base=base,
         )
-        return cls(model, tokenizer, name=name or name_or_path, chat_template=chat_template)
+        reader = cls(model, tokenizer, name=name or name_or_path, chat_template=chat_template)
+        reader.doubts = doubts
+        return reader
 
     @property
     def device(self) -> torch.device:
@@ -212,10 +228,14 @@ class Reader:
             UserError: a window that is too long or too short.
         """
         token_budget = token_budget or pace_of(self.device.type).token_budget
-        if window is None:
+        if window is None and not self.rotary_switches:
             return self._score(framed, wanted, token_budget, progress)
-        check_window(window, self.context_length, self.name)
-        parts = [list(windows(passage, window)) for passage in framed]
+        parts = [[passage] for passage in framed]
+        if window is not None:
+            check_window(window, self.context_length, self.name)
+            parts = [list(windows(passage, window)) for passage in framed]
+        if self.rotary_switches:
+            parts = [[p for part in passage for p in on_each_side(part, self.rotary_switches)] for passage in parts]
         total = sum(map(len, parts))
         reported = progress and (lambda done, _: progress(done * len(framed) // total, len(framed)))
         scores = iter(self._score([part for passage in parts for part in passage], wanted, token_budget, reported))
@@ -255,15 +275,29 @@ class Reader:
         self, framed: Sequence[Framed], measured: list[int], token_budget: int
     ) -> tuple[list[list[int]], dict[int, int]]:
         """Batches, and how many leading tokens each passage shares with the others of its batch, which are run once."""
-        pace = pace_of(self.device.type)
-        groups, alone = shared_contexts(framed, measured, pace) if self._head is not None else ([], measured)
-        if groups and not self._can_share:
-            groups, alone = [], measured
-        shared = dict.fromkeys(alone, 0) | {i: length for members, length in groups for i in members}
-        planned = []
-        for members, length in [*groups, (alone, 0)]:
-            planned += batches(framed, members, token_budget, length, pace.batch_cost)
+        planned, shared = [], {}
+        by_side: dict[int, list[int]] = {}
+        for i in measured:
+            by_side.setdefault(side(framed[i].stop - 1, self.rotary_switches), []).append(i)
+        for on, members in by_side.items():
+            for together, length in self._groups(framed, members, on):
+                planned += batches(framed, together, token_budget, length, pace_of(self.device.type).batch_cost)
+                shared |= dict.fromkeys(together, length)
         return planned, shared
+
+    def _groups(self, framed: Sequence[Framed], members: list[int], on: int) -> list[tuple[list[int], int]]:
+        """Passages on one side of the switches, those that share a context together, with its length; 0 for others."""
+        if self._head is None:
+            return [(members, 0)]
+        groups, alone = shared_contexts(framed, members, pace_of(self.device.type))
+        kept = []
+        for together, length in groups:
+            # A context that is read by itself has to be on the side of the texts that continue it.
+            if side(length, self.rotary_switches) == on and self._can_share:
+                kept.append((together, length))
+            else:
+                alone = [*alone, *together]
+        return [*kept, (alone, 0)]
 
     def _score_batch(self, batch: list[Framed], shared: int, wanted: Wanted | None) -> list[TokenStats]:
         lengths = [f.stop - 1 - shared for f in batch]
