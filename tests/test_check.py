@@ -228,7 +228,7 @@ def test_the_command_prints_facts_and_tests_and_exits_by_the_outcome(
 ) -> None:
     code, out, _ = _run(capsys, monkeypatch, folder)
     assert code == 0
-    for words in ("LlamaModel", "what was tested", IDENTITY.split(" on ")[0], "nothing failed"):
+    for words in ("LlamaModel", "what was tested", IDENTITY.split(" on ")[0], "nothing failed", "is read to within"):
         assert words in " ".join(out.split())
     template = tmp_path / "two.jinja"
     template.write_text("{{ '<s><s>' }}" + tiny.CHATML)

@@ -1,4 +1,4 @@
-"""`enaction check`: tests whether a model is read exactly."""
+"""`enaction check`: tests whether a model is read as it predicts, and to within how much."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from enaction.cli.options import MODEL_HELP, ReaderOptions, WrittenIn, with_reader_options
 from enaction.cli.showing import counting
@@ -59,28 +60,35 @@ def command(
 
 def _show(report: CheckReport) -> None:
     console = Console()
-    facts = Table(title=f"{report.model}: facts", title_justify="left", show_header=False)
+    facts = Table(title=Text(f"{report.model}: facts"), title_justify="left", show_header=False)
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
     for name, value in report.facts.items():
-        facts.add_row(name, _plain(value))
+        facts.add_row(name, Text(value))
     tests = Table(title="what was tested", title_justify="left", show_header=False)
     for _ in range(2):
         tests.add_column(no_wrap=True)
     tests.add_column(overflow="fold")
     for test in report.tests:
-        tests.add_row(MARKS[test.passed], test.name, _plain(test.shown))
+        tests.add_row(MARKS[test.passed], test.name, Text(test.shown))
     console.print(facts, tests)
+    for warning in report.warnings:
+        console.print(Text(f"warning: {warning}", style="yellow"))
     failed = [test.name for test in report.tests if test.passed is False]
     if failed:
         console.print(f"{report.model} is not read exactly as it is: {'; '.join(failed)}", markup=False)
     else:
-        console.print(f"{report.model} is read exactly: nothing failed", markup=False)
+        within = "" if report.error is None else f" to within {_rounded_up(report.error)} nats"
+        console.print(f"{report.model} is read{within}: nothing failed", markup=False)
 
 
-def _plain(text: str) -> str:
-    """Text that rich takes literally: special tokens look like its markup."""
-    return text.replace("[", r"\[")
+def _rounded_up(error: float) -> str:
+    """One digit, never less than the error."""
+    if error <= 0:
+        return "0"
+    unit = 10.0 ** math.floor(math.log10(error))
+    rounded = math.ceil(error / unit - 1e-9) * unit
+    return f"{rounded:.0e}" if error < 1e-3 else f"{rounded:.1g}"
 
 
 def _as_json(report: CheckReport) -> dict[str, object]:
@@ -88,6 +96,8 @@ def _as_json(report: CheckReport) -> dict[str, object]:
         "model": report.model,
         "framing": report.framing,
         "is_right": report.is_right,
+        "error": _number(report.error),
+        "warnings": list(report.warnings),
         "facts": report.facts,
         "tests": [
             {"name": t.name, "passed": t.passed, "shown": t.shown, "value": _number(t.value), "limit": t.limit}

@@ -1,0 +1,140 @@
+"""Facts about a model and its tokenizer in words, and what they should make a person wary of."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from enaction.framing import Habits, frame_prompt, opening, template_date, template_habits
+from enaction.passages import Message, Prompt
+from enaction.reader.blocks import Blocks, blocks
+from enaction.reader.reader import Reader
+from enaction.words import Framing
+
+
+def facts(reader: Reader, framing: Framing) -> dict[str, str]:
+    """Facts about the model and its tokenizer, in words."""
+    model, tokenizer, head = reader.model, reader.tokenizer, reader.head
+    matrix = head.matrix if head else model.get_output_embeddings()
+    weight, embedded = (getattr(m, "weight", None) for m in (matrix, model.get_input_embeddings()))
+    tied = weight is not None and weight is embedded
+    parameters = sum(p.numel() for p in model.parameters())
+    shown = {
+        "model": f"{type(model).__name__}, {parameters / 1e6:,.1f}M parameters, {reader.dtype} on {reader.device}",
+        "body": type(head.body).__name__ if head else "not run apart",
+        "blocks": _blocks(blocks(head.body if head else model)),
+        "head": _head(matrix, tied),
+        "transform": _transform(head.scale, head.softcap) if head else "the model's own",
+        "path": reader.head_path,
+        "vocabulary": f"{reader.vocabulary_size:,} rows of the head, {len(tokenizer):,} tokens of the tokenizer",
+        "context": f"{reader.context_length:,} tokens" if reader.context_length else "no limit named",
+        "chat template": f"{len(str(tokenizer.chat_template)):,} characters" if reader.has_template else "none",
+        "rotary positions": _rotary(reader),
+        "framing": framing,
+        "special tokens": _special(reader, framing),
+    }
+    if framing == "assistant":
+        shown["template opens with"] = repr(opening(reader.tokenizer))
+        habits = template_habits(reader.tokenizer)
+        shown["template adds"] = _added(habits)
+        shown["template drops"] = f"an empty block of thoughts, {habits.drops!r}" if habits.drops else "nothing"
+        shown["template closes with"] = repr(habits.closes_with)
+        date = template_date(reader.tokenizer)
+        if date is not None:
+            shown["date in the template"] = f"{date}, whatever the day, so that a text is read alike tomorrow"
+    return shown
+
+
+def _blocks(stack: Blocks | None) -> str:
+    if stack is None:
+        return "no list of blocks"
+    kinds = dict.fromkeys(type(block).__name__ for block in stack.modules)
+    return f"{len(stack.modules)} at {stack.path}: " + ", ".join(kinds)
+
+
+def _head(matrix: object, tied: bool) -> str:
+    weight = getattr(matrix, "weight", None)
+    if not isinstance(matrix, nn.Module) or not isinstance(weight, Tensor):
+        return "not found"
+    bias = "with bias" if isinstance(getattr(matrix, "bias", None), Tensor) else "no bias"
+    sizes = " x ".join(f"{n:,}" for n in weight.shape)
+    return f"{type(matrix).__name__} {sizes}, {bias}, {'tied to' if tied else 'apart from'} the input embedding"
+
+
+def _transform(scale: float, softcap: float | None) -> str:
+    parts = [f"logits x {scale:g}"] if scale != 1.0 else []
+    parts += [f"soft cap {softcap:g}"] if softcap is not None else []
+    return ", ".join(parts) or "none"
+
+
+def _special(reader: Reader, framing: Framing) -> str:
+    tokenizer = reader.tokenizer
+    named = {"BOS": tokenizer.bos_token, "EOS": tokenizer.eos_token, "pad": tokenizer.pad_token}
+    if framing == "assistant":
+        end = frame_prompt(tokenizer, _LONE, framing).end_id
+        named["end of turn"] = None if end is None else tokenizer.convert_ids_to_tokens(end)
+    return ", ".join(f"{name} {token or 'none'}" for name, token in named.items())
+
+
+# A lone user message, which every template takes.
+_LONE = Prompt("lone", (Message(role="user", content="?"),))
+
+
+def _added(habits: Habits) -> str:
+    if not habits.adds:
+        return "nothing between its generation prompt and the text"
+    if habits.has_header:
+        return f"{habits.adds!r} between its generation prompt and the text of others"
+    return f"{habits.adds!r}, a header that it has no generation prompt for"
+
+
+def _rotary(reader: Reader) -> str:
+    if not reader.rotary_switches:
+        return "the same at every length"
+    lengths = " and ".join(f"{length:,}" for length in reader.rotary_switches)
+    return f"turned otherwise beyond {lengths} tokens; each token is read as it would be written"
+
+
+def warnings_of(reader: Reader, framing: Framing) -> tuple[str, ...]:
+    """What to know before trusting a number, a sentence each.
+
+    Raises:
+        FramingError: `assistant` with a template that cannot be used.
+    """
+    warned = list(reader.doubts)
+    tokenizer, rows = reader.tokenizer, reader.vocabulary_size
+    beyond = sorted((i, token.content) for i, token in tokenizer.added_tokens_decoder.items() if i >= rows)
+    if beyond:
+        warned.append(
+            f"the model has no row for {len(beyond)} added tokens of the tokenizer ({beyond[0][1]}); a text that holds "
+            "one is refused"
+        )
+    if reader.dtype in ("bfloat16", "float16"):
+        warned.append(
+            f"weights in {reader.dtype} err by .01 to .1 nats a token: load float32 for small effects"
+        )
+    if framing == "assistant":
+        warned += _template_warnings(reader)
+    return tuple(warned)
+
+
+def _template_warnings(reader: Reader) -> list[str]:
+    habits, warned = template_habits(reader.tokenizer), []
+    if habits.adds and habits.has_header:
+        warned.append(
+            f"the template puts {habits.adds!r} between its generation prompt and the text: what others wrote is read "
+            "after it, and what the model wrote after the generation prompt alone"
+        )
+    elif habits.adds:
+        warned.append(
+            f"the template has no generation prompt; texts are written and read after its header {habits.adds!r}"
+        )
+    if habits.opens_thoughts:
+        warned.append("the generation prompt opens the thoughts, so that what others wrote is read as thoughts")
+    framed = frame_prompt(reader.tokenizer, _LONE, "assistant")
+    last = reader.tokenizer.added_tokens_decoder.get(framed.ids[-1])
+    if last is not None and last.rstrip:
+        warned.append(f"{last.content} swallows white space, so that a text's leading blanks are not measured")
+    end = reader.tokenizer.added_tokens_decoder.get(-1 if framed.end_id is None else framed.end_id)
+    if end is not None and not end.special:
+        warned.append(f"the end of turn {end.content} is not marked special in the tokenizer; it is taken for the end")
+    return warned
