@@ -12,6 +12,7 @@ from matplotlib.colors import is_color_like
 from rich.console import Console
 
 from enaction.chart import PALETTE, Axis, Chart, Heat, Key, Panel, Points, Rule, keys, points_of, stage_colours
+from enaction.experiments import EXPERIMENTS
 from enaction.findings import Finding, Findings
 from enaction.page import Cell, Grid, Page, Section, Statement
 from enaction.paper.questions import QUESTIONS, answered
@@ -59,7 +60,15 @@ def test_a_question_is_answered_whatever_the_words_of_its_statements() -> None:
     # Without a change nothing says which stage brings it; one framing alone says nothing of framings.
     assert said(replace(page, statements=[recognition]))[brings] == []
     assert said(replace(page, statements=[recognition]))[part] == []
-    assert {a.standing for a in answered({})} == {"not measured"}
+    # What a run has not measured is not what no experiment of this version measures.
+    standing = {a.question.text: a.standing for a in answered({})}
+    assert standing[tells] == "not measured"
+    assert standing["Can it tell an injected thought from its own words?"] == "no experiment"
+    assert set(standing.values()) == {"not measured", "no experiment"}
+
+
+def test_every_experiment_that_answers_a_question_exists() -> None:
+    assert {name for question in QUESTIONS for name in question.experiments} <= set(EXPERIMENTS)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from enaction.words import Framing
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from enaction.page import Page
+    from enaction.page import Page, Statement
 
 # Phase (`sampling`, `reading`, `analysing`), how much of it is done, and how much it is in all.
 Progress = Callable[[str, int, int], None]
@@ -73,6 +73,12 @@ class FinishedRun:
         """What each experiment shows, by its name: statements, tables and charts as data."""
         return experiments.pages(self.study, self.findings)
 
+    def cautions(self) -> list[Statement]:
+        """What the run cannot say by its design, or must not be believed in; empty where nothing is to be said."""
+        from enaction.paper import cautions
+
+        return cautions.cautions(self.study, self.findings)
+
     def report(self, *, png: bool = False) -> Path:
         """Make report.html and the figures anew and return the path of report.html.
 
@@ -88,6 +94,7 @@ class FinishedRun:
             pages,
             claims=claims.checked(self.findings),
             questions=questions.answered(pages),
+            cautions=self.cautions(),
             png=png,
         )
 

@@ -52,5 +52,5 @@ def show(finished: FinishedRun, as_json: bool) -> None:
         return
     from enaction.report import show as show_pages
 
-    show_pages(finished.pages())
+    show_pages(finished.pages(), cautions=finished.cautions())
     typer.echo(f"\nReport: {finished.folder / 'report.html'}")

@@ -1,8 +1,9 @@
 """Questions that people bring to this field, and what one run says about each.
 
-A question is either answered by an experiment or one that an experiment only bears upon; the page says which, and says
-"not measured in this run" where the run has nothing. Answers are statements of the experiments' pages, selected by
-quantity and place, never new claims.
+A question is either answered by an experiment or one that an experiment only bears upon; the page says which. Where
+the run has nothing the page says which experiments to run, and it lists by themselves the questions that no experiment
+of this version measures. Answers are statements of the experiments' pages, selected by quantity and place, never new
+claims.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 from enaction.page import Page, Statement
 
-Standing = Literal["answers", "bears upon", "not measured"]
+Standing = Literal["answers", "bears upon", "not measured", "no experiment"]
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ class Question:
 
     Attributes:
         text: as a person would ask it.
-        measured_by: experiments that answer it or bear upon it.
+        measured_by: what of the experiments answers it or bears upon it; for a question without evidence, what would.
         null: what would be seen if the answer were no.
-        evidence: the statements that speak to it; empty where no experiment measures it yet.
+        evidence: the statements that speak to it; empty where no experiment of this version measures it.
         standing: whether such statements answer it or only bear upon it.
         charts: names of the charts to look at.
     """
@@ -56,6 +57,11 @@ class Question:
     evidence: tuple[Evidence, ...] = ()
     standing: Literal["answers", "bears upon"] = "answers"
     charts: tuple[str, ...] = ()
+
+    @property
+    def experiments(self) -> list[str]:
+        """The experiments whose statements speak to it."""
+        return list(dict.fromkeys(evidence.experiment for evidence in self.evidence))
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,13 @@ class Answered:
 def answered(pages: Mapping[str, Page]) -> list[Answered]:
     """Every question with the statements of a run's pages that speak to it, in order."""
     said = [(q, [s for evidence in q.evidence for s in _statements(evidence, pages)]) for q in QUESTIONS]
-    return [Answered(q, q.standing if statements else "not measured", statements) for q, statements in said]
+    return [Answered(q, _standing(q, bool(statements)), statements) for q, statements in said]
+
+
+def _standing(question: Question, is_measured: bool) -> Standing:
+    if is_measured:
+        return question.standing
+    return "not measured" if question.evidence else "no experiment"
 
 
 def _statements(evidence: Evidence, pages: Mapping[str, Page]) -> list[Statement]:
@@ -89,14 +101,14 @@ _VARIETY = ("distinct_bigrams",)
 QUESTIONS = (
     Question(
         "While it writes, can a model tell that the trajectory is its own?",
-        "matrix, splice, audit",
+        "matrix",
         "interaction 0, ratio 1",
         (Evidence("matrix", _RECOGNITION, main=("stage", "framing")),),
         charts=("matrix", "arc"),
     ),
     Question(
         "Is that there after pretraining, and if not, which stage of training brings it?",
-        "stages of the matrix",
+        "stages of the matrix; stages",
         "no change of the interaction from stage to stage",
         (
             Evidence("matrix", _RECOGNITION, main=("framing",), needs=_CHANGE),
@@ -107,7 +119,7 @@ QUESTIONS = (
     ),
     Question(
         "Is low entropy on its own text recognition, or merely the entropy collapse of training?",
-        "interaction against ratio, the family's own base, world text, planted readers",
+        "matrix: interaction against ratio, the family's own base, world text; controls",
         "recognition 0: all of the log ratio is the ease of the text",
         (
             Evidence("matrix", ("recognition", "base_reader_ratio", "entropy", "world_self_ratio")),
@@ -117,14 +129,14 @@ QUESTIONS = (
     ),
     Question(
         "Does surprise at the last input drive it, and how much of it?",
-        "surprise (probe, steering, fraction explained), matched gap",
+        "matched gap of the matrix",
         "own minus other 0 among tokens of equal input surprise: the last input explains all of it",
         (Evidence("matrix", ("matched_gap",)),),
         "bears upon",
     ),
     Question(
         "Does it matter whether the model takes part or looks on: the same words as its own turn, another's, none?",
-        "framings of the matrix",
+        "framings of the matrix; framings",
         "the same interaction in all framings",
         (Evidence("matrix", _RECOGNITION, main=("stage",), at_least=2), Evidence("framings")),
         charts=("arc",),
@@ -164,7 +176,7 @@ QUESTIONS = (
     ),
     Question(
         "Is it overconfident on its own words, and do its own errors compound?",
-        "calibration; the identity residual in the mean",
+        "calibration; the identity residual of the matrix, in the mean",
         "surprisal equal to entropy on own text",
         (Evidence("matrix", ("identity_residual",)), Evidence("calibration")),
         "bears upon",
@@ -187,7 +199,7 @@ QUESTIONS = (
     ),
     Question(
         "Does training on one's own outputs narrow what one writes, and does recognition grow with it?",
-        "stages, diversity along checkpoints",
+        "matrix: variety of the texts and recognition along stages",
         "variety the same at every stage",
         (Evidence("matrix", _VARIETY), Evidence("matrix", _CHANGE, needs=_VARIETY)),
         "bears upon",
@@ -201,7 +213,7 @@ QUESTIONS = (
     ),
     Question(
         "What would change your mind?",
-        "the nulls: base models, shuffled authors, clones, an always-sharp reader",
+        "the nulls of the matrix: base models",
         "an effect where there must be none",
         (Evidence("matrix", _RECOGNITION, where={"stage": "base"}),),
         "bears upon",

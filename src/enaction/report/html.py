@@ -17,9 +17,10 @@ import jinja2
 from enaction.chart import Chart
 from enaction.files import write_atomically
 from enaction.findings import Finding, Findings, read_findings
-from enaction.page import Cell, Grid, Page
+from enaction.page import Cell, Grid, Page, Statement
 from enaction.paper.claims import Checked
 from enaction.paper.questions import Answered
+from enaction.paper.standing import LEVEL, familywise
 from enaction.passages import Passage, read_passages
 from enaction.shown import NONE, with_interval
 from enaction.study.store import Run
@@ -55,6 +56,7 @@ def build_report(
     *,
     claims: Sequence[Checked] = (),
     questions: Sequence[Answered] = (),
+    cautions: Sequence[Statement] = (),
     png: bool = False,
 ) -> Path:
     """Make figures/ and report.html of a run anew.
@@ -64,6 +66,7 @@ def build_report(
         pages: of its experiments, in order.
         claims: the paper's claims with what the run says to each.
         questions: with the statements that answer them.
+        cautions: shown above everything else.
         png: figures as PNG too, beside SVG.
 
     Returns:
@@ -86,6 +89,9 @@ def build_report(
         samples=_samples(run, pages),
         claims=claims,
         questions=questions,
+        cautions=cautions,
+        level=LEVEL,
+        familywise=familywise() if claims else None,
         defined=defined,
         known={(of.experiment, of.quantity) for of in defined},
         everything=_everything(findings),

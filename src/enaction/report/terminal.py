@@ -13,7 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from enaction.page import Cell, Grid, Page
+from enaction.page import Cell, Grid, Page, Statement
 from enaction.shown import NONE, short_names
 
 # With fewer columns a terminal wraps lines, which is better than losing digits.
@@ -22,9 +22,11 @@ _NAME_LIMITS = (28, 22, 18, 14)
 _STYLES = {"own": "bold", "strong": "bold", "bad": "bold red", "mean": "italic"}
 
 
-def show(pages: Mapping[str, Page], console: Console | None = None) -> None:
-    """Print pages, in order."""
+def show(pages: Mapping[str, Page], console: Console | None = None, *, cautions: Sequence[Statement] = ()) -> None:
+    """Print cautions, then pages, in order."""
     console = console or Console(highlight=False, width=max(_WIDTH, Console().width))
+    for caution in cautions:
+        console.print(f"Caution: {caution.sentence}", markup=False, style="bold red")
     for page in pages.values():
         console.print(f"\n{page.title}: {page.question}\n", markup=False, style="bold")
         for grid in page.grids:
