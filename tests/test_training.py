@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,18 +69,18 @@ def test_a_family_and_its_kin_are_built_whole_and_a_second_build_does_nothing(tm
     for recipe in recipes:
         assert {step: done for name, step, done, _ in reports if name == recipe.family} == planned_steps(recipe)
     before = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*.safetensors")}
-    # Five steps and three snapshots of ash, three steps of the clone, two of the second base.
-    assert len(before) == 5 + 3 + 3 + 2
+    # Five steps, two arms and a snapshot of ash, three steps of the clone, two of the second base.
+    assert len(before) == 5 + 2 + 1 + 3 + 2
     build_all()
     assert {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*.safetensors")} == before
     for recipe in recipes:
         export(recipe, tmp_path, tmp_path / "models")
     made = sorted(folder.name for folder in (tmp_path / "models").iterdir())
     assert made == [
-        *("ash-base", "ash-dpo", "ash-rl", "ash-rl-int8", "ash-rl1", "ash-rl2", "ash-rl3", "ash-sft"),
-        *("ash2-dpo", "ash2-rl", "ash2-sft", "ash3-base"),
+        *("ash-base", "ash-dpo", "ash-rl", "ash-rl-int8", "ash-rl-paid", "ash-rl-seed2", "ash-rl2", "ash-sft"),
+        *("ash2-dpo", "ash2-rl", "ash3-base"),
     ]
-    for name, start in (("ash-rl", "zoo:ash-dpo"), ("ash-rl2", "zoo:ash-dpo"), ("ash2-sft", "zoo:ash-base")):
+    for name, start in (("ash-rl", "zoo:ash-dpo"), ("ash-rl2", "zoo:ash-dpo"), ("ash-rl-paid", "zoo:ash-dpo")):
         card = (tmp_path / "models" / name / "card.md").read_text()
         assert "ended by itself" in card
         assert f"Starts from {start}." in card
@@ -106,8 +107,11 @@ def test_snapshots_are_the_weights_that_training_passed_through(recipe: Recipe, 
     first.model.save_pretrained(start)
     first.tokenizer.save_pretrained(start)
     seen = _Recorder()
+    recipe = dataclasses.replace(recipe, kept_steps=(0.25, 0.5, 0.75))
     training.train_rl(recipe, training.Workplace(tmp_path / "rl", [seen]), start)
+    training.train_rl(recipe, training.Workplace(tmp_path / "rl-paid"), start, "rl-paid")
     assert recipe.snapshot_steps() == (1, 2, 3)
+    assert not list((tmp_path / "rl-paid").glob("snapshot-*"))  # an arm keeps none
     for step in recipe.snapshot_steps():
         kept = load_file(tmp_path / "rl" / f"snapshot-{step}" / "model.safetensors")
         assert all(torch.equal(kept[name], value) for name, value in seen.weights[step].items())
@@ -118,6 +122,10 @@ def test_bases_come_first_and_a_clone_needs_only_its_family_s_base() -> None:
     order = ordered_steps(["ash", "birch", "cedar", "ash2", "ash3"])
     assert order[:6] == [(f, s) for f in ("ash", "birch", "cedar") for s in ("pretrained", "base")]
     assert [family for family, _ in order[-5:]] == ["ash2", "ash2", "ash2", "ash3", "ash3"]
+    arms = [step for family, step in order if family == "birch" and step.startswith("rl-")]
+    assert arms == ["rl-seed2", "rl-paid"]
+    everything = ordered_steps(["birch"], all_arms=True)
+    assert [step for _, step in everything if step.startswith("rl-")] == [f"rl-{arm}" for arm in RECIPES["birch"].arms]
     assert ordered_steps(["ash2"]) == [
         ("ash", "pretrained"), ("ash", "base"), ("ash2", "sft"), ("ash2", "dpo"), ("ash2", "rl")
     ]  # fmt: skip
@@ -156,14 +164,14 @@ def test_every_architecture_is_read_as_a_plain_loop_reads_it(family: str, framin
         np.testing.assert_allclose(np.stack([stats.surprisal, stats.entropy]), expected[:2], atol=2e-5, rtol=2e-5)
 
 
-@pytest.mark.parametrize("stage", ["base", "rl"])
+@pytest.mark.parametrize("stage", ["base", "rl", "rl-paid-replay"])
 def test_training_resumes_to_the_weights_of_an_uninterrupted_run(recipe: Recipe, tmp_path: Path, stage: str) -> None:
     torch.set_num_threads(1)
     start = None
     make: Callable[..., training.Trained] = training.train_base
-    if stage == "rl":
+    if stage.startswith("rl"):
         first = training.train_base(recipe, training.Workplace(tmp_path / "base"), None)
-        start, make = tmp_path / "start", training.train_rl
+        start, make = tmp_path / "start", partial(training.train_rl, name=stage)
         first.model.save_pretrained(start)
         first.tokenizer.save_pretrained(start)
     whole = make(recipe, training.Workplace(tmp_path / "whole", save_every=1), start)
