@@ -194,6 +194,31 @@ def test_prompts_that_changed_since_the_run_are_named(study: dict[str, Any], tmp
     assert enaction.run({**study, "prompts": str(file)}, run.folder).findings == run.findings
 
 
+def test_a_run_is_analysed_again_without_the_file_of_its_prompts(study: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(Path(study["prompts"]).read_text())
+    run = enaction.run({**study, "prompts": str(file)}, tmp_path / "run")
+    file.unlink()
+    again = analyse_again(run.folder)
+    assert again.findings == run.findings
+    assert again.kept == ()
+
+
+def test_an_experiment_that_this_version_cannot_analyse_keeps_its_findings(
+    study: dict[str, Any], tmp_path: Path
+) -> None:
+    """As where an older run lacks texts that have been added to an experiment since."""
+    run = enaction.run({**study, "experiments": ["matrix", "prior"]}, tmp_path / "run")
+    of_matrix = {cell.author for cell in plan(Study.model_validate({**study, "experiments": ["matrix"]})).cells}
+    for path in (run.folder / "tokens").glob("*.parquet"):
+        if path.name.split("--")[1] not in of_matrix:
+            path.unlink()
+    again = analyse_again(run.folder)
+    assert again.kept == ("prior",)
+    assert list(again.findings) == list(run.findings)
+    assert "earlier version" in (run.folder / "report.html").read_text()
+
+
 def test_a_damaged_text_is_named(study: dict[str, Any], tmp_path: Path) -> None:
     run = enaction.run(study, tmp_path / "run")
     text = run.folder / "passages" / "a.parquet"

@@ -12,7 +12,7 @@ import html
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from enaction import experiments
 from enaction.errors import StudyError
 from enaction.files import write_atomically
 from enaction.findings import Findings, read_findings, write_findings
-from enaction.passages import Passage
+from enaction.passages import Passage, Prompt
 from enaction.reader.sources import find
 from enaction.study.config import Study, parse_study, study_of, with_absolute_paths
 from enaction.study.engines import Report
@@ -47,11 +47,13 @@ class FinishedRun:
         folder: of the run.
         study: as it was resolved.
         findings: every number, with look-ups and `to_pandas()`.
+        kept: experiments whose findings are those of an earlier version, see `analyse_again`.
     """
 
     folder: Path
     study: Study
     findings: Findings
+    kept: tuple[str, ...] = ()
 
     def tokens(self, reader: str, author: str, framing: Framing = "assistant") -> pa.Table:
         """The token table of a cell: one row a prediction.
@@ -77,7 +79,7 @@ class FinishedRun:
         """What the run cannot say by its design, or must not be believed in; empty where nothing is to be said."""
         from enaction.paper import cautions
 
-        return cautions.cautions(self.study, self.findings)
+        return cautions.cautions(self.study, self.findings, self.kept)
 
     def report(self, *, png: bool = False) -> Path:
         """Make report.html and the figures anew and return the path of report.html.
@@ -155,6 +157,9 @@ def open_run(folder: str | Path) -> FinishedRun:
 def analyse_again(folder: str | Path, *, png: bool = False) -> FinishedRun:
     """Analyse the token tables of a run anew and rebuild findings.json, figures and report.html.
 
+    The prompts are those that the run answered. An experiment for which this version wants texts or cells that the run
+    lacks keeps the findings that it has, and a caution says so.
+
     Args:
         folder: of the run.
         png: figures as PNG too, beside SVG.
@@ -163,15 +168,42 @@ def analyse_again(folder: str | Path, *, png: bool = False) -> FinishedRun:
         StudyError: the folder holds no run, or one that is not complete.
     """
     store = Run(Path(folder))
-    study = store.study()
-    plan = experiments.plan(study)
-    to_write, to_read = plan.passages_left(study, store)
+    study, stored = store.study(), _stored(store.folder)
+    prompts = store.prompts(study)
+    kept = [
+        name
+        for name in study.experiments
+        if name in stored.experiments and _left(study, store, prompts, [name]) != (0, 0)
+    ]
+    complete = [name for name in study.experiments if name not in kept]
+    to_write, to_read = _left(study, store, prompts, complete)
     if to_write or to_read:
         raise StudyError(
             f"{folder} is not complete: {to_write} passages are to be written and {to_read} to be read; `enaction run` "
             "with the same study and --out resumes it"
         )
-    return _analysed(study, store, plan, lambda *_: None, png=png)
+    plan = experiments.plan(_with(study, complete), prompts)
+    earlier = Findings(f for name in kept for f in stored.of(name))
+    return _analysed(study, store, plan, lambda *_: None, earlier=earlier, png=png)
+
+
+def _with(study: Study, names: Sequence[str]) -> Study:
+    """The study with these of its experiments alone."""
+    return study.model_copy(update={"experiments": {name: study.experiments[name] for name in names}})
+
+
+def _left(study: Study, store: Run, prompts: Sequence[Prompt] | None, names: Sequence[str]) -> tuple[int, int]:
+    """Passages to be written and to be read before these experiments can be analysed."""
+    part = _with(study, names)
+    return experiments.plan(part, prompts).passages_left(part, store)
+
+
+def _stored(folder: Path) -> Findings:
+    """The findings of the last analysis; none if there was none, or it was by a version that cannot be read."""
+    try:
+        return read_findings(folder / "findings.json")
+    except StudyError:
+        return Findings()
 
 
 def load_study(path: Path) -> Study:
@@ -229,12 +261,17 @@ def _carry_out(study: Study, store: Run, plan: Plan, workers: int, report: Repor
     store.write_manifest(study, {"plan": plan.digest(), "readers": notes, "seconds": seconds, "workers": workers})
 
 
-def _analysed(study: Study, store: Run, plan: Plan, progress: Progress, *, png: bool = False) -> FinishedRun:
+def _analysed(
+    study: Study, store: Run, plan: Plan, progress: Progress, *, earlier: Findings | None = None, png: bool = False
+) -> FinishedRun:
+    """Analyse all experiments but those of which there are `earlier` findings, and write what follows."""
     progress("analysing", 0, 2)
-    findings = experiments.analyse(study, store, plan)
+    kept = earlier.experiments if earlier is not None else []
+    fresh = experiments.analyse(_with(study, [name for name in study.experiments if name not in kept]), store, plan)
+    findings = Findings([*fresh, *(earlier or ())])
     write_findings(store.folder / "findings.json", findings)
     progress("analysing", 1, 2)
-    done = FinishedRun(store.folder, study, findings)
+    done = FinishedRun(store.folder, study, findings, tuple(kept))
     done.report(png=png)
     with write_atomically(store.folder / _ANALYSED) as temporary:
         made = {"of": _state(store.folder, plan), "experiments": list(study.experiments)}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -24,6 +25,7 @@ from enaction.experiments.stages import Stages
 from enaction.experiments.thesis import Thesis
 from enaction.findings import Findings
 from enaction.page import Page
+from enaction.passages import Prompt
 from enaction.study.config import Study, problems_of
 from enaction.study.planning import Plan, merged, own_text
 from enaction.study.store import Run
@@ -80,14 +82,18 @@ def settled(study: Study, folder: Path) -> Study:
     return study.model_copy(update={"experiments": experiments})
 
 
-def plan(study: Study) -> Plan:
+def plan(study: Study, prompts: Sequence[Prompt] | None = None) -> Plan:
     """Everything that a study's experiments need; every model's own text is always part of it.
+
+    Args:
+        study: names the experiments.
+        prompts: those that a run answered; by default the study's, as they are now.
 
     Raises:
         StudyError: an experiment is not known, or its settings are not.
         PassageError: the prompts cannot be read.
     """
-    experiments, prompts = chosen(study), tuple(study.load_prompts())
+    experiments, prompts = chosen(study), tuple(study.load_prompts() if prompts is None else prompts)
     own = Plan({name: own_text(study, len(prompts), name) for name in study.models}, [])
     return merged([own, *(experiment.plan(study, prompts) for experiment in experiments)], prompts)
 

@@ -5,7 +5,7 @@ Each is one sentence about what is wrong and one about what to do. They follow f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from enaction.findings import Findings
@@ -18,9 +18,21 @@ from enaction.study.config import Study
 FEWEST_PROMPTS = 40
 
 
-def cautions(study: Study, findings: Findings) -> list[Statement]:
-    """What to know before reading a run's results, worst first; empty where nothing is to be said."""
-    texts = [*_alarming(findings), *_flat(findings), *_few_models(study), *_of_tables(study), *_few_prompts(findings)]
+def cautions(study: Study, findings: Findings, kept: Sequence[str] = ()) -> list[Statement]:
+    """What to know before reading a run's results, worst first; empty where nothing is to be said.
+
+    Args:
+        study, findings: of the run.
+        kept: experiments whose findings an earlier version made.
+    """
+    texts = [
+        *_alarming(findings),
+        *_kept(kept),
+        *_flat(findings),
+        *_few_models(study),
+        *_of_tables(study),
+        *_few_prompts(findings),
+    ]
     return [Statement(text, verdict="alarm") for text in texts]
 
 
@@ -35,6 +47,14 @@ def _alarming(findings: Findings) -> Iterator[str]:
             f"The identity residual of {_names(outside)} is outside ±{IDENTITY_LIMIT:g}: a reader does not read what "
             "it sampled as it sampled it. Believe no number of it; look at its template, tokenizer and precision with "
             "`enaction check`."
+        )
+
+
+def _kept(experiments: Sequence[str]) -> Iterator[str]:
+    if experiments:
+        yield (
+            f"What is shown of {_names(experiments)} is as an earlier version found it: this version wants texts or "
+            "readings that the run lacks. `enaction run` of the same study with another --out makes them."
         )
 
 
@@ -107,5 +127,5 @@ def _tables(stages: list[str]) -> str:
     return f"The matrix {stages[0]} has" if len(stages) == 1 else f"The matrices {_names(stages)} have"
 
 
-def _names(names: list[str]) -> str:
+def _names(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -19,7 +19,7 @@ import yaml
 
 from enaction.errors import StudyError
 from enaction.files import write_atomically
-from enaction.passages import Passage, first_sampling, read_passages, write_passages
+from enaction.passages import Passage, Prompt, first_sampling, read_passages, write_passages
 from enaction.reader.sources import find
 from enaction.study.config import Study, parse_study
 from enaction.tokens import read_token_table, write_token_table
@@ -85,6 +85,17 @@ class Run:
     def passages(self, author: str) -> list[Passage]:
         """An author's passages."""
         return read_passages(self._passages(author))
+
+    def prompts(self, study: Study) -> list[Prompt] | None:
+        """The prompts that the study's first model answered, in their order; None before it has.
+
+        They stand in the run, so that it can be analysed after the prompts have changed or are gone.
+        """
+        author = next(iter(study.models))
+        if not self.has_passages(author):
+            return None
+        answered = {passage.prompt_id: passage.prompt for passage in self.passages(author)}
+        return [Prompt(name, messages) for name, messages in answered.items()]
 
     def sampled_in(self, model: str) -> Framing:
         """The framing that a model sampled its own text in."""
