@@ -17,6 +17,7 @@ from enaction.errors import FramingError, PassageError
 from enaction.framing import (
     TEMPLATE_DATE,
     Framed,
+    beginning_ids,
     frame,
     frame_prompt,
     render,
@@ -84,6 +85,8 @@ def test_a_channel_is_context_for_what_others_wrote_and_the_models_own_to_write(
     assert parts(tokenizer, whole)[1] == " final:the fox<|end|>"
     assert whole.ids[: whole.start] == prompt
     assert template_habits(tokenizer).adds == "final:"
+    # A beginning that the model goes on from is its own text.
+    assert beginning_ids(tokenizer, tiny.prompt(), "the", "assistant") == tuple(tokenizer.encode("the"))
 
 
 @pytest.mark.parametrize("block", ["<think>\n\n</think>\n\n", "<|START_THINKING|><|END_THINKING|>", "[THINK][/THINK]"])

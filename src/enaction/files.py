@@ -4,9 +4,39 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from enaction.errors import UserError
+
+
+def require_place(path: Path, suffixes: Sequence[str]) -> None:
+    """Fail before any work if a file cannot be written there afterwards.
+
+    Args:
+        path: of the file.
+        suffixes: what its name may end in, the first of them as the remedy.
+
+    Raises:
+        UserError: another ending, a folder or device of that name, or a place where nothing can be written.
+    """
+    if path.suffix not in suffixes:
+        raise UserError(f"cannot write {path}: give a name that ends in {' or '.join(suffixes)}")
+    try:
+        if path.is_dir():
+            raise UserError(f"cannot write {path}: it is a folder; give a file, such as {path / ('out' + suffixes[0])}")
+        if path.exists() and not path.is_file():
+            raise UserError(f"cannot write {path}: it is no ordinary file; give another name")
+        folder = path.parent
+        while not folder.exists():
+            folder = folder.parent
+        # A trial and not a question: permissions, read-only disks and files in a folder's place differ by system.
+        probe = folder / f".{uuid.uuid4().hex[:8]}.tmp"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror}): give another place") from error
 
 
 @contextmanager

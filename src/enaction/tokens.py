@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
-from enaction.errors import ModelError, StudyError
+from enaction.errors import FramingError, ModelError, StudyError, UserError
 from enaction.files import write_atomically
-from enaction.framing import Framed, frame, retokenisation_drift, template_date
+from enaction.framing import Framed, frame, retokenisation_drift, special_ids, template_date
 from enaction.passages import Passage
+from enaction.reader.warnings import warnings_of
 from enaction.reader.windows import stride
 from enaction.words import Framing
 
@@ -82,10 +84,11 @@ def score_passages(
     for passage in passages:
         framed.append(frame(reader.tokenizer, passage, framing, separator=separator))
         if framed[-1].is_own:
-            drift.append(retokenisation_drift(reader.tokenizer, passage, framing, separator=separator) or 0)
+            drift.append(_drift(reader, passage, framing, separator))
     scores = reader.score(framed, window=window, token_budget=token_budget, progress=progress)
     _refuse_nan(reader, passages, scores)
     table = token_table(reader.name, framing, zip(passages, framed, scores, strict=True))
+    read = list(zip(passages, framed, strict=True))
     notes = {
         "reader": reader.name,
         "framing": framing,
@@ -95,16 +98,35 @@ def score_passages(
         "parity_error": reader.parity_error,
         "passages": len(passages),
         "passages_by_own_ids": sum(f.is_own for f in framed),
+        "passages_by_text": sum(p.token_ids is not None and not f.is_own for p, f in read),
         "passages_that_would_drift": sum(d > 0 for d in drift),
         "tokens_that_would_drift": sum(drift),
+        "passages_with_halves": sum("\ufffd" in p.response for p in passages),
+        "passages_with_special": sum(not f.is_own and _holds_special(reader, f) for f in framed),
         "passages_without_rows": sum(f.stop == f.start for f in framed),
         "first_tokens_without_context": sum(f.skipped for f in framed),
         "tokens_ruled_out": sum(int(np.isinf(s.surprisal).sum()) for s in scores),
         "window": window,
         "window_stride": None if window is None else stride(window),
+        "rotary_switches": list(reader.rotary_switches),
+        "warnings": list(warnings_of(reader, framing)),
         "passages_in_windows": 0 if window is None else sum(f.stop - 1 > window for f in framed),
     }
     return table.replace_schema_metadata({_NOTES: json.dumps(notes).encode()})
+
+
+def _drift(reader: Reader, passage: Passage, framing: Framing, separator: str) -> int:
+    """Tokens that would drift; 0 where the template does not show the text, so that there is nothing to compare."""
+    try:
+        return retokenisation_drift(reader.tokenizer, passage, framing, separator=separator) or 0
+    except FramingError:
+        return 0
+
+
+def _holds_special(reader: Reader, framed: Framed) -> bool:
+    """Whether a text that others wrote spells a special token: it is read as that token and not as its letters."""
+    found = special_ids(reader.tokenizer).intersection(framed.ids[framed.start : framed.stop - framed.has_end])
+    return bool(found - {reader.tokenizer.unk_token_id})
 
 
 def _refuse_nan(reader: Reader, passages: Sequence[Passage], scores: Sequence[TokenStats]) -> None:
@@ -168,9 +190,23 @@ def left_out_table(reason: str) -> pa.Table:
 
 
 def write_token_table(table: pa.Table, path: Path) -> None:
-    """Write Parquet, whole or not at all."""
-    with write_atomically(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    """Write Parquet, or CSV (without the notes) where the name ends in `.csv`, whole or not at all.
+
+    Raises:
+        UserError: it cannot be written there.
+    """
+    try:
+        with write_atomically(path) as temporary:
+            if path.suffix == ".csv":
+                names = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
+                plain = table.replace_schema_metadata(None)
+                for name in names:
+                    plain = plain.set_column(plain.column_names.index(name), name, plain[name].cast(pa.string()))
+                pc.write_csv(plain, temporary)
+            else:
+                pq.write_table(table, temporary, compression="zstd")
+    except OSError as err:
+        raise UserError(f"cannot write {path} ({err.strerror or err}): give another place") from err
 
 
 def read_token_table(path: Path) -> pa.Table:

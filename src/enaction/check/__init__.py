@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from enaction.check.facts import facts, warnings_of
+from enaction.check.facts import facts
 from enaction.check.report import CheckReport, Verdict
 from enaction.check.trials import (
     agreement,
@@ -32,6 +32,7 @@ from enaction.errors import ModelError
 from enaction.framing import frame
 from enaction.passages import Message, Prompt
 from enaction.reader.reader import Reader
+from enaction.reader.warnings import warnings_of
 from enaction.sampling import sample
 
 __all__ = ["CheckReport", "Verdict", "check", "everyday_prompts", "facts"]

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from enaction.cli import check, demo, report, run, sample, score, zoo
+from enaction.cli.showing import printable
 from enaction.errors import UserError
 
 app = typer.Typer(
@@ -37,7 +38,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        Console(stderr=True, soft_wrap=True).print(f"enaction: {error}", markup=False, highlight=False)
+        Console(stderr=True, soft_wrap=True).print(f"enaction: {printable(str(error))}", markup=False, highlight=False)
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as end:
         # Typer turns Ctrl-C into an exit with this code and says nothing.

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from enaction.cli.options import MODEL_HELP, ReaderOptions, WrittenIn, with_reader_options
-from enaction.cli.showing import counting
+from enaction.cli.showing import counting, literal
 
 if TYPE_CHECKING:
     from enaction.check import CheckReport
@@ -60,26 +59,26 @@ def command(
 
 def _show(report: CheckReport) -> None:
     console = Console()
-    facts = Table(title=Text(f"{report.model}: facts"), title_justify="left", show_header=False)
+    facts = Table(title=literal(f"{report.model}: facts"), title_justify="left", show_header=False)
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
     for name, value in report.facts.items():
-        facts.add_row(name, Text(value))
+        facts.add_row(name, literal(value))
     tests = Table(title="what was tested", title_justify="left", show_header=False)
     for _ in range(2):
         tests.add_column(no_wrap=True)
     tests.add_column(overflow="fold")
     for test in report.tests:
-        tests.add_row(MARKS[test.passed], test.name, Text(test.shown))
+        tests.add_row(MARKS[test.passed], test.name, literal(test.shown))
     console.print(facts, tests)
     for warning in report.warnings:
-        console.print(Text(f"warning: {warning}", style="yellow"))
+        console.print(literal(f"warning: {warning}"), style="yellow")
     failed = [test.name for test in report.tests if test.passed is False]
     if failed:
-        console.print(f"{report.model} is not read exactly as it is: {'; '.join(failed)}", markup=False)
+        console.print(literal(f"{report.model} is not read exactly as it is: {'; '.join(failed)}"))
     else:
         within = "" if report.error is None else f" to within {_rounded_up(report.error)} nats"
-        console.print(f"{report.model} is read{within}: nothing failed", markup=False)
+        console.print(literal(f"{report.model} is read{within}: nothing failed"))
 
 
 def _rounded_up(error: float) -> str:

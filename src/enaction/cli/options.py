@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from enaction.errors import ModelError
+from enaction.errors import FramingError
 
 if TYPE_CHECKING:
     from enaction.reader import Reader
@@ -32,6 +33,10 @@ class ReaderOptions:
     """The options that say how a model is loaded."""
 
     chat_template: Annotated[Path | None, typer.Option(help="File with a Jinja chat template.")] = None
+    template_option: Annotated[
+        list[str] | None,
+        typer.Option(help="A switch of the chat template, as in enable_thinking=false; may be repeated."),
+    ] = None
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16"],
         typer.Option(help="float32, bfloat16 or float16; statistics are always float32."),
@@ -46,14 +51,14 @@ class ReaderOptions:
         """Load a reader of this model. A wrong name or an unreadable file is reported without importing torch.
 
         Raises:
-            ModelError: no such model, base, template file or device.
+            ModelError: no such model, base or device.
+            FramingError: no such template file, or a switch that it does not have.
         """
+        from enaction.framing import read_template
         from enaction.reader.sources import find
 
-        try:
-            template = self.chat_template.read_text() if self.chat_template else None
-        except OSError as error:
-            raise ModelError(f"--chat-template {self.chat_template}: cannot be read ({error.strerror})") from None
+        template = read_template(self.chat_template) if self.chat_template else None
+        switches = dict(map(_switch, self.template_option or ()))
         find(model).require(self.base)
         from enaction.reader import Reader
 
@@ -62,9 +67,21 @@ class ReaderOptions:
             dtype=self.dtype,
             device=self.device,
             chat_template=template,
+            template_switches=switches,
             trust_remote_code=self.trust_remote_code,
             base=self.base,
         )
+
+
+def _switch(option: str) -> tuple[str, Any]:
+    """Name and value of NAME=VALUE, the value as JSON if it is that and else as it stands."""
+    name, given, value = option.partition("=")
+    if not given:
+        raise FramingError(f"--template-option {option}: write NAME=VALUE, as in enable_thinking=false")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, {"True": True, "False": False, "None": None}.get(value, value)
 
 
 def with_reader_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from enaction.cli.options import Model, ReaderOptions, WrittenIn, with_reader_options
 from enaction.cli.showing import counting
@@ -32,8 +33,11 @@ def command(
     Example: `enaction sample --model zoo:ash-rl --prompts zoo -n 2 -o ash.jsonl`
     """
     from enaction import zoo
+    from enaction.files import require_place
     from enaction.passages import read_prompts, write_passages
 
+    if out != "-":
+        require_place(Path(out), (".jsonl", ".ndjson", ".parquet"))
     chosen = zoo.prompts() if prompts == "zoo" else read_prompts(prompts)
     reader = reading.load(model)
     from enaction.sampling import sample  # imported late: a wrong name is reported without torch
@@ -53,3 +57,9 @@ def command(
             progress=lambda done, _: bar.update(bar.task_ids[0], completed=done),
         )
     write_passages(passages, out if out == "-" else Path(out))
+    halves = sum("\ufffd" in passage.response for passage in passages)
+    if halves:
+        Console(stderr=True).print(
+            f"{halves} responses hold half of a character (cut off inside one, say); other readers see \\ufffd there",
+            markup=False,
+        )

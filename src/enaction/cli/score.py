@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from enaction.cli.options import Model, ReaderOptions, with_reader_options
-from enaction.cli.showing import counting
+from enaction.cli.showing import counting, literal
 
 
 @with_reader_options
 def command(
     passages: Annotated[str, typer.Argument(help="JSONL file of passages, or `-` for stdin.")],
     model: Model,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Parquet file for the token table.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Parquet (or .csv) file for the token table.")],
     framing: Annotated[
         Literal["assistant", "user", "none"], typer.Option(help="assistant, user or none.")
     ] = "assistant",
@@ -34,9 +34,11 @@ def command(
     """
     import numpy as np
 
+    from enaction.files import require_place
     from enaction.passages import read_passages
     from enaction.tokens import score_passages, table_notes, write_token_table
 
+    require_place(out, (".parquet", ".csv"))
     read = read_passages(passages)
     reader = reading.load(model)
     with counting(f"reading with {reader.name}", len(read)) as bar:
@@ -49,7 +51,8 @@ def command(
         )
     write_token_table(tokens, out)
     summary = Table(
-        title=f"{reader.name} reads, framing {framing}: means over tokens without end-of-turn", title_justify="left"
+        title=literal(f"{reader.name} reads, framing {framing}: means over tokens without end-of-turn"),
+        title_justify="left",
     )
     for heading in ("author", "passages", "tokens", "entropy (nats)", "surprisal (nats)"):
         summary.add_column(heading, justify="left" if heading == "author" else "right")
@@ -58,11 +61,24 @@ def command(
     for author in dict.fromkeys(p.author for p in read):
         mask = (author_N == author) & is_text_N
         n_passages = sum(p.author == author for p in read)
-        means = [tokens[c].to_numpy()[mask].mean() if mask.any() else float("nan") for c in ("entropy", "surprisal")]
-        summary.add_row(author, str(n_passages), str(int(mask.sum())), *(f"{m:.3f}" for m in means))
-    console = Console(stderr=True)
+        means = [tokens[c].to_numpy()[mask] for c in ("entropy", "surprisal")]
+        shown = [f"{m.mean():.3f}" if mask.any() else "nothing to read" for m in means]
+        summary.add_row(literal(author), str(n_passages), str(int(mask.sum())), *shown)
+    console = Console(stderr=True, soft_wrap=True)
     console.print(summary)
-    in_windows = table_notes(tokens)["passages_in_windows"]
-    if in_windows:
-        console.print(f"{in_windows} passages are longer than {window} tokens and were read in windows")
-    console.print(f"token table: {out}", soft_wrap=True)
+    for line in _told(table_notes(tokens), window):
+        console.print(literal(line))
+    console.print(literal(f"token table: {out}"))
+
+
+def _told(notes: dict[str, Any], window: int | None) -> list[str]:
+    """What a person should know about how the table was read, a line each; nothing about what is as it should be."""
+    counted = {
+        "passages_in_windows": f"are longer than {window} tokens and were read in windows",
+        "passages_without_rows": "have no token to measure",
+        "passages_by_text": "have token_ids of another tokenizer; their text was read",
+        "passages_with_halves": "hold half of a character (\\ufffd), which nobody wrote so",
+        "passages_with_special": "hold special tokens among their words, read as such",
+    }
+    lines = [f"{notes[name]} passages {words}" for name, words in counted.items() if notes[name]]
+    return [*lines, *(f"warning: {warning}" for warning in notes["warnings"])]

@@ -16,13 +16,14 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 
 def progress_bar() -> Progress:
     """A bar with counts, elapsed time and an ETA."""
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description:<28}"),
+        TextColumn("{task.description:<28}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -30,6 +31,16 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
+
+
+def printable(text: str) -> str:
+    """Text without what a terminal would obey: escapes, line breaks and marks of direction as their codes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def literal(text: str) -> Text:
+    """Text for a table of rich, of which nothing is taken for its markup."""
+    return Text(printable(text))
 
 
 _PHASES = {"sampling": "sampling passages", "reading": "reading", "analysing": "analysing"}
@@ -55,5 +66,5 @@ def phases() -> Iterator[Callable[[str, int, int], None]]:
 def counting(description: str, total: int) -> Iterator[Progress]:
     """A bar for one task of `total` passages; advance it with `update`."""
     with progress_bar() as bar:
-        bar.add_task(description, total=total)
+        bar.add_task(printable(description), total=total)
         yield bar

@@ -20,9 +20,17 @@ otherwise the same text would be read in another context tomorrow, and own text 
 
 from enaction.framing.drift import retokenisation_drift
 from enaction.framing.frames import Framed, FramedPrompt, beginning_ids, frame, frame_prompt
-from enaction.framing.ids import tokenizer_fingerprint
+from enaction.framing.ids import special_ids, tokenizer_fingerprint
 from enaction.framing.slots import Habits, template_habits
-from enaction.framing.template import TEMPLATE_DATE, opening, render, template_date, with_switches
+from enaction.framing.template import (
+    TEMPLATE_DATE,
+    opening,
+    read_template,
+    render,
+    template_date,
+    template_of,
+    with_switches,
+)
 from enaction.words import FRAMINGS, Framing
 
 __all__ = [
@@ -36,10 +44,13 @@ __all__ = [
     "frame",
     "frame_prompt",
     "opening",
+    "read_template",
     "render",
     "retokenisation_drift",
+    "special_ids",
     "template_date",
     "template_habits",
+    "template_of",
     "tokenizer_fingerprint",
     "with_switches",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from enaction.errors import FramingError
@@ -118,16 +118,17 @@ def beginning_ids(
         FramingError: as `frame`; or the beginning's first token would also cover the end of the context, so that the
             response cannot begin with whole tokens.
     """
-    context = frame_prompt(tokenizer, prompt, framing, separator=separator).ids
-    framed = frame(
-        tokenizer, Passage("", prompt.id, prompt.messages, text, "", ended=False), framing, separator=separator
-    )
-    if framed.ids[: framed.start] != context:
+    expected = frame_prompt(tokenizer, prompt, framing, separator=separator).ids
+    slot = slot_for(tokenizer, prompt.messages, framing, separator)
+    # The model is to go on from it, so it follows the generation prompt whatever a finished turn has in between.
+    beginning = Passage("", prompt.id, prompt.messages, text, "", ended=False)
+    context, body = tokenise(tokenizer, replace(slot, head=slot.prompt), beginning)
+    if tuple(context) != expected:
         raise FramingError(
             f"prompt '{prompt.id}': the beginning {text[:20]!r} melts into the context when they are tokenised "
             "together: begin with a letter, or use another separator"
         )
-    return framed.ids[framed.start : framed.stop]
+    return tuple(body)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import string
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
@@ -37,7 +38,7 @@ def render(
     Raises:
         FramingError: no chat template, several without a default, or one that fails on these turns.
     """
-    template = _template_of(tokenizer)
+    template = template_of(tokenizer)
     try:
         text = tokenizer.apply_chat_template(
             [cast("dict[str, Any]", dict(m)) for m in messages],
@@ -74,6 +75,20 @@ def template_date(tokenizer: PreTrainedTokenizerBase) -> str | None:
     return TEMPLATE_DATE.date().isoformat() if "strftime_now" in str(tokenizer.chat_template) else None
 
 
+def read_template(path: Path) -> str:
+    """A file with a chat template: UTF-8, without a byte order mark, which would be a part of every context.
+
+    Raises:
+        FramingError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise FramingError(f"--chat-template {path}: cannot be read ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise FramingError(f"--chat-template {path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+
+
 def with_switches(template: str, switches: Mapping[str, Any]) -> str:
     """A chat template with its switches set, such as `enable_thinking` of Qwen 3.
 
@@ -107,7 +122,7 @@ def require_all_shown(tokenizer: PreTrainedTokenizerBase, messages: tuple[Messag
     Raises:
         FramingError: a message, or a key of one, that does not come out.
     """
-    form = (_template_of(tokenizer), generation, tuple((m["role"], not m["content"].strip()) for m in messages))
+    form = (template_of(tokenizer), generation, tuple((m["role"], not m["content"].strip()) for m in messages))
     has_extras = any(len(m) > 2 for m in messages)
     known = _SHOWN.setdefault(tokenizer, set())
     if not has_extras and form in known:
@@ -161,7 +176,12 @@ def _require_extras(tokenizer: PreTrainedTokenizerBase, messages: tuple[Message,
                 )
 
 
-def _template_of(tokenizer: PreTrainedTokenizerBase) -> str:
+def template_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The tokenizer's chat template, the default of several.
+
+    Raises:
+        FramingError: none, or several without a default.
+    """
     template = tokenizer.chat_template
     if isinstance(template, str):
         return template

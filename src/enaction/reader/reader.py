@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from enaction.errors import FramingError, ModelError
-from enaction.framing import Framed, tokenizer_fingerprint
+from enaction.framing import Framed, template_of, tokenizer_fingerprint, with_switches
 from enaction.reader.batching import batches, pace_of, shared_contexts
 from enaction.reader.head import Head, is_causal, is_exact, locate_head, look_ahead, probe_ids
 from enaction.reader.lean import LeanSteps, lean_steps
@@ -70,6 +70,7 @@ class Reader:
         *,
         name: str | None = None,
         chat_template: str | None = None,
+        template_switches: Mapping[str, Any] | None = None,
     ) -> None:
         """Take a model and a tokenizer that are already in memory.
 
@@ -78,13 +79,16 @@ class Reader:
             tokenizer: its tokenizer.
             name: defaults to the name that the model was loaded by.
             chat_template: Jinja text that replaces the tokenizer's own template.
+            template_switches: variables of the chat template to set, such as `{"enable_thinking": False}`.
 
         Raises:
             ModelError: the model has no causal LM head, looks ahead, or cannot run in its dtype.
+            FramingError: the chat template does not know a switch.
         """
-        if chat_template is not None:
+        if chat_template is not None or template_switches:
             tokenizer = copy.deepcopy(tokenizer)
-            tokenizer.chat_template = chat_template
+            tokenizer.chat_template = chat_template if chat_template is not None else template_of(tokenizer)
+            tokenizer.chat_template = with_switches(tokenizer.chat_template, template_switches or {})
         self.model = model
         self.tokenizer = tokenizer
         self.name = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
@@ -136,6 +140,7 @@ class Reader:
         dtype: torch.dtype | str = torch.float32,
         device: str = "cpu",
         chat_template: str | None = None,
+        template_switches: Mapping[str, Any] | None = None,
         trust_remote_code: bool = False,
         use_safetensors: bool = True,
         name: str | None = None,
@@ -149,6 +154,7 @@ class Reader:
             dtype: of the weights, or its name; statistics are float32 whatever it is.
             device: where torch puts the model.
             chat_template: Jinja text that replaces the tokenizer's own template.
+            template_switches: variables of the chat template to set, such as `{"enable_thinking": False}`.
             trust_remote_code: run code that comes with the model.
             use_safetensors: refuse weights in pickle files, which can run code.
             name: what tables call the reader; defaults to `name_or_path`.
@@ -166,7 +172,13 @@ class Reader:
             use_safetensors=use_safetensors,
             base=base,
         )
-        reader = cls(model, tokenizer, name=name or name_or_path, chat_template=chat_template)
+        reader = cls(
+            model,
+            tokenizer,
+            name=name or name_or_path,
+            chat_template=chat_template,
+            template_switches=template_switches,
+        )
         reader.doubts = doubts
         return reader
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 from enaction.errors import FramingError
+from enaction.framing import read_template
 from enaction.passages import Prompt
 from enaction.reader import Reader
 from enaction.study.config import ModelSpec, Study
@@ -82,7 +83,7 @@ def _load(study: Study, name: str) -> Reader:
             name=name,
             dtype=spec.dtype,
             device=spec.device,
-            chat_template=spec.chat_template.read_text() if spec.chat_template else None,
+            chat_template=read_template(spec.chat_template) if spec.chat_template else None,
             trust_remote_code=spec.trust_remote_code,
             base=spec.base,
         )
