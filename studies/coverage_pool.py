@@ -40,5 +40,5 @@ def passage_entropies(stage: str) -> np.ndarray:
 
 if __name__ == "__main__":
     path = Path(sys.argv[1])
-    np.savez_compressed(path, **{stage: passage_entropies(stage) for stage in ("rl", "base")})
+    np.savez_compressed(path, rl=passage_entropies("rl"), base=passage_entropies("base"))
     print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")

@@ -13,12 +13,15 @@ from pathlib import Path
 import handmade
 import numpy as np
 import pytest
+import torch
 from scipy.stats import binom
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from enaction import stats
+from enaction import stats, zoo
 from enaction.analysis.verdicts import verdicts_of
 from enaction.experiments import analyse, pages
 from enaction.findings import Finding, Findings
+from enaction.running import run_study
 from enaction.study.config import Study
 
 PROMPTS, SAMPLES = 40, 2
@@ -99,9 +102,12 @@ def _findings(parts: list[np.ndarray]) -> Findings:
 def _written(witnesses: dict[str, stats.Estimate]) -> Iterable[Finding]:
     for quantity, estimate in witnesses.items():
         for reader in range(len(estimate.value)):
-            numbers = [float(x) if np.isfinite(x) else None for x in (
-                estimate.value[reader], estimate.low[reader], estimate.high[reader])]  # fmt: skip
-            yield Finding("matrix", quantity, {"reader": f"r{reader}"}, *numbers, PROMPTS, "log units", "", null=0.0)
+            value, low, high = (
+                float(x[reader]) if np.isfinite(x[reader]) else None
+                for x in (estimate.value, estimate.low, estimate.high)
+            )
+            where = {"reader": f"r{reader}"}
+            yield Finding("matrix", quantity, where, value, low, high, PROMPTS, "log units", "", null=0.0)
 
 
 def _counted(kind: str, n: int, recognition: float, seeds: int) -> tuple[int, int, list[float]]:
@@ -216,3 +222,23 @@ def test_a_run_of_two_has_one_number_and_names_nobody(tmp_path: Path) -> None:
     told += [str(row) for grid in shown.grids for row in grid.rows if not grid.title.startswith("Identity")]
     assert not any("2 of 2" in text or "of 2 readers" in text for text in told)
     assert "recognition of both readers together" in said
+
+
+@pytest.mark.slow
+def test_a_reader_of_random_weights_is_flat_beside_trained_ones(tmp_path: Path) -> None:
+    """An embedded model with its weights drawn anew; by all cells it inherits the recognition of the other two."""
+    config = AutoConfig.from_pretrained(zoo.path("ash-rl"))
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "random")
+    AutoTokenizer.from_pretrained(zoo.path("ash-rl")).save_pretrained(tmp_path / "random")
+    names = {"random": str(tmp_path / "random"), "ash-rl": "zoo:ash-rl", "birch-rl": "zoo:birch-rl"}
+    study = Study.model_validate(
+        {"name": "random", "models": {n: {"model": m, "family": n} for n, m in names.items()}, "n_prompts": 40,
+         "framings": ["assistant"], "experiments": {"matrix": {}}, "resamples": 500, "world_text": False,
+         "sampling": {"per_prompt": 2, "max_new_tokens": 96}}
+    )  # fmt: skip
+    findings = analyse(study, run_study(study, tmp_path / "run"))
+    (found,) = findings.select("recognised", reader="random")
+    print([(f.where["reader"], f.notes) for f in findings.select("recognised")])
+    assert found.estimate == 0
+    assert found.notes[-1].startswith("flat")

@@ -12,11 +12,11 @@ for: where nobody recognises anything, at most one table in twenty certifies som
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any, Literal
 
 from enaction.findings import Finding, Findings
 from enaction.shown import with_interval
+from enaction.stats.tails import t_quantile
 
 # Models that a table must have for each reader to have a verdict of its own.
 LEAST_MODELS = 3
@@ -65,9 +65,6 @@ def _verdict(findings: Findings, reader: str, n_readers: int, place: dict[str, A
     why = ", ".join(told)
     if slope is not None and slope.estimate is not None and slope.estimate < FLAT:
         return Verdict(reader, "flat", f"it hardly responds to difficulty, slope {with_interval(slope)}; {why}")
-    if slope is None or slope.low is None or slope.low <= 0:
-        unknown = f"too few passages say how it responds to difficulty, slope {with_interval(slope)}"
-        return Verdict(reader, "not certified", f"{unknown}; {why}")
     if not all(_is_above(f, n_readers) for f in witnesses.values()):
         return Verdict(reader, "not certified", why)
     if gap is not None and (gap.high is None or gap.high >= 0):
@@ -79,5 +76,6 @@ def _is_above(finding: Finding | None, n_readers: int) -> bool:
     """Whether a number is above 0 as one of several, by the lower half of its interval stretched accordingly."""
     if finding is None or finding.estimate is None or finding.low is None:
         return False
-    stretch = NormalDist().inv_cdf(1 - _FALSE / n_readers) / NormalDist().inv_cdf(0.975)
+    df = max(finding.n - 1, 1)
+    stretch = t_quantile(1 - _FALSE / n_readers, df) / t_quantile(0.975, df)
     return finding.estimate - stretch * (finding.estimate - finding.low) > 0

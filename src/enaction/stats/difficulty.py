@@ -9,7 +9,9 @@ readers that wrote none of the texts.
 A judge's entropy is a noisy measure of difficulty, so the plain (direct) slope is too small, and corrects too little
 where own text is easier. Regressing the judge on the reader gives a slope that is too large (reverse). With a second
 judge of the same passages as instrument the slope is consistent; it is kept between the two ends. Judges count by the
-squared correlation with the reader on the passages that neither wrote: one that does not respond says nothing.
+squared correlation with the reader on the passages that neither wrote: one that does not respond says nothing. A slope
+is that of most passages: log entropies are clipped at three robust standard deviations from their author's median for
+it, so that no odd reply carries it. Means are of all.
 
 Axes: J reader or judge, the N authors first, in their order; A author; P prompt; M passage; B what is left in: all
 prompts, then all but one.
@@ -28,6 +30,8 @@ from enaction.stats.pooling import ratio
 from enaction.stats.resampling import Estimate
 from enaction.stats.tails import t_interval
 
+# Robust standard deviations at which log entropies are clipped for slopes; median absolute deviations in one of them.
+_CLIP, _MAD = 3.0, 0.67448975
 # Variance of log entropy below which a judge finds all passages alike, up to rounding of float32.
 _CONSTANT = 1e-10
 
@@ -91,10 +95,11 @@ def adjusted_recognition(
 
 
 class _Moments(NamedTuple):
-    """Numbers of passages [B, A], sums of log entropy [B, A, J] and of its products [B, A, J, J]."""
+    """Numbers of passages [B, A], sums of log entropy [B, A, J]; of the clipped, and of its products [B, A, J, J]."""
 
     number: NDArray[np.float64]
     total: NDArray[np.float64]
+    clipped: NDArray[np.float64]
     product: NDArray[np.float64]
 
 
@@ -109,7 +114,7 @@ class _Line(NamedTuple):
 
 
 class _Pooled(NamedTuple):
-    """Means [B, J] and covariances [B, J, J] over the passages of some authors."""
+    """Means [B, J], and covariances [B, J, J] of the clipped, over the passages of some authors."""
 
     mean: NDArray[np.float64]
     covariance: NDArray[np.float64]
@@ -119,7 +124,10 @@ def _sums(log_JM: NDArray[np.float64], code_M: NDArray[np.int64], n_prompts: int
     """Of one author, without the axis of authors."""
     is_read_M = np.isfinite(log_JM).all(axis=0)
     log_MJ, code_M = log_JM[:, is_read_M].T, code_M[is_read_M]
-    each = (np.ones(len(code_M)), log_MJ, log_MJ[:, :, None] * log_MJ[:, None, :])
+    middle_J = np.median(log_MJ, axis=0)
+    reach_J = _CLIP / _MAD * np.median(np.abs(log_MJ - middle_J), axis=0)
+    clipped_MJ = np.clip(log_MJ, middle_J - reach_J, middle_J + reach_J)
+    each = (np.ones(len(code_M)), log_MJ, clipped_MJ, clipped_MJ[:, :, None] * clipped_MJ[:, None, :])
     totals = []
     for value_M in each:
         value_P = np.zeros((n_prompts, *value_M.shape[1:]))
@@ -129,10 +137,10 @@ def _sums(log_JM: NDArray[np.float64], code_M: NDArray[np.int64], n_prompts: int
 
 
 def _pooled(moments: _Moments, authors: Sequence[int] | NDArray[np.int64]) -> _Pooled:
-    count_B, total_BJ, product_BJJ = (part[:, authors].sum(axis=1) for part in moments)
-    mean_BJ = ratio(total_BJ, count_B[:, None])
-    product_BJJ = ratio(product_BJJ, count_B[:, None, None])
-    return _Pooled(mean_BJ, product_BJJ - mean_BJ[:, :, None] * mean_BJ[:, None, :])
+    number_B, total_BJ, clipped_BJ, product_BJJ = (part[:, authors].sum(axis=1) for part in moments)
+    clipped_BJ, product_BJJ = ratio(clipped_BJ, number_B[:, None]), ratio(product_BJJ, number_B[:, None, None])
+    covariance_BJJ = product_BJJ - clipped_BJ[:, :, None] * clipped_BJ[:, None, :]
+    return _Pooled(ratio(total_BJ, number_B[:, None]), covariance_BJJ)
 
 
 def _reader(moments: _Moments, foreign_JA: NDArray[np.bool_], reader: int) -> _Line:
