@@ -27,13 +27,13 @@ from enaction.running import open_run
 from enaction.world.chats import Request
 from enaction.world.stories import Voice
 
-SEEDS = (1, 2, 3)
+SEEDS = (1, 2, 3, 4)
 # The actor starts from one of two near-clones, its near twins from the other; the roles change from seed to seed.
-ACTOR_START = {1: "ash-dpo", 2: "ash2-dpo", 3: "ash-dpo"}
-NEAR_START = {1: "ash2-dpo", 2: "ash-dpo", 3: "ash2-dpo"}
+ACTOR_START = {1: "ash-dpo", 2: "ash2-dpo", 3: "ash-dpo", 4: "ash2-dpo"}
+NEAR_START = {1: "ash2-dpo", 2: "ash-dpo", 3: "ash2-dpo", 4: "ash-dpo"}
 FAR_START = "birch-dpo"
 # Whose replies the control reads: a second loop of another seed, from the actor's own start.
-OTHER_SEED = {1: 2, 2: 3, 3: 2}
+OTHER_SEED = {1: 2, 2: 3, 3: 4, 4: 1}
 
 
 @dataclass(frozen=True)
