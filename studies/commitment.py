@@ -29,7 +29,7 @@ def told(name: str) -> dict[str, list[str]]:
     prompts = [p for seen in (False, True) for p in zoo.prompts(seen=seen) if p.id.startswith("open")]
     passages = sample(Reader.load(f"zoo:{name}"), prompts, n=PER_PROMPT, max_new_tokens=110, seed=1)
     grades = [grade(p.response) for p in passages]
-    heroes = [_hero(p.response) for p in passages]
+    heroes = [hero_of(p.response) for p in passages]
     return {
         "topic": [g.topic for g in grades if g.topic],
         "arc": [g.arc for g in grades if g.arc],
@@ -37,7 +37,8 @@ def told(name: str) -> dict[str, list[str]]:
     }
 
 
-def _hero(story: str) -> str | None:
+def hero_of(story: str) -> str | None:
+    """The first hero that a story names."""
     parsed = [parse_sentence(sentence) for sentence in split_sentences(story)]
     return next((sentence.hero for sentence in parsed if sentence and sentence.hero), None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -15,6 +15,8 @@ from enaction.cli.options import Base
 from enaction.cli.run import AsJson
 from enaction.cli.showing import progress_bar
 from enaction.errors import UserError
+
+_Device = Literal["cpu", "cuda"]
 
 app = typer.Typer(help="The embedded models.", no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -60,6 +62,8 @@ def build(
     out: Annotated[Path, typer.Option(help="Where to build; an interrupted build resumes.")] = Path("runs/zoo"),
     family: Annotated[list[str] | None, typer.Option(help="Only these families; by default all but smollm2.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Steps trained in parallel, one core each.")] = 2,
+    all_arms: Annotated[bool, typer.Option(help="Also the arms of RL that do not ship.")] = False,
+    device: Annotated[_Device, typer.Option(help="Where to train the families; weights differ in rounding.")] = "cpu",
     base: Base = None,
 ) -> None:
     """Retrain the embedded models from scratch, with fixed seeds; needs `pip install 'enaction[lab]'`.
@@ -82,21 +86,25 @@ def build(
         families.remove(adapting.FAMILY)
         _build_adapters(out, base, jobs)
     if families:
-        _build_families(out, families, jobs)
+        _build_families(out, families, jobs, all_arms=all_arms, device=device)
     Console().print(f"models: {out / 'models'}")
 
 
-def _build_families(out: Path, families: list[str], jobs: int) -> None:
+def _build_families(out: Path, families: list[str], jobs: int, *, all_arms: bool, device: _Device) -> None:
     from enaction.lab.build import ordered_steps, planned_steps, train
     from enaction.lab.export import export
     from enaction.lab.recipes import RECIPES
 
     with progress_bar() as bar:
         tasks = {
-            (name, step): bar.add_task(f"{name} {step}", total=planned_steps(RECIPES[name])[step])
-            for name, step in ordered_steps(families)
+            (name, step): bar.add_task(f"{name} {step}", total=planned_steps(RECIPES[name], all_arms=all_arms)[step])
+            for name, step in ordered_steps(families, all_arms=all_arms)
         }
-        train(out, families, jobs, lambda name, step, done, _: bar.update(tasks[name, step], completed=done))
+
+        def report(name: str, step: str, done: int, _: int) -> None:
+            bar.update(tasks[name, step], completed=done)
+
+        train(out, families, jobs, report, all_arms=all_arms, device=device)
         exporting = bar.add_task("cards", total=len(families))
         for name in families:
             export(RECIPES[name], out, out / "models")
