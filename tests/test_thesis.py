@@ -124,6 +124,7 @@ def test_planted_familiarity_comes_back_in_every_quantity(tmp_path: Path) -> Non
         ("loop_adds", ("reader", "clip"), ("loop", "actor")): 0.1,
         ("loop_adds", ("reader", "clip"), ("loop", "active2")): -0.05,
         ("loop_adds_to_gain", ("reader", "clip"), ("loop", "actor")): 0.35 - 0.26,
+        ("loop_adds_specifically", ("reader", "clip"), ("loop", "actor")): (0.5 - 0) - (0.45 - 0.2),
     }
     for (quantity, *where), value in expected.items():
         found = over_seeds(findings, quantity, **dict(where))

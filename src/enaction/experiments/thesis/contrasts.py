@@ -62,13 +62,16 @@ def contrasts(panel: Panel, roles: Roles) -> Iterator[Contrast]:
     for arm in arms:
         if arm != roles.other:
             yield _gain(panel, arm)
-            if roles.actor in arms and arm != roles.actor:
+            if roles.actor in arms:
                 yield from _beside_actor(panel, arm, roles.actor)
                 yield from _beside_other(panel, arm, roles)
     for loop in (roles.actor, *roles.loops):
         for twin in roles.twins:
             if loop in arms and twin in arms:
                 yield from _loop_adds(panel, loop, twin)
+    for twin in roles.twins:
+        if {roles.actor, twin, roles.other} <= set(arms):
+            yield _loop_adds_specifically(panel, roles.actor, twin, str(roles.other))
 
 
 def _gain(panel: Panel, arm: str) -> Contrast:
@@ -77,6 +80,8 @@ def _gain(panel: Panel, arm: str) -> Contrast:
 
 
 def _beside_actor(panel: Panel, arm: str, actor: str) -> Iterator[Contrast]:
+    if arm == actor:
+        return
     own, of_actor, where = _term(panel, arm, arm), _term(panel, arm, actor), {"reader": arm}
     yield Contrast(
         "learned",
@@ -125,6 +130,16 @@ def _loop_adds(panel: Panel, loop: str, twin: str) -> Iterator[Contrast]:
         where,
         _sum(levels, _of_start(panel, loop, -1), _of_start(panel, twin)),
     )
+
+
+def _loop_adds_specifically(panel: Panel, actor: str, twin: str, other: str) -> Contrast:
+    text = (
+        "the actor's text less another loop's of the actor's start and reward, as familiar to the actor, less the same "
+        "of the twin; reader and author effects cancel in it"
+    )
+    terms = [_term(panel, actor, actor), _term(panel, actor, other, -1)]
+    terms += [_term(panel, twin, actor, -1), _term(panel, twin, other)]
+    return Contrast("loop_adds_specifically", text, {"loop": actor, "reader": twin}, _sum(*terms))
 
 
 def _term(panel: Panel, reader: str, author: str, times: float = 1.0) -> Terms:

@@ -47,7 +47,12 @@ def page(title: str, question: str, findings: Findings, roles: Roles) -> Page:
             "Familiarity is how much less entropy a reader has on a text than its own confidence and the text's ease "
             "explain, as told by neutral families; log units. Intervals are over seeds.",
             charts=["thesis_levels"],
-            grids=[*_arms(end, arms, failing), _table(end, arms, failing), _single_seeds(findings, last)],
+            grids=[
+                *_arms(end, arms, failing),
+                _loops(end, failing),
+                _table(end, arms, failing),
+                _single_seeds(findings, last),
+            ],
         ),
         Section(
             "Whose text is it?",
@@ -88,7 +93,7 @@ def _statements(end: Findings, shown: Sequence[str], roles: Roles, last: int) ->
     for loop in (roles.actor, *roles.loops):
         for twin in roles.twins:
             if loop in shown and twin in shown:
-                made += _loop_adds(end, loop, twin)
+                made += _loop_adds(end, loop, twin, has_other)
     if roles.control in shown and has_other:
         made += _control(end, str(roles.control))
     if roles.empty in shown:
@@ -114,10 +119,9 @@ def _passive(end: Findings, twin: str, has_other: bool) -> list[Statement]:
     learned, specific = end.one("learned", reader=twin), end.one("specific", reader=twin) if has_other else None
     if learned is None:
         return []
-    parts = [f"of the actor's text it learned {with_interval(learned)} log units"]
+    numbers = f"training made it more familiar with the actor's text by {with_interval(learned)} log units"
     if specific is not None:
-        parts.append(f"it is more familiar with it than with another such loop's by {with_interval(specific)}")
-    numbers = ", and ".join(parts)
+        numbers += f", and it is more familiar with that than with another such loop's by {with_interval(specific)}"
     signs = {_sign(f) for f in (learned, specific) if f is not None}
     if signs == {1}:
         conclusion, outcome, verdict = "a passive reader recognises the text", "recognises", "effect"
@@ -131,10 +135,11 @@ def _passive(end: Findings, twin: str, has_other: bool) -> list[Statement]:
     return [Statement(text, about, learned.where, verdict, f"Twin {twin}", headline=True, outcome=outcome)]
 
 
-def _loop_adds(end: Findings, loop: str, twin: str) -> list[Statement]:
+def _loop_adds(end: Findings, loop: str, twin: str, has_other: bool) -> list[Statement]:
     """Whether a model that learned from its own samples is more familiar with its text than a twin with its own."""
     level = end.one("loop_adds", loop=loop, reader=twin)
     gain = end.one("loop_adds_to_gain", loop=loop, reader=twin)
+    specific = end.one("loop_adds_specifically", loop=loop, reader=twin) if has_other else None
     if level is None or gain is None:
         return []
     words = {
@@ -148,9 +153,11 @@ def _loop_adds(end: Findings, loop: str, twin: str) -> list[Statement]:
     at = "; nats a token from the start: " + ", ".join(number(f.estimate if f else None, 2) for f in far)
     text = (
         f"{conclusion}: level of the loop less the twin's {with_interval(level)} log units, over the own starts "
-        f"{with_interval(gain)}{at}; {_seeds(level)}."
+        f"{with_interval(gain)}"
+        + (f"; on the actor's less the other loop's text {with_interval(specific)}" if specific else "")
+        + f"{at}; {_seeds(level)}."
     )
-    about = ("loop_adds", "loop_adds_to_gain")
+    about = ("loop_adds", "loop_adds_to_gain", *(["loop_adds_specifically"] if specific else []))
     return [Statement(text, about, level.where, verdict, f"Loop {loop}, twin {twin}", headline=True, outcome=outcome)]
 
 
@@ -179,8 +186,9 @@ def _control(end: Findings, arm: str) -> list[Statement]:
     if learned is None or specific is None:
         return []
     text = (
-        f"trained on another loop's replies it learned {with_interval(learned)} log units of the actor's text, which "
-        f"it never met, and is more familiar with it than with the text of its own source by {with_interval(specific)}."
+        f"training on another loop's replies made it more familiar with the actor's text, which it never met, by "
+        f"{with_interval(learned)} log units; it is more familiar with that than with its source's by "
+        f"{with_interval(specific)}; {_seeds(specific)}."
     )
     return [Statement(text, ("learned", "specific"), learned.where, verdict_of(specific), f"Control {arm}")]
 
@@ -297,6 +305,26 @@ def _arms(end: Findings, arms: Sequence[str], failing: dict[str, list[str]]) -> 
             [*further, *beside],
         ),
     ]
+
+
+def _loops(end: Findings, failing: dict[str, list[str]]) -> Grid:
+    """What a loop has beyond a twin, means over seeds."""
+    columns = {
+        "loop_adds": "own text",
+        "loop_adds_to_gain": "gain over the start",
+        "loop_adds_specifically": "actor's less other loop's text",
+    }
+    pairs = dict.fromkeys((f.where["loop"], f.where["reader"]) for f in end.select("loop_adds"))
+    rows = [
+        [
+            Cell(_marked(loop, failing), "name"),
+            Cell(_marked(twin, failing), "name"),
+            *(judged(end.one(quantity, loop=loop, reader=twin)) for quantity in columns),
+        ]
+        for loop, twin in pairs
+    ]
+    title = "Familiarity of a loop less that of a twin, log units: means over seeds; bold: 0 outside"
+    return Grid(title, ["loop", "twin", *columns.values()], rows, list(columns), brief=True)
 
 
 def _table(end: Findings, arms: Sequence[str], failing: dict[str, list[str]]) -> Grid:
