@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 # What the sample's skewness is multiplied by, and how much its square over n widens the squared standard error.
-# Chosen on the stored pools among multiples 1 to 2 and widenings 0 to 2: the least that covers at 20 prompts.
+# Chosen on the stored pools among multiples 1 to 2 and widenings 0 to 2, for single readers at 20 prompts.
 _SKEW_FACTOR = 2.0
 _WIDENING = 1.0
 
