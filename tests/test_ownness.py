@@ -15,7 +15,8 @@ from enaction.experiments import analyse, pages, plan
 from enaction.findings import Finding, Findings
 from enaction.passages import Passage
 from enaction.stats import Estimate
-from enaction.stats.student import cluster_rate, t_quantile
+from enaction.stats.rates import cluster_rate
+from enaction.stats.student import t_quantile
 from enaction.study.store import Cell
 from tests import handmade
 

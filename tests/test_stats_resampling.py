@@ -20,7 +20,6 @@ from enaction.stats import (
     resampling,
     t_interval,
 )
-from enaction.stats.tails import t_quantile
 
 
 def planted_entropy(rng, n_models=4, n_prompts=30, diagonal=0.0, noise=0.3):
@@ -268,11 +267,6 @@ def test_a_cell_with_one_prompt_has_no_interval():
     assert np.isnan([found.low, found.high]).all()
 
 
-@pytest.mark.parametrize(("chance", "df"), [(0.975, 1), (0.975, 2), (0.6, 3), (0.975, 19), (0.995, 107), (0.9, 2000)])
-def test_t_quantiles_are_scipys(chance, df):
-    assert t_quantile(chance, df) == pytest.approx(stats.t.ppf(chance, df), rel=1e-7)
-
-
 def test_t_interval_without_skewness_is_students():
     value_P = np.array([-3.0, -1, -1, 0, 0, 1, 1, 3])
     low, high = t_interval(value_P.mean(), value_P)
@@ -301,7 +295,6 @@ def test_t_interval_reaches_to_where_the_long_tail_is():
     ("call", "message"),
     [
         (lambda rng: t_interval(0.0, [1.0, 2.0], 95), "between 0 and 1"),
-        (lambda rng: t_quantile(0.3, 5), "no t quantile"),
         (
             lambda rng: exchangeability_test(np.where(np.eye(2)[..., None], np.nan, np.ones((2, 2, 3))), rng),
             "no measured",

@@ -23,7 +23,7 @@ from enaction.analysis.data import Data
 from enaction.analysis.ledger import Ledger
 from enaction.findings import Finding
 from enaction.stats import Estimate
-from enaction.stats.student import cluster_rate
+from enaction.stats.rates import cluster_rate
 from enaction.study.store import Cell
 
 OWNNESS = "ownness"

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from enaction.findings import Finding, Findings
 from enaction.shown import with_interval
-from enaction.stats.tails import t_quantile
+from enaction.stats.student import t_quantile
 
 # Models that a table must have for each reader to have a verdict of its own.
 LEAST_MODELS = 3
@@ -77,5 +77,5 @@ def _is_above(finding: Finding | None, n_readers: int) -> bool:
     if finding is None or finding.estimate is None or finding.low is None:
         return False
     df = max(finding.n - 1, 1)
-    stretch = t_quantile(1 - _FALSE / n_readers, df) / t_quantile(0.975, df)
+    stretch = t_quantile(df, 1 - 2 * _FALSE / n_readers) / t_quantile(df)
     return finding.estimate - stretch * (finding.estimate - finding.low) > 0

@@ -16,10 +16,10 @@ over three readers; lowest of the single readers), is the output of tests/test_c
 Axes: P prompt; `...` is what is estimated.
 """
 
-from statistics import NormalDist
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from enaction.stats.student import t_quantile
 
 # What the sample's skewness is multiplied by, and how much its square over n widens the squared standard error.
 # Chosen on the stored pools among multiples 1 to 2 and widenings 0 to 2, for single readers at 20 prompts.
@@ -56,32 +56,9 @@ def t_interval(
         skewness = np.where(variance > 0, (away_P**3).mean(axis=-1) / variance**1.5, 0.0)
     skewness = _SKEW_FACTOR * skewness * np.sqrt(n * (n - 1)) / max(n - 2, 1)
     error = np.sqrt(variance / (n - 1) * (1 + _WIDENING * skewness**2 / n))
-    quantile = t_quantile((1 + level) / 2, n - 1)
+    quantile = t_quantile(n - 1, level)
     low, high = (value - _untransformed(q, skewness / np.sqrt(n)) * error for q in (quantile, -quantile))
     return low, high
-
-
-def t_quantile(chance: float, df: int) -> float:
-    """Quantile of Student's t with whole degrees of freedom, for chances above one half.
-
-    With t = sqrt(df) tan(angle) the density of the angle is proportional to cos(angle)^(df - 1), which is integrated by
-    Gauss and Legendre's rule and inverted by Newton's method.
-
-    Raises:
-        ValueError: no degree of freedom, or a chance outside (1/2, 1).
-    """
-    if df < 1 or not 0.5 < chance < 1:
-        raise ValueError(f"no t quantile of chance {chance} with {df} degrees of freedom")
-    node, weight = np.polynomial.legendre.leggauss(64)
-
-    def mass(angle: float) -> float:
-        return float((weight * np.cos((node + 1) / 2 * angle) ** (df - 1)).sum() * angle / 2)
-
-    total, angle = 2 * mass(np.pi / 2), np.arctan(NormalDist().inv_cdf(chance) / np.sqrt(df))
-    for _ in range(50):
-        step = (mass(angle) - (chance - 0.5) * total) / np.cos(angle) ** (df - 1)
-        angle -= np.clip(step, -(np.pi / 2 - angle) / 2, angle / 2)  # stays inside (0, pi/2)
-    return float(np.sqrt(df) * np.tan(angle))
 
 
 def _untransformed(quantile: float, skew: NDArray[np.float64]) -> NDArray[np.float64]:

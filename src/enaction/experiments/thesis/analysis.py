@@ -21,7 +21,7 @@ from enaction.experiments.thesis.contrasts import Roles, contrasts
 from enaction.experiments.thesis.panels import Panel
 from enaction.experiments.thesis.seeds import SeedLedger
 from enaction.findings import Finding
-from enaction.stats.student import cluster_rate
+from enaction.stats.rates import cluster_rate
 from enaction.words import Framing
 
 _FAMILIARITY = (
