@@ -167,6 +167,9 @@ def _record(row: dict[str, Any], where: str) -> dict[str, Any]:
     for key in ("sampling", "marks", "prompt_extras"):
         if isinstance(text := record.get(key), str):
             record[key] = _json(text, f"{where}: '{key}'")
+    if record.get("token_ids") is None:
+        # A text that an experiment made of another one has no ids of its own; what was said of the other's is void.
+        record.pop("logprobs", None)
     extras = record.pop("prompt_extras", None)
     if isinstance(extras, list) and isinstance(record["prompt"], list) and len(extras) == len(record["prompt"]):
         record["prompt"] = [message | extra for message, extra in zip(record["prompt"], extras, strict=True)]

@@ -43,14 +43,14 @@ def passage_of(record: dict[str, Any], where: str) -> Passage:
     ended = _typed(record, "ended", where, bool, "true, false or null")
     if not response and not token_ids and ended is None:
         raise PassageError(f"{where}: 'response' is empty; a passage needs at least one token to measure")
+    if logprobs is not None and (token_ids is None or len(logprobs) != len(token_ids)):
+        raise PassageError(
+            f"{where}: {len(logprobs)} logprobs for {len(token_ids or ())} token_ids; give one for each, or none"
+        )
     if token_ids is not None and tokenizer is None:
         raise PassageError(
             f"{where}: 'token_ids' without 'tokenizer' mean nothing; set it to the fingerprint that `enaction sample` "
             "writes (Reader.fingerprint), or leave 'token_ids' out"
-        )
-    if logprobs is not None and (token_ids is None or len(logprobs) != len(token_ids)):
-        raise PassageError(
-            f"{where}: {len(logprobs)} logprobs for {len(token_ids or ())} token_ids; give one for each, or none"
         )
     return Passage(
         id=_text(record, "id", where),
