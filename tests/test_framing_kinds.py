@@ -149,6 +149,14 @@ def test_a_role_token_that_swallows_white_space_is_context(response: str) -> Non
     assert parts(tokenizer, blank)[1] == "<|end|>"
 
 
+def test_an_end_token_that_swallows_white_space_ends_a_text_without_any() -> None:
+    tokenizer = tiny.marked(tiny.byte_tokenizer(), ["<|end|>"], lstrip=True)
+    framed = frame(tokenizer, tiny.passage("the fox \n"), "assistant")
+    turns = [*tiny.plain(tiny.user("tell me a story")), {"role": "assistant", "content": "the fox \n"}]
+    assert list(framed.ids) == tokenizer.apply_chat_template(turns, return_dict=False)
+    assert parts(tokenizer, frame(tokenizer, tiny.passage("the fox \n", ended=False), "assistant"))[1] == "the fox \n"
+
+
 # Messages and keys that the template does not show.
 
 CHOOSY = (

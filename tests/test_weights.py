@@ -77,6 +77,19 @@ def test_an_adapter_folder_without_its_model_says_how_to_merge(tmp_path: Path) -
         Reader.load(str(tmp_path))
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of names that PEFT uses
+def test_a_model_and_its_adapter_in_one_folder_are_refused(tmp_path: Path) -> None:
+    """Transformers puts the adapter on the model and tells nothing of the model's own missing weights."""
+    peft = pytest.importorskip("peft")
+    folder = saved(tmp_path, without("lm_head.weight"))
+    settings = peft.LoraConfig(r=2, init_lora_weights=False, target_modules=["q_proj"])
+    adapted = peft.get_peft_model(tiny.llama(400, tied=False), settings)
+    adapted.peft_config["default"].base_model_name_or_path = folder
+    adapted.save_pretrained(folder)
+    with pytest.raises(ModelError, match="whether the model beneath it is whole is not known: merge it"):
+        Reader.load(folder)
+
+
 def test_a_model_with_a_soft_prompt_is_refused_in_true_words() -> None:
     tokenizer = tiny.byte_tokenizer()
     model = tiny.llama(len(tokenizer))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from enaction.errors import FramingError
-from enaction.framing.ids import added_token, encode, eos, knows_ids_of
+from enaction.framing.ids import added_token, encode, eos, knows_ids_of, swallows_before
 from enaction.framing.slots import Slot, located, slot_for
 from enaction.passages import Passage, Prompt
 from enaction.words import Framing
@@ -80,6 +80,8 @@ def frame(tokenizer: PreTrainedTokenizerBase, passage: Passage, framing: Framing
     if own is not None:
         context, body = encode(tokenizer, slot.prompt, slot.special).ids, own.body
     else:
+        if end is not None and swallows_before(tokenizer, end):
+            passage = replace(passage, response=passage.response.rstrip())
         context, body = tokenise(tokenizer, slot, passage)
         if body and body[-1] == slot.end_id and passage.ended is not False and framing == "assistant":
             # The text was exported with its end token.

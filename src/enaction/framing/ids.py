@@ -103,6 +103,12 @@ def added_token(tokenizer: PreTrainedTokenizerBase, token: int) -> str | None:
     return _known(tokenizer).added.get(token)
 
 
+def swallows_before(tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
+    """Whether a token takes the white space before it, so that a text that it ends has none there."""
+    added = tokenizer.added_tokens_decoder.get(token) if added_token(tokenizer, token) else None
+    return added is not None and added.lstrip
+
+
 def eos(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The token that the tokenizer ends a text with, if it has one."""
     token = tokenizer.eos_token_id
@@ -129,7 +135,10 @@ def _known(tokenizer: PreTrainedTokenizerBase) -> _Known:
     if known is None or known.size != size:
         decoder = tokenizer.added_tokens_decoder
         special = frozenset({i for i, token in decoder.items() if token.special} | set(tokenizer.all_special_ids))
-        added = {i: token.content for i, token in decoder.items() if token.content.strip()}
+        whole = {i: token.content for i, token in decoder.items()} | dict(
+            zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
+        )
+        added = {i: content for i, content in whole.items() if content.strip()}
         fingerprint, readable = _fingerprints(tokenizer, special)
         known = _KNOWN[tokenizer] = _Known(size, fingerprint, readable, special, added)
     return known

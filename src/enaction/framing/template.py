@@ -188,7 +188,7 @@ def template_of(tokenizer: PreTrainedTokenizerBase) -> str:
     if template is None:
         name = tokenizer.name_or_path or type(tokenizer).__name__
         raise FramingError(f"the tokenizer of {name} has no chat template: {_REMEDY}")
-    named: Mapping[str, str] = template
+    named = {t["name"]: t["template"] for t in template} if isinstance(template, list) else dict(template)
     if "default" not in named:
         raise FramingError(
             f"the tokenizer has several chat templates and none is the default ({', '.join(sorted(named))}): "

@@ -130,6 +130,12 @@ def from_pretrained(location: str, options: dict[str, Any], **weights: Any) -> L
     model, info = cast(
         "tuple[PreTrainedModel, dict]", AutoModelForCausalLM.from_pretrained(location, **weights, **options)
     )
+    if getattr(model, "_hf_peft_config_loaded", False):
+        # Transformers has put an adapter on a model, and tells of the adapter's weights alone.
+        raise ModelError(
+            f"{location} holds an adapter, and whether the model beneath it is whole is not known: merge it "
+            "(merge_and_unload() of PEFT) and save the model again"
+        )
     unused = sorted(info["unexpected_keys"])
     adapters = [name for name in unused if _ADAPTERS.search(name)]
     if adapters:
