@@ -93,6 +93,17 @@ def test_the_matrix_tells_what_a_stage_changed_over_its_checkpoints(run: Run) ->
     }
 
 
+def test_another_run_of_a_stage_is_compared_with_the_stage_before_it(run: Run) -> None:
+    matrices = {stage: run.study().matrices[of] for stage, of in {"dpo": "dpo", "rl": "rl", "rl-b": "rl20"}.items()}
+    names = {name for members in matrices.values() for name in members}
+    models = {name: spec for name, spec in run.study().models.items() if name in names}
+    changed = {"experiments": {"matrix": {}}, "matrices": matrices, "models": models, "cross_stage": False}
+    findings = analyse(run.study().model_copy(update=changed), run)
+    (change,) = select(findings, "interaction_change", stage="rl-b", reader="mean")
+    assert change.where["from_stage"] == "dpo"
+    assert change.estimate == pytest.approx((PLANTED["dpo"] - PLANTED["rl20"]) * 2 / 3, abs=0.03)
+
+
 def test_a_branch_changes_from_the_point_that_it_leaves(run: Run) -> None:
     settings = {"points": ["base", "dpo", "rl"], "branches": {"rl20": "dpo"}}
     study = run.study().model_copy(update={"experiments": {"stages": settings}})

@@ -31,6 +31,12 @@ def checkpoint(stage: str) -> tuple[str, int] | None:
     return (match[1], int(match[2])) if match else None
 
 
+def known_stage(stage: str) -> str:
+    """The known stage that a name is a checkpoint (`rl20`) or another run (`rl-paid`) of; any other name itself."""
+    of = (checkpoint(stage) or (stage, 0))[0].partition("-")[0]
+    return of if of in STAGES else stage
+
+
 def ordered(names: Iterable[str], first: Sequence[str]) -> list[str]:
     """Each name once: those of `first` in that order, then the rest in input order."""
     seen = list(dict.fromkeys(names))

@@ -41,7 +41,7 @@ from enaction.experiments.matrix.witnesses import add_witnesses
 from enaction.stats import Resampled
 from enaction.study.config import Study
 from enaction.study.store import Cell
-from enaction.words import WORLD, Framing, checkpoint
+from enaction.words import WORLD, Framing, checkpoint, known_stage
 
 
 def analyse(data: Data, ledger: Ledger, first_tokens: Sequence[int]) -> None:
@@ -157,17 +157,23 @@ def _floored(data: Data, members: Sequence[str], framing: Framing) -> list[str]:
 
 
 def _changes(study: Study) -> list[tuple[str, str, str]]:
-    """Quantity, stage before, stage after: from each to the next, and over a stage from before its checkpoints."""
+    """Quantity, stage before, stage after: from each to the next, and over a stage from before its checkpoints.
+
+    Another run of a stage (`rl-paid` beside `rl`) comes after the stage before it, not after the first run.
+    """
     groups = study.groups()
     names = list(groups)
     families = {name: [study.models[m].family for m in members] for name, members in groups.items()}
     changes = []
     for i, after in enumerate(names):
         alike = [name for name in names[:i] if families[name] == families[after]]
-        outside = [name for name in alike if (checkpoint(name) or (name, 0))[0] != after]
+        outside = [name for name in alike if known_stage(name) != known_stage(after)]
+        if known_stage(after) in alike and not checkpoint(after):
+            changes += [("interaction_change", name, after) for name in outside[-1:]]
+            continue
         if alike and alike[-1] == names[i - 1]:
             changes.append(("interaction_change", alike[-1], after))
-        if outside and outside[-1] != alike[-1]:
+        if outside and outside[-1] != alike[-1] and not checkpoint(after):
             changes.append(("interaction_change_over_stage", outside[-1], after))
     return changes
 
