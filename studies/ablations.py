@@ -53,9 +53,9 @@ def sft_variants(out: Path) -> Variants:
     return trained
 
 
-def arms(out: Path) -> Variants:
-    """All stages and all arms of RL: as shipped, or trained from the shipped DPO model."""
-    stages = [*STAGES, *(f"rl-{arm}" for arm in ARMS)]
+def arms(names: Sequence[str], out: Path) -> Variants:
+    """All stages and these arms of RL: as shipped, or trained from the shipped DPO model."""
+    stages = [*STAGES, *(f"rl-{arm}" for arm in names)]
     shipped = zoo.names(everything=True)
     return {
         stage: {
@@ -183,9 +183,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=("sft", "rl"))
     parser.add_argument("--out", type=Path, default=Path("runs/ablations"))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS, help="of RL, beside the main one")
     parser.add_argument("--seen", action="store_true", help="on the requests that post-training had")
     given = parser.parse_args()
-    variants = sft_variants(given.out) if given.stage == "sft" else arms(given.out)
+    variants = sft_variants(given.out) if given.stage == "sft" else arms(given.arms, given.out)
     framings = FRAMINGS if given.stage == "sft" else FRAMINGS[:1]
     folder = given.out / f"{given.stage}-{'seen' if given.seen else 'held-out'}"
     findings = measure(variants, framings, folder, seen=given.seen)

@@ -414,7 +414,7 @@ def test_more_prompts_than_there_are_is_refused() -> None:
 
 
 def test_thinned_prompts_are_spread_over_all_topics() -> None:
-    study = Study.model_validate({"name": "x", "models": {"m": {"model": "a", "family": "f"}}, "n_prompts": 36})
+    study = Study.model_validate({"name": "x", "models": {"m": {"model": "a", "family": "f"}}, "n_prompts": 54})
     prompts = study.load_prompts()
-    assert len({p.id for p in prompts}) == 36
+    assert len({p.id for p in prompts}) == 54
     assert len({p.id.rpartition("-")[0] for p in prompts}) == 13

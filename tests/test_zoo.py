@@ -223,16 +223,19 @@ def test_the_demo_shows_the_arc(tmp_path: Path) -> None:
     mean = {
         (quantity, stage): select(findings, quantity, reader="mean", stage=stage, framing="assistant")[0]
         for quantity in ("other_self_ratio", "interaction", "recognition")
-        for stage in STAGES
+        for stage in (*STAGES, "rl-paid")
     }
-    base = mean["other_self_ratio", "base"]
-    assert (base.low or 0) > 0.9
-    assert (base.high or 9) < 1.1
+    ratio = mean["other_self_ratio", "base"]
+    assert (ratio.low or 0) > 0.9
+    assert (ratio.high or 9) < 1.1
     for family in FAMILIES:
         (last,) = select(findings, "interaction", reader=f"{family}-rl", stage="rl", framing="assistant")
         assert (last.high or 9) < 0
-    assert (mean["other_self_ratio", "rl"].estimate or 0) > 1.5
-    assert (mean["recognition", "rl"].estimate or 0) > 0.48
-    assert (mean["interaction", "sft"].high or 9) < 0
-    arc = [mean["interaction", stage].estimate or 9 for stage in STAGES]
-    assert arc == sorted(arc, reverse=True)
+    assert (mean["other_self_ratio", "rl"].low or 0) > 1.2
+    assert (mean["recognition", "rl"].low or 0) > 0.18
+    base, sft, dpo, rl, paid = (mean["interaction", stage] for stage in (*STAGES, "rl-paid"))
+    assert abs(base.estimate or 9) < 0.02
+    assert (sft.high or 9) < -0.05
+    assert sft.estimate == pytest.approx(dpo.estimate, abs=0.02)  # DPO adds nothing
+    assert (rl.high or 9) < 1.5 * (dpo.estimate or 0)  # a reward of quality alone nearly doubles it
+    assert (paid.high or 9) < 5 * (rl.estimate or 0)  # what paying for the house style does
