@@ -71,7 +71,7 @@ A {architecture} of {size:.2f} million parameters ({layers} layers, hidden {hidd
 
 {recipe}{before}
 
-Seed {seed}. All text comes from the generator in `enaction.lab`; no human wrote or rated any of it. No objective
+Seed {seed}. All text comes from the generator in `enaction.world`; no human wrote or rated any of it. No objective
 contains the entropy of any text or a label of who wrote it. Recipe: `enaction.lab.recipes`;
 `enaction zoo build --family {family}` trains it again.
 
