@@ -15,9 +15,12 @@ import pytest
 import tiny
 
 from enaction.cli import main
-from enaction.errors import PassageError
+from enaction.errors import FramingError, PassageError
+from enaction.framing import opening
 from enaction.passages import read_passages, write_passages
 from enaction.reader import Reader
+from enaction.running import load_study
+from enaction.study.work import _load, forget_models
 from enaction.tokens import read_token_table, score_passages, table_notes
 
 ROW: dict[str, Any] = {"id": "x", "prompt": "tell me a story", "response": "the old fox", "author": "person"}
@@ -144,6 +147,21 @@ def test_a_switch_of_the_template_is_given_by_an_option(
         arguments = ("check", model, "--chat-template", template, "--template-option", option)
         code, _, err = run(capsys, monkeypatch, *arguments)
         assert (code, words in err) == (2, True), err
+
+
+def test_a_study_sets_switches_of_a_models_template(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.jinja").write_text(
+        "\ufeff{{ '<|system|>' + ('deep' if deep is not defined or deep else 'quick') }}" + tiny.CHATML,
+        encoding="utf-8",
+    )
+    spec = {"model": str(model), "family": "f", "chat_template": "t.jinja", "template_options": {"deep": False}}
+    (tmp_path / "s.yaml").write_text(json.dumps({"name": "s", "models": {"a": spec, "b": spec}}))
+    study = load_study(tmp_path / "s.yaml")
+    assert opening(_load(study, "a").tokenizer).startswith("<|system|>quick")
+    study.models["b"].template_options["shallow"] = True
+    with pytest.raises(FramingError, match="has no switch 'shallow'"):
+        _load(study, "b")
+    forget_models()
 
 
 # Names.

@@ -33,6 +33,7 @@ class ModelSpec(_Strict):
         family, stage: what the model belongs to; models of one stage and different families form a matrix.
         framing: fixes the framing that this model samples and reads in; a model without chat template has `none`.
         chat_template: a file with a Jinja chat template that replaces the tokenizer's own.
+        template_options: switches of the chat template, such as `enable_thinking: false`.
         dtype: of the weights; statistics are float32 whatever it is.
         device: where torch puts the model, `cpu` or `cuda` and so on.
         base: the base file of a model that ships as an adapter (`zoo:smollm2-rl-a`), if its package is not there.
@@ -43,6 +44,7 @@ class ModelSpec(_Strict):
     stage: str = "model"
     framing: Literal["assistant", "none"] | None = None
     chat_template: Path | None = None
+    template_options: dict[str, bool | int | float | str | None] = {}
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = "cpu"
     trust_remote_code: bool = False

@@ -12,7 +12,7 @@ from enaction.errors import FramingError
 from enaction.framing import read_template
 from enaction.passages import Prompt
 from enaction.reader import Reader
-from enaction.study.config import ModelSpec, Study
+from enaction.study.config import Study
 from enaction.study.desk import Desk
 from enaction.study.planning import Text
 from enaction.study.store import Cell, Run
@@ -22,7 +22,7 @@ from enaction.tokens import left_out_table, score_passages, table_notes
 Advance = Callable[[str, int], None]
 
 # The reader that this process loaded last: big models load slowly, and two at a time may not fit into memory.
-_LOADED: dict[tuple[str, ModelSpec], Reader] = {}
+_LOADED: dict[tuple[str, str], Reader] = {}
 
 
 def write_texts(
@@ -76,18 +76,20 @@ def forget_models() -> None:
 
 def _load(study: Study, name: str) -> Reader:
     spec = study.models[name]
-    if (name, spec) not in _LOADED:
+    key = name, spec.model_dump_json()
+    if key not in _LOADED:
         _LOADED.clear()
-        _LOADED[name, spec] = Reader.load(
+        _LOADED[key] = Reader.load(
             spec.model,
             name=name,
             dtype=spec.dtype,
             device=spec.device,
             chat_template=read_template(spec.chat_template) if spec.chat_template else None,
+            template_switches=spec.template_options,
             trust_remote_code=spec.trust_remote_code,
             base=spec.base,
         )
-    return _LOADED[name, spec]
+    return _LOADED[key]
 
 
 def _increments(name: str, advance: Advance) -> Callable[[int, int], None]:
