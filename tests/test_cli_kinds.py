@@ -63,7 +63,7 @@ def test_a_place_that_cannot_be_written_is_found_before_any_work(
     (tmp_path / "file").write_text("")
     cases = [
         (("score", passages, "-o", tmp_path / "d.parquet"), "it is a folder; give a file"),
-        (("score", passages, "-o", tmp_path), "give a name that ends in .parquet or .csv"),
+        (("score", passages, "-o", tmp_path), "it is a folder; give a file"),
         (("score", passages, "-o", tmp_path / "t.xlsx"), "give a name that ends in .parquet or .csv"),
         (("score", passages, "-o", tmp_path / "file" / "t.parquet"), "give another place"),
         (("sample", "--prompts", passages, "-o", tmp_path / "d.parquet"), "it is a folder"),

@@ -15,6 +15,7 @@ from enaction.framing import Framed, frame
 from enaction.reader import Reader
 from enaction.reader.rotary import on_each_side, steady_length, switches_of
 from enaction.sampling import sample
+from enaction.tokens import score_passages, table_notes
 
 SWITCH = 64
 CONTEXT = "the old fox walked over the river and found a small house in the garden so it was very old and red"
@@ -90,6 +91,11 @@ def test_what_is_sampled_across_the_switch_is_drawn_from_what_reads_it() -> None
         np.testing.assert_allclose(stats.surprisal, as_written(model, f)[0], atol=5e-4)
     alone = sample(model, prompts, n=6, max_new_tokens=70, seed=3, batch_size=1)
     assert [p.token_ids for p in alone] == [p.token_ids for p in passages]
+
+
+def test_notes_count_the_texts_across() -> None:
+    passages = [tiny.passage("the fox " * n, CONTEXT, name=f"x{n}") for n in (3, 30)]
+    assert table_notes(score_passages(reader(), passages, "assistant"))["passages_across_switch"] == 1
 
 
 def test_check_passes_and_says_how_it_is_read() -> None:

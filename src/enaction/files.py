@@ -21,11 +21,11 @@ def require_place(path: Path, suffixes: Sequence[str]) -> None:
     Raises:
         UserError: another ending, a folder or device of that name, or a place where nothing can be written.
     """
-    if path.suffix not in suffixes:
-        raise UserError(f"cannot write {path}: give a name that ends in {' or '.join(suffixes)}")
     try:
         if path.is_dir():
             raise UserError(f"cannot write {path}: it is a folder; give a file, such as {path / ('out' + suffixes[0])}")
+        if path.suffix not in suffixes:
+            raise UserError(f"cannot write {path}: give a name that ends in {' or '.join(suffixes)}")
         if path.exists() and not path.is_file():
             raise UserError(f"cannot write {path}: it is no ordinary file; give another name")
         folder = path.parent

@@ -24,6 +24,7 @@ from enaction.errors import FramingError, ModelError, StudyError, UserError
 from enaction.files import write_atomically
 from enaction.framing import Framed, frame, retokenisation_drift, special_ids, template_date
 from enaction.passages import Passage
+from enaction.reader.rotary import on_each_side
 from enaction.reader.warnings import warnings_of
 from enaction.reader.windows import stride
 from enaction.words import Framing
@@ -109,6 +110,7 @@ def score_passages(
         "window": window,
         "window_stride": None if window is None else stride(window),
         "rotary_switches": list(reader.rotary_switches),
+        "passages_across_switch": sum(len(on_each_side(f, reader.rotary_switches)) > 1 for f in framed),
         "warnings": list(warnings_of(reader, framing)),
         "passages_in_windows": 0 if window is None else sum(f.stop - 1 > window for f in framed),
     }
@@ -126,7 +128,7 @@ def _drift(reader: Reader, passage: Passage, framing: Framing, separator: str) -
 def _holds_special(reader: Reader, framed: Framed) -> bool:
     """Whether a text that others wrote spells a special token: it is read as that token and not as its letters."""
     found = special_ids(reader.tokenizer).intersection(framed.ids[framed.start : framed.stop - framed.has_end])
-    return bool(found - {reader.tokenizer.unk_token_id})
+    return any(token != reader.tokenizer.unk_token_id for token in found)
 
 
 def _refuse_nan(reader: Reader, passages: Sequence[Passage], scores: Sequence[TokenStats]) -> None:

@@ -75,6 +75,8 @@ def _told(notes: dict[str, Any], window: int | None) -> list[str]:
     """What a person should know about how the table was read, a line each; nothing about what is as it should be."""
     counted = {
         "passages_in_windows": f"are longer than {window} tokens and were read in windows",
+        "passages_across_switch": "cross the length at which the model turns positions otherwise; their tokens were "
+        "read as the model would write them",
         "passages_without_rows": "have no token to measure",
         "passages_by_text": "have token_ids of another tokenizer; their text was read",
         "passages_with_halves": "hold half of a character (\\ufffd), which nobody wrote so",
