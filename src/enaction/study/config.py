@@ -17,7 +17,8 @@ from enaction import zoo
 from enaction.errors import StudyError
 from enaction.passages import Prompt, Sampling, read_prompts, thinned
 from enaction.reader.sources import absolute_name
-from enaction.words import FRAMINGS, MEAN, WORLD, Framing
+from enaction.study.names import FamilyName, StageName, StudyName, plain, require_models
+from enaction.words import FRAMINGS, Framing
 
 
 class _Strict(BaseModel):
@@ -40,8 +41,8 @@ class ModelSpec(_Strict):
     """
 
     model: str
-    family: str
-    stage: str = "model"
+    family: FamilyName
+    stage: StageName = "model"
     framing: Literal["assistant", "none"] | None = None
     chat_template: Path | None = None
     template_options: dict[str, bool | int | float | str | None] = {}
@@ -69,9 +70,9 @@ class Study(_Strict):
         resamples: bootstrap resamples and permutations.
     """
 
-    name: str
+    name: StudyName
     models: dict[str, ModelSpec]
-    matrices: dict[str, list[str]] = {}
+    matrices: dict[StageName, list[str]] = {}
     experiments: dict[str, dict[str, Any]] = {"matrix": {}}
     prompts: str = "zoo"
     n_prompts: Annotated[int, Field(ge=2)] | None = None
@@ -86,12 +87,7 @@ class Study(_Strict):
     @field_validator("models")
     @classmethod
     def _names_are_usable(cls, models: dict[str, ModelSpec]) -> dict[str, ModelSpec]:
-        for name in models:
-            reserved = name in (WORLD, MEAN) or not name
-            if reserved or any(c in name for c in "/\\") or "--" in name or name.startswith("."):
-                raise ValueError(
-                    f"'{name}' cannot name a model: it names files; '{WORLD}' is the world's text, '{MEAN}' a mean"
-                )
+        require_models(models)
         if not models:
             raise ValueError("a study needs at least one model")
         return models
@@ -192,7 +188,7 @@ def study_of(given: Any, source: str) -> Study:
 
 def problems_of(error: ValidationError) -> str:
     """What is wrong, key by key, on one line."""
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'study'}: {e['msg']}" for e in error.errors())
+    return "; ".join(f"{plain('.'.join(map(str, e['loc']))) or 'study'}: {e['msg']}" for e in error.errors())
 
 
 def with_absolute_paths(study: Study, folder: Path) -> Study:

@@ -21,6 +21,7 @@ from enaction.errors import StudyError
 from enaction.passages import Passage, Prompt, Sampling
 from enaction.study.config import Study
 from enaction.study.desk import Desk
+from enaction.study.names import require_distinct
 from enaction.study.store import Cell, Run
 from enaction.words import Framing
 
@@ -114,15 +115,23 @@ def merged(plans: Iterable[Plan], prompts: tuple[Prompt, ...] = ()) -> Plan:
     """One plan of several; a text that several need is written once, a cell read once.
 
     Raises:
-        StudyError: a cell reads a text that no plan writes.
+        StudyError: a cell reads a text that no plan writes, or two texts would share a file.
     """
     texts: dict[str, Text] = {}
     cells: dict[Cell, None] = {}
     required: set[Cell] = set()
     for plan in plans:
-        texts = {**plan.texts, **texts}
+        for name, text in plan.texts.items():
+            if texts.setdefault(name, text) != text:
+                raise StudyError(
+                    f"two different texts would be called '{name}': rename the model whose name begins or ends so"
+                )
         cells |= dict.fromkeys(plan.cells)
         required |= set(plan.cells) - plan.optional
+    try:
+        require_distinct(texts, "a text")
+    except ValueError as error:
+        raise StudyError(f"{error}: rename a model") from None
     missing = sorted({cell.author for cell in cells} - set(texts))
     if missing:
         raise StudyError(f"the plan reads texts that nobody writes: {', '.join(missing)}")
