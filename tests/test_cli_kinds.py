@@ -221,7 +221,7 @@ def test_parquet_from_elsewhere_is_read(tmp_path: Path) -> None:
     one, two = read_passages(tmp_path / "p.parquet")
     assert one.prompt == tiny.user("tell me a story")
     assert (one.sampling, one.ended, two.sampling, two.ended) == ({}, None, {"temperature": 0.5}, True)
-    numbers = pa.Table.from_pylist([ROW | {"id": 7}])
+    numbers = pa.Table.from_pylist([ROW | {"id": 7.5}])
     pq.write_table(numbers, tmp_path / "n.parquet")
     with pytest.raises(PassageError, match="row 1: 'id' is a number and must be a string"):
         read_passages(tmp_path / "n.parquet")
@@ -232,8 +232,8 @@ def test_parquet_from_elsewhere_is_read(tmp_path: Path) -> None:
     [
         ('{"id": ' + "9" * 5000 + "}", "line 1 of .* holds a number with too many digits"),
         ("{" * 0 + '{"a":' * 100_000 + "1" + "}" * 100_000, "line 1 of .* is nested too deep"),
-        ('[{"id": "a"}]', "begins with a list; write one JSON object a line .*jq"),
-        ("[\n", "begins with a list"),
+        ('[{"id": "a"}]', "row 1: 'response' missing"),
+        ("[\n", "is not valid JSON .*; write a JSON array of objects, or one object a line"),
     ],
 )
 def test_what_json_allows_and_nobody_can_read_is_one_line(line: str, words: str, tmp_path: Path) -> None:

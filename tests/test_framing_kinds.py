@@ -261,9 +261,11 @@ def test_a_picture_in_a_content_is_refused(tmp_path: Path) -> None:
 def test_a_prompt_that_ends_with_the_assistant_is_refused(tmp_path: Path) -> None:
     messages = (turn("user", "why"), turn("assistant", "so it was"))
     path = tmp_path / "p.jsonl"
-    path.write_text(json.dumps({"id": "a", "messages": list(messages)}))
-    with pytest.raises(PassageError, match="line 1: 'messages' ends with a turn of the assistant"):
+    path.write_text(json.dumps({"id": "a", "prompt": list(messages)}))
+    with pytest.raises(PassageError, match="line 1: the prompt ends with a turn of the assistant"):
         read_prompts(path)
+    path.write_text(json.dumps({"id": "a", "messages": list(messages)}))  # a whole conversation
+    assert read_prompts(path) == [Prompt("a", messages[:1])]
     tokenizer = tiny.byte_tokenizer()
     with pytest.raises(FramingError, match="ends with a turn of the assistant, so that no response is due"):
         frame_prompt(tokenizer, Prompt("p", messages), "assistant")

@@ -105,9 +105,10 @@ def test_a_byte_order_mark_and_empty_lines_are_no_passages(tmp_path: Path) -> No
     [
         ('{"id": "1",', ["line 3", "JSON"]),
         ("[1]", ["line 3", "a list", "one JSON object a line"]),
-        (json.dumps({"id": "x", "prompt": []}), ["line 3", "'response'", "'author'"]),
+        (json.dumps({"id": "x", "prompt": [], "author": "me"}), ["line 3", "'response' missing", "--response-column"]),
+        (json.dumps({k: v for k, v in GOOD.items() if k != "author"}), ["line 3", "'author' missing", "to all"]),
         (json.dumps(GOOD | {"id": "x", "response": ""}), ["line 3", "'response' is empty", "at least one token"]),
-        (json.dumps(GOOD | {"id": 7}), ["line 3", "'id'", "a number", "quotes"]),
+        (json.dumps(GOOD | {"id": 7.5}), ["line 3", "'id'", "a number", "quotes"]),
         (json.dumps(GOOD | {"id": "x", "prompt": 5}), ["line 3", "'prompt'", "role"]),
         (json.dumps(GOOD | {"id": "x", "prompt": [{"role": "user"}]}), ["line 3", "'prompt'", "content"]),
         (json.dumps(GOOD | {"id": "x", "token_ids": [1, True]}), ["line 3", "'token_ids'", "True"]),

@@ -4,11 +4,13 @@ A passage is one response text to one prompt, with its author, the settings it w
 token ids and log-probabilities where they exist. Token ids are the truth for a model's own text: the response string is
 what a person reads, and what a reader with another tokenizer has to re-tokenise.
 
-`types` holds the data types, `rows` makes them from one JSON object, `files` reads and writes JSON lines and Parquet.
+`types` holds the data types, `rows` makes them from one JSON object, `shapes` makes such objects of the rows of other
+programs, `tables` reads rows from files of any kind, `files` puts these together and writes JSON lines and Parquet.
 This room knows nothing of models.
 """
 
-from enaction.passages.files import STDIO, first_sampling, read_passages, read_prompts, write_passages
+from enaction.passages.files import first_sampling, read_passages, read_prompts, write_passages
+from enaction.passages.tables import STDIO
 from enaction.passages.types import (
     SAMPLING_KEYS,
     Message,

@@ -1,11 +1,10 @@
-"""Files of passages and prompts: JSON lines, and Parquet for passages."""
+"""Files of passages and prompts: read whatever kind they are, written as JSON lines or Parquet."""
 
 from __future__ import annotations
 
-import io
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,62 +14,97 @@ import pyarrow.parquet as pq
 
 from enaction.errors import PassageError
 from enaction.files import write_atomically
-from enaction.passages.rows import kind, passage_of, prompt_of
+from enaction.passages.rows import passage_of, prompt_of
+from enaction.passages.shapes import passage_rows, prompt_row
+from enaction.passages.tables import STDIO, first_line, loaded, rows_of, shown
 from enaction.passages.types import SAMPLING_KEYS, Passage, Prompt, extras_of
 
-STDIO = "-"
 
+def read_passages(
+    path: str | Path,
+    *,
+    author: str | None = None,
+    prompt_column: str | None = None,
+    response_column: str | None = None,
+) -> list[Passage]:
+    """Read passages from a file of any kind that `tables` reads; `-` is JSON on standard input.
 
-def read_passages(path: str | Path) -> list[Passage]:
-    """Read passages from JSON lines, or from Parquet where the name ends in `.parquet`; `-` is JSON lines on stdin.
+    A row is `{"id", "prompt": [{"role", "content"}], "response", "author"}` and may carry `prompt_id`, `sampling`,
+    `token_ids` with `tokenizer`, `logprobs`, `ended` and `marks`. A prompt that is a plain string is one user message;
+    a missing `prompt_id` is a hash of the prompt. A content may be a list of parts of type text, which are joined;
+    other keys of a message are kept. The response may be empty only where `token_ids` or `ended` are given (a model
+    that ended at once wrote one token, the end-of-turn token).
 
-    A line is `{"id", "prompt": [{"role", "content"}], "response", "author"}` and may carry `prompt_id`, `sampling`,
-    `token_ids` with `tokenizer`, `logprobs`, `ended` and `marks`; a row of Parquet has the same as columns, of which
-    the four first are needed. A prompt that is a plain string is one user message; a missing `prompt_id` is a hash of
-    the prompt. A content may be a list of parts of type text, which are joined; other keys of a message are kept. Empty
-    lines are skipped. The response may be empty only where `token_ids` or `ended` are given (a model that ended at once
-    wrote one token, the end-of-turn token).
+    Rows of other programs are read by the names of their columns, see `shapes`: a whole conversation gives a passage
+    for each turn of the assistant, with the id `ID/0`, `ID/1` and so on. Plain text is one passage without a prompt.
+    Where no row has an `id`, its number is its id, and where none has an `author`, all have the one given here.
+
+    Args:
+        path: of the file, or of a folder that `datasets` saved.
+        author: of rows that name none; the name of the file without its ending by default.
+        prompt_column, response_column: where the texts are, if not under a name that is known.
 
     Raises:
-        PassageError: the file is missing, empty or not UTF-8; or a line is not such an object (with its number).
+        PassageError: the file is missing, empty or of no kind that is read; or a row is not such an object (with its
+            place and what to do about it).
     """
-    is_table = str(path) != STDIO and Path(path).suffix == ".parquet"
-    rows = _rows(Path(path)) if is_table else _records(path)
+    named = author or (Path(path).stem if str(path) != STDIO else "stdin")
     passages: list[Passage] = []
     places: dict[tuple[str, str], str] = {}
-    for where, record in rows:
-        passage = passage_of(record, where)
-        name = (passage.author, passage.id)
-        if name in places:
-            raise PassageError(
-                f"{where}: author '{passage.author}' already has a passage with id '{passage.id}' in {places[name]}; "
-                "give each passage of an author an id of its own"
-            )
-        places[name] = where
-        passages.append(passage)
-    if not passages and not is_table:  # a text of a run can come out empty
-        raise PassageError(f"{_shown(path)} holds no passages; write one JSON object a line")
+    given: dict[str, bool] = {}
+    for number, (where, row) in enumerate(rows_of(path, lines_of_text=False), start=1):
+        row = _plain_record(row, where) if _is_table(path) else row
+        _require_like(row, given, where)
+        completed = {"id": str(number), "author": named} | row
+        for record in passage_rows(completed, where, prompt_column, response_column):
+            passage = passage_of(record, where)
+            name = (passage.author, passage.id)
+            if name in places:
+                raise PassageError(
+                    f"{where}: author '{passage.author}' already has a passage with id '{passage.id}' in "
+                    f"{places[name]}; give each passage of an author an id of its own"
+                )
+            places[name] = where
+            passages.append(passage)
+    if not passages and not _is_table(path):  # a text of a run can come out empty
+        raise PassageError(f"{shown(path)} holds no passages; write one JSON object a line")
     return passages
 
 
-def read_prompts(path: str | Path) -> list[Prompt]:
-    """Read prompts from JSON lines; `-` reads stdin.
+def _require_like(row: dict[str, Any], given: dict[str, bool], where: str) -> None:
+    """Fail where some rows have an id or an author and others not: a default would mix with what was given."""
+    for key in ("id", "author"):
+        if given.setdefault(key, key in row) != (key in row):
+            other = "earlier rows have one" if given[key] else "earlier rows have none"
+            raise PassageError(
+                f"{where}: '{key}' {'missing' if given[key] else 'given'}, and {other}; give one to all or to none"
+            )
 
-    A line is `{"id", "prompt": [{"role", "content"}]}`; `messages` is read as `prompt`, a plain string is one user
-    message, and a missing id is a hash of the prompt. A passage file is a prompt file too: passages of one prompt
-    (the same `prompt_id` and the same messages) give it once.
+
+def read_prompts(path: str | Path, *, column: str | None = None) -> list[Prompt]:
+    """Read prompts from a file of any kind that `tables` reads; `-` is JSON on standard input.
+
+    A row is `{"id", "prompt": [{"role", "content"}]}`; a plain string is one user message, and a missing id is a hash
+    of the prompt. Rows of other programs are read by the names of their columns, see `shapes`; a whole conversation
+    gives what comes before its last reply. A line of plain text is a prompt. A passage file is a prompt file too:
+    passages of one prompt (the same `prompt_id` and the same messages) give it once.
+
+    Args:
+        path: of the file, or of a folder that `datasets` saved.
+        column: where the prompt is, if not under a name that is known.
 
     Raises:
         PassageError: as `read_passages`; also an empty prompt, one that ends with the assistant, or one id for two
             different prompts.
     """
     prompts: dict[str, Prompt] = {}
-    for where, record in _records(path):
+    for where, row in rows_of(path, lines_of_text=True):
+        record = prompt_row(_plain_record(row, where) if _is_table(path) else row, where, column)
         prompt = prompt_of(record, where)
         if prompts.setdefault(prompt.id, prompt) != prompt:
             raise PassageError(f"{where}: id '{prompt.id}' already names another prompt; ids must be unique")
     if not prompts:
-        raise PassageError(f"{_shown(path)} holds no prompts; write one JSON object a line")
+        raise PassageError(f"{shown(path)} holds no prompts; write one JSON object a line")
     return list(prompts.values())
 
 
@@ -96,12 +130,12 @@ def write_passages(passages: Iterable[Passage], path: str | Path) -> None:
                 temporary.write_bytes("".join(map(_line, passages)).encode())
     except UnicodeEncodeError as err:
         raise PassageError(
-            f"a text for {_shown(path)} holds half of a character (a lone surrogate): write it whole, or as \\ufffd"
+            f"a text for {shown(path)} holds half of a character (a lone surrogate): write it whole, or as \\ufffd"
         ) from err
     except BrokenPipeError:
         raise
     except OSError as err:
-        raise PassageError(f"cannot write {_shown(path)} ({err.strerror}): give another place") from err
+        raise PassageError(f"cannot write {shown(path)} ({err.strerror}): give another place") from err
 
 
 def _write_out(data: bytes) -> None:
@@ -136,6 +170,11 @@ _SCHEMA = pa.schema(
 _NEEDED = ("id", "prompt", "response", "author")
 
 
+def _is_table(path: str | Path) -> bool:
+    """Whether rows have every column of a table, null or not, and objects may be strings of JSON."""
+    return str(path) != STDIO and (Path(path).suffix.lower() == ".parquet" or Path(path).is_dir())
+
+
 def _table(passages: list[Passage]) -> pa.Table:
     rows = [
         asdict(p)
@@ -146,33 +185,18 @@ def _table(passages: list[Passage]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=_SCHEMA)
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a Parquet file as the objects that JSON lines would hold, with their places, counted from 1."""
-    if not path.is_file():
-        raise PassageError(f"there is no file {path}; check the path")
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as err:
-        raise PassageError(f"{path} is not a readable Parquet file ({_first_line(err)}); write it again") from err
-    missing = [name for name in _NEEDED if name not in table.column_names]
-    if missing:
-        raise PassageError(f"{path} is not a passage table: it is missing the columns {', '.join(missing)}")
-    for number, row in enumerate(table.to_pylist(), start=1):
-        yield f"row {number}", _record(row, f"row {number}")
-
-
-def _record(row: dict[str, Any], where: str) -> dict[str, Any]:
+def _plain_record(row: dict[str, Any], where: str) -> dict[str, Any]:
     """A row with its JSON columns read; marks of version 0.1 are taken out of `sampling`."""
     record = {key: value for key, value in row.items() if value is not None or key in _NEEDED}
     for key in ("sampling", "marks", "prompt_extras"):
         if isinstance(text := record.get(key), str):
-            record[key] = _json(text, f"{where}: '{key}'")
+            record[key] = loaded(text, f"{where}: '{key}'")
     if record.get("token_ids") is None:
         # A text that an experiment made of another one has no ids of its own; what was said of the other's is void.
         record.pop("logprobs", None)
-    extras = record.pop("prompt_extras", None)
-    if isinstance(extras, list) and isinstance(record["prompt"], list) and len(extras) == len(record["prompt"]):
-        record["prompt"] = [message | extra for message, extra in zip(record["prompt"], extras, strict=True)]
+    extras, prompt = record.pop("prompt_extras", None), record.get("prompt")
+    if isinstance(extras, list) and isinstance(prompt, list) and len(extras) == len(prompt):
+        record["prompt"] = [message | extra for message, extra in zip(prompt, extras, strict=True)]
     sampling = record.get("sampling")
     if "marks" not in row and isinstance(sampling, dict):
         record["marks"] = {key: value for key, value in sampling.items() if key not in SAMPLING_KEYS}
@@ -192,82 +216,9 @@ def first_sampling(path: Path) -> dict[str, Any]:
         column = pq.ParquetFile(path).read(columns=["sampling"], use_threads=False)["sampling"]
         return (json.loads(column[0].as_py()) if len(column) else None) or {}
     except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as err:
-        raise PassageError(f"{path} is not a readable Parquet file ({_first_line(err)}); write it again") from err
+        raise PassageError(f"{path} is not a readable Parquet file ({first_line(err)}); write it again") from err
 
 
 def _line(passage: Passage) -> str:
     record = {k: v for k, v in asdict(passage).items() if v is not None and (k != "marks" or v)}
     return json.dumps(record, ensure_ascii=False) + "\n"
-
-
-def _records(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The JSON objects of a file with their places, lines counted from 1."""
-    for number, line in _lines(path):
-        if not line.strip():
-            continue
-        if number == 1 and line.lstrip().startswith("["):
-            raise PassageError(
-                f"{_shown(path)} begins with a list; write one JSON object a line (jq -c '.[]' FILE does it)"
-            )
-        record = _json(line, f"line {number} of {_shown(path)}")
-        if not isinstance(record, dict):
-            raise PassageError(f"line {number} of {_shown(path)} is {kind(record)}; write one JSON object a line")
-        # An escape can spell half of a character, which is no text and cannot be written.
-        if "\\u" in line and (key := next((k for k, v in record.items() if not _is_unicode([k, v])), None)):
-            raise PassageError(
-                f"line {number}: '{key}' holds half of a character (a lone surrogate); write it whole, or as \\ufffd"
-            )
-        yield f"line {number}", record
-
-
-def _json(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as err:
-        raise PassageError(
-            f"{where} is not valid JSON ({err.msg} at column {err.colno}); write one JSON object a line"
-        ) from err
-    except RecursionError as err:
-        raise PassageError(f"{where} is nested too deep to be read; write one JSON object a line") from err
-    except ValueError as err:  # Python reads no whole number of more than 4,300 digits
-        raise PassageError(f"{where} holds a number with too many digits; write it shorter") from err
-
-
-def _is_unicode(value: object) -> bool:
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
-    """The lines of a file or of standard input: UTF-8, without a byte order mark, whatever the locale."""
-    try:
-        if str(path) == STDIO:
-            binary = getattr(sys.stdin, "buffer", None)
-            if binary is None:  # a text stream without bytes behind it
-                yield from enumerate(sys.stdin, start=1)
-                return
-            decoded = io.TextIOWrapper(binary, encoding="utf-8-sig")
-            try:
-                yield from enumerate(decoded, start=1)
-            finally:
-                decoded.detach()  # standard input stays open
-            return
-        with Path(path).open(encoding="utf-8-sig") as handle:
-            yield from enumerate(handle, start=1)
-    except FileNotFoundError as err:
-        raise PassageError(f"there is no file {path}; check the path, or give '-' to read standard input") from err
-    except OSError as err:
-        raise PassageError(f"cannot read {path} ({err.strerror}); give a JSON lines file, or '-'") from err
-    except UnicodeDecodeError as err:
-        raise PassageError(f"{_shown(path)} is not UTF-8 text ({err.reason}); save it as UTF-8 JSON lines") from err
-
-
-def _shown(path: str | Path) -> str:
-    return "standard input" if str(path) == STDIO else str(path)
-
-
-def _first_line(err: BaseException) -> str:
-    return (str(err).strip() or type(err).__name__).splitlines()[0]

@@ -53,8 +53,8 @@ def passage_of(record: dict[str, Any], where: str) -> Passage:
             "writes (Reader.fingerprint), or leave 'token_ids' out"
         )
     return Passage(
-        id=_text(record, "id", where),
-        prompt_id=_text(record, "prompt_id", where) if "prompt_id" in record else prompt_hash(messages),
+        id=_name(record, "id", where),
+        prompt_id=_name(record, "prompt_id", where) if "prompt_id" in record else prompt_hash(messages),
         prompt=messages,
         response=response,
         author=_text(record, "author", where),
@@ -77,17 +77,16 @@ def prompt_of(record: dict[str, Any], where: str) -> Prompt:
     Raises:
         PassageError: no messages, or the last of them is the assistant's.
     """
-    key = "prompt" if "prompt" in record or "messages" not in record else "messages"
-    messages = _messages(record, key, where)
+    messages = _messages(record, "prompt", where)
     if not messages:
-        raise PassageError(f"{where}: '{key}' has no messages; a prompt needs at least one")
+        raise PassageError(f"{where}: 'prompt' has no messages; a prompt needs at least one")
     if messages[-1]["role"] == "assistant":
         raise PassageError(
-            f"{where}: '{key}' ends with a turn of the assistant, so that no response is due; take that turn out (in a "
-            "file of passages it is the 'response')"
+            f"{where}: the prompt ends with a turn of the assistant, so that no response is due; take that turn out "
+            "(in a file of passages it is the 'response')"
         )
     named = "prompt_id" if "prompt_id" in record else "id"
-    return Prompt(_text(record, named, where) if named in record else prompt_hash(messages), messages)
+    return Prompt(_name(record, named, where) if named in record else prompt_hash(messages), messages)
 
 
 def _messages(record: dict[str, Any], key: str, where: str) -> tuple[Message, ...]:
@@ -130,6 +129,11 @@ def _part(part: object, key: str, where: str) -> str:
         case {"type": str(other)}:
             raise PassageError(f"{where}: '{key}' has content of type '{other}', and only text is read; take it out")
     raise PassageError(f'{where}: \'{key}\' has content that is no text; give a string, or {{"type": "text", "text"}}')
+
+
+def _name(record: dict[str, Any], key: str, where: str) -> str:
+    """A name, which may be a whole number."""
+    return str(record[key]) if type(record[key]) is int else _text(record, key, where)
 
 
 def _text(record: dict[str, Any], key: str, where: str) -> str:

@@ -1,0 +1,261 @@
+"""Files that people have: each kind gives the passages and prompts that it holds, or one line with the remedy."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from enaction.errors import PassageError
+from enaction.passages import Message, Passage, prompt_hash, read_passages, read_prompts, write_passages
+
+Rows = list[dict[str, Any]]
+QUESTIONS: Rows = [{"id": "a", "question": "why, and how?", "answer": 'so\n"it" was'}]
+QUESTIONS += [{"id": "b", "question": "wo ist er? 🦊", "answer": "dort, über dem Fluss"}]
+
+
+def user(text: str) -> Message:
+    return Message(role="user", content=text)
+
+
+def said(text: str) -> Message:
+    return Message(role="assistant", content=text)
+
+
+def _lines(path: Path, rows: Rows) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def _array(path: Path, rows: Rows) -> Path:
+    path.write_text("\n" + json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+def _parquet(path: Path, rows: Rows) -> Path:
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def _csv(path: Path, rows: Rows, delimiter: str = ",") -> Path:
+    with path.open("w", encoding="utf-8-sig", newline="") as handle:
+        writer = csv.DictWriter(handle, list(rows[0]), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def _saved(path: Path, rows: Rows) -> Path:
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_list(rows).save_to_disk(str(path))
+    return path
+
+
+WRITERS: dict[str, Callable[[Path, Rows], Path]] = {
+    "q.jsonl": _lines,
+    "q.json": _array,
+    "q.parquet": _parquet,
+    "q.csv": _csv,
+    "q.tsv": lambda path, rows: _csv(path, rows, "\t"),
+    "semicolon.csv": lambda path, rows: _csv(path, rows, ";"),
+    "saved": _saved,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_kind_of_file_gives_the_same_passages_and_prompts(name: str, tmp_path: Path) -> None:
+    path = WRITERS[name](tmp_path / name, QUESTIONS)
+    passages, prompts = read_passages(path), read_prompts(path)
+    assert [(p.id, p.prompt, p.response, p.author) for p in passages] == [
+        (row["id"], (user(row["question"]),), row["answer"], path.stem) for row in QUESTIONS
+    ]
+    assert [(p.id, p.messages) for p in prompts] == [(row["id"], (user(row["question"]),)) for row in QUESTIONS]
+
+
+def test_an_array_on_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(QUESTIONS, indent=1)))
+    assert [(p.id, p.author) for p in read_passages("-")] == [("a", "stdin"), ("b", "stdin")]
+
+
+def test_plain_text_is_one_passage_or_a_prompt_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "essay.txt"
+    path.write_text("\ufeffthe old fox\n\n  walked \n", encoding="utf-8")
+    (passage,) = read_passages(path)
+    assert (passage.author, passage.prompt, passage.response) == ("essay", (), "the old fox\n\n  walked ")
+    assert [p.messages for p in read_prompts(path)] == [(user("the old fox"),), (user("walked"),)]
+
+
+CONVERSATION = [Message(role="system", content="be brief"), user("why"), said("so"), user("how"), said("thus")]
+SHAREGPT = [{"from": {"user": "human", "assistant": "gpt"}.get(m["role"], m["role"]), "value": m["content"]}
+            for m in CONVERSATION]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": CONVERSATION},
+        {"conversations": SHAREGPT},
+        {"conversations": SHAREGPT[1:], "system": "be brief"},
+        {"conversation": CONVERSATION},
+        {"prompt": "why", "messages": CONVERSATION},
+        {"body": {"model": "m", "messages": CONVERSATION}},
+    ],
+    ids=["openai", "sharegpt", "system apart", "conversation", "ultrachat", "batch"],
+)
+@pytest.mark.parametrize("write", [_lines, _parquet])
+def test_a_whole_conversation_is_measured_at_every_turn_of_the_assistant(
+    row: dict[str, Any], write: Callable[[Path, Rows], Path], tmp_path: Path
+) -> None:
+    path = write(tmp_path / ("c.parquet" if write is _parquet else "c.jsonl"), [row])
+    one, two = read_passages(path, author="gpt")
+    assert (one.id, one.prompt, one.response) == ("1/0", tuple(CONVERSATION[:2]), "so")
+    assert (two.id, two.prompt, two.response) == ("1/1", tuple(CONVERSATION[:4]), "thus")
+    assert (one.author, one.prompt_id, two.prompt_id) == ("gpt", prompt_hash(one.prompt), prompt_hash(two.prompt))
+    if "prompt" not in row:
+        (prompt,) = read_prompts(path)
+        assert prompt.messages == tuple(CONVERSATION[:4])
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt", "response"),
+    [
+        ({"instruction": "add", "input": "1 2", "output": "3"}, [user("add\n\n1 2")], "3"),
+        ({"instruction": "add", "input": "", "output": "3"}, [user("add")], "3"),
+        ({"instruction": "add", "context": "1 2", "response": "3"}, [user("add\n\n1 2")], "3"),
+        (
+            {"system_prompt": "s", "question": "q", "response": "r"},
+            [Message(role="system", content="s"), user("q")],
+            "r",
+        ),
+        ({"prompt": [user("q")], "completion": [said("r")]}, [user("q")], "r"),
+        ({"text": "the fox"}, [], "the fox"),
+        ({"input": "q", "answer": "r"}, [user("q")], "r"),
+        ({"id": 7, "prompt": "q", "response": "r"}, [user("q")], "r"),
+    ],
+    ids=lambda value: ", ".join(value) if isinstance(value, dict) else "",
+)
+def test_rows_are_read_by_the_names_of_their_columns(
+    row: dict[str, Any], prompt: list[Message], response: str, tmp_path: Path
+) -> None:
+    (passage,) = read_passages(_lines(tmp_path / "p.jsonl", [row]))
+    assert (passage.id, passage.prompt, passage.response) == (str(row.get("id", 1)), tuple(prompt), response)
+
+
+def test_columns_can_be_named(tmp_path: Path) -> None:
+    pair = {"prompt": "q", "chosen": [user("q"), said("yes")], "rejected": [user("q"), said("no")]}
+    path = _lines(tmp_path / "p.jsonl", [pair])
+    for column, response in (("chosen", "yes"), ("rejected", "no")):
+        (passage,) = read_passages(path, response_column=column)
+        assert (passage.prompt, passage.response) == ((user("q"),), response)
+    path = _lines(tmp_path / "x.jsonl", [{"frage": "q", "antwort": "r", "text": "other"}])
+    (passage,) = read_passages(path, prompt_column="frage", response_column="antwort")
+    assert (passage.prompt, passage.response) == ((user("q"),), "r")
+    (prompt,) = read_prompts(path, column="text")
+    assert prompt.messages == (user("other"),)
+
+
+def test_a_turn_that_calls_a_tool_is_context(tmp_path: Path) -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
+    messages = [user("why"), call, {"role": "tool", "content": "42"}, said("42")]
+    (passage,) = read_passages(_lines(tmp_path / "p.jsonl", [{"messages": messages}]))
+    assert (passage.id, len(passage.prompt), passage.response) == ("1/0", 3, "42")
+
+
+def test_days_in_messages_of_a_table_are_text(tmp_path: Path) -> None:
+    dated = [{**user("why"), "timestamp": datetime(2026, 1, 1, tzinfo=UTC)}, said("so")]
+    (passage,) = read_passages(_parquet(tmp_path / "p.parquet", [{"conversation": dated}]))
+    assert passage.response == "so"
+    write_passages([passage], tmp_path / "q.jsonl")
+    assert read_passages(tmp_path / "q.jsonl") == [passage]
+
+
+def test_authors_of_the_file_are_kept_and_one_given_is_for_rows_without(tmp_path: Path) -> None:
+    rows = [{"prompt": "q", "response": "r", "author": "me"}]
+    assert read_passages(_lines(tmp_path / "a.jsonl", rows), author="you")[0].author == "me"
+    assert read_passages(_lines(tmp_path / "a.jsonl", [{"prompt": "q", "response": "r"}]))[0].author == "a"
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([{"a": "x", "b": "y"}], "row 1: 'response' missing; give --response-column one of a, b$"),
+        ([{"question": "q", "text": "t", "answer": "r"}], "which of 'question' and 'text' is the prompt.*--prompt-col"),
+        ([{"prompt": "q", "output": "a", "answer": "r"}], "which of 'output' and 'answer' is the response"),
+        ([{"question": "q", "context": "c", "answer": "r"}], "'context' would be left out beside 'question'"),
+        ([{"question": "q", "choices": ["c"], "answer": "r"}], "'choices' would be left out beside 'question'"),
+        (
+            [{"prompt": "q", "chosen": "a", "rejected": "b"}],
+            "one of prompt, chosen, rejected .two responses are compared",
+        ),
+        ([{"messages": [user("q")]}], "no turn of 'messages' is the assistant's.*enaction sample"),
+        ([{"messages": [user("q"), {**said("r"), "reasoning_content": "hm"}]}], "turn 2 .* has 'reasoning_content'"),
+        ([{"conversations": [{"from": "narrator", "value": "x"}]}], "a turn from 'narrator'"),
+        ([{"messages": "q"}], "'messages' is a string and must be a list"),
+        ([{"prompt": "q", "response": "a"}, {"prompt": "p", "response": "b", "author": "me"}], "row 2: 'author' given"),
+        ([{"data": [{"prompt": "q"}], "response": "r"}], r"jq -c '\.data\[\]' FILE"),
+        (["text"], r"row 1 of .* is a string; make objects .*jq -c '\.\[\] \| \{prompt: \.\}' .*p.json > .*"),
+        ([[user("q")]], r"row 1 of .* is a list; make objects .*messages: \."),
+    ],
+)
+def test_what_is_not_certain_is_refused_with_the_remedy(rows: Any, words: str, tmp_path: Path) -> None:
+    with pytest.raises(PassageError, match=words) as caught:
+        read_passages(_array(tmp_path / "p.json", rows))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.jsonl.gz", b"\x1f\x8b", "gunzip -k .*a.jsonl.gz"),
+        ("a.xlsx", b"PK\x03\x04", "read_excel"),
+        ("a.arrow", b"ARROW1", "from_file"),
+        ("a.jsonl", b"PAR1\xff", "let its name end in .parquet"),
+        ("b.jsonl", b"\x1f\x8b\xff", "gunzip -c .*b.jsonl"),
+        ("c.jsonl", "{}".encode("utf-16"), "iconv -f UTF-16"),
+        ("d.jsonl", b"the old fox", "ends in .txt"),
+        ("e.json", b'{\n "prompt": "q"\n}', "jq -c . .*e.json > .*e.rows.jsonl"),
+        ("f.csv", b"prompt,response\nq\n", "row 1 of .* has 1 cells for 2 columns"),
+        ("g.csv", b'prompt,response\nq,"r\n', "row 1 of .* is not CSV"),
+        ("h.csv", b"prompt,prompt\nq,r\n", "two columns have one name"),
+        ("i.csv", b"messages\n\"[{'role': 'user', 'content': 'q'}]\"\n", "looks like a list of messages"),
+        ("j.csv", b"prompt,response\nq,\n", "row 1: 'response' missing"),
+        ("k.txt", b" \n", "holds no passages"),
+    ],
+)
+def test_other_kinds_are_refused_with_the_command_that_converts_them(
+    name: str, content: bytes, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(PassageError, match=words):
+        read_passages(tmp_path / name)
+
+
+def test_folders_that_are_no_data_set_say_what_to_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "x.parquet").touch()
+    with pytest.raises(PassageError, match=r"save_to_disk .* such as .*data/x\.parquet"):
+        read_prompts(tmp_path)
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    with pytest.raises(PassageError, match=r"several splits \(train, test\); .* such as .*/train"):
+        read_prompts(tmp_path)
+    (tmp_path / "data" / "state.json").write_text("{}")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(PassageError, match="pip install datasets"):
+        read_prompts(tmp_path / "data")
+
+
+def test_passages_survive_every_kind_that_is_written(tmp_path: Path) -> None:
+    passage = Passage("7", "p", tuple(CONVERSATION[:4]), "thus", "me", {"temperature": 1.0}, (1, 2), (-0.5, -1.0), "t")
+    for name in ("a.jsonl", "a.parquet"):
+        write_passages([passage], tmp_path / name)
+        assert read_passages(tmp_path / name) == [passage]
