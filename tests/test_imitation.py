@@ -309,7 +309,7 @@ def test_the_page_says_what_text_that_nobody_wrote_gets(findings: Findings) -> N
     assert [row[0].text for row in overview.cells] == ["own text", *(kind.setting for kind in KINDS), ANEW.arm]
     assert all(len(row) == len(overview.header) for row in overview.rows)
     assert len(readers.rows) == len(MODELS) * (len(KINDS) + 2)
-    verdicts = {(s.where["arm"], s.where.get("setting")): s.outcome for s in page.select("arm_recognition")}
+    verdicts = {(s.where.get("arm"), s.where.get("setting")): s.outcome for s in page.select("arm_recognition")}
     assert verdicts["imitation", "house voice"] == "survives"
     assert verdicts[ANEW.arm, None] in ("nothing left", "something left")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from rich.console import Console
 from enaction.chart import PALETTE, Axis, Chart, Heat, Key, Panel, Points, Rule, keys, points_of, stage_colours
 from enaction.experiments import EXPERIMENTS
 from enaction.findings import Finding, Findings
-from enaction.page import Cell, Grid, Page, Section, Statement
+from enaction.page import Cell, Grid, Page, Section, Statement, merged
 from enaction.paper.questions import QUESTIONS, answered
 from enaction.report.drawing import draw, save
+from enaction.report.narrow import narrow
 from enaction.report.terminal import show, tables
 from enaction.shown import sentence, stated, verdict_of, verdict_words, with_pvalue
 
@@ -136,16 +138,59 @@ def test_a_name_that_belongs_to_several_rows_is_printed_once() -> None:
     assert (text.count("SFT"), text.count("RL")) == (1, 1)
 
 
-def test_the_terminal_shows_brief_tables_and_every_statement() -> None:
-    grids = [Grid("Short", ["a", "b"], [["x", "1"]], brief=True), Grid("Long", ["a", "b"], [["y", "2"]])]
-    page = Page("Title", "Asks?", [Statement("[bold] is text.", subject="It")], [Section(grids=grids)])
+def _shown(pages: dict[str, Page], **options: Any) -> str:
     console = Console(width=100, file=io.StringIO(), record=True)
-    show({"x": page}, console)
-    text = console.export_text()
-    assert "Title: Asks?" in text
-    assert "It: [bold] is text." in text
-    assert "Short" in text
-    assert "Long" not in text
+    show(pages, console, **options)
+    return console.export_text()
+
+
+def test_the_terminal_shows_a_headline_and_on_demand_brief_tables_and_every_statement() -> None:
+    grids = [Grid("Short", ["a", "b"], [["x", "1"]], brief=True), Grid("Long", ["a", "b"], [["y", "2"]])]
+    said = [Statement("[bold] is text.", subject="It"), Statement("is the headline.", headline=True, subject="This")]
+    page = Page("Title", "Asks?", said, [Section(grids=grids)])
+    first, full = _shown({"x": page}), _shown({"x": page}, full=True)
+    assert first.splitlines() == ["Title. This: is the headline."]
+    assert full.startswith(first)
+    assert "Title: Asks?" in full
+    assert "It: [bold] is text." in full
+    assert "Short" in full
+    assert "Long" not in full
+
+
+def test_statements_of_a_series_are_one_sentence() -> None:
+    at = [{"stage": stage, "framing": "user"} for stage in ("sft", "dpo", "rl")]
+    of_series = [
+        Statement(f"in full {x}.", ("ratio",), where, "effect", f"At {x}", series="By stage", short=f"{x} is {x}")
+        for x, where in enumerate(at)
+    ]
+    other = Statement("something else.", ("ease",))
+    one, rest, *none = merged([of_series[0], other, *of_series[1:]])
+    assert none == []
+    assert one.sentence == "By stage: 0 is 0; 1 is 1; 2 is 2."
+    assert (one.about, one.where, one.verdict) == (("ratio",), {"framing": "user"}, "effect")
+    assert rest is other
+    assert merged(of_series[:1]) == of_series[:1]
+    assert merged([of_series[0], replace(of_series[1], verdict="no effect")])[0].verdict == ""
+
+
+def test_the_headline_of_a_page_is_an_alarm_then_what_is_marked_then_what_has_a_verdict() -> None:
+    plain, judged = Statement("plain."), Statement("judged.", verdict="effect")
+    marked, alarm = Statement("marked.", headline=True), Statement("alarm.", verdict="alarm")
+    assert Page("T", "?").headline is None
+    assert Page("T", "?", [plain]).headline is plain
+    assert Page("T", "?", [plain, judged]).headline is judged
+    assert Page("T", "?", [plain, judged, marked, replace(judged, headline=True)]).headline is marked
+    assert Page("T", "?", [plain, marked, alarm]).headline is alarm
+
+
+def test_on_narrow_screens_panels_are_one_below_the_other_and_lose_nothing() -> None:
+    stacked = narrow(CHART)
+    assert stacked is not None
+    assert [len(row) for row in stacked.panels] == [1, 1, 1]
+    assert stacked.width < CHART.width
+    assert [row[0].marks for row in stacked.panels] == [panel.marks for row in CHART.panels for panel in row]
+    assert draw(stacked).axes
+    assert narrow(stacked) is None
 
 
 CHART = Chart(

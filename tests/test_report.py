@@ -28,7 +28,7 @@ from enaction.experiments.matrix.lookup import readings, stages
 from enaction.experiments.matrix.row_charts import PAPER_RECOGNITION
 from enaction.findings import Finding, Findings, read_findings, select, write_findings
 from enaction.page import Grid, Page, Section, Statement
-from enaction.paper import claims, questions
+from enaction.paper import claims, questions, verdict
 from enaction.passages import Message, Passage, write_passages
 from enaction.report import build_report
 from enaction.report.drawing import draw, save
@@ -248,7 +248,14 @@ def report(run: Path, more: dict[str, Page] | None = None, *, png: bool = False)
     """The report of a folder as `enaction run` makes it; `more` are pages beyond the matrix."""
     findings = read_findings(run / "findings.json") if (run / "findings.json").exists() else Findings()
     pages = pages_of(list(findings)) | (more or {})
-    return build_report(run, pages, claims=claims.checked(findings), questions=questions.answered(pages), png=png)
+    return build_report(
+        run,
+        pages,
+        answer=verdict.answer(findings, pages),
+        claims=claims.checked(findings),
+        questions=questions.answered(pages),
+        png=png,
+    )
 
 
 def sentences(findings: list[Finding]) -> list[str]:
@@ -290,7 +297,8 @@ def test_what_a_model_wrote_is_shown_and_never_run(tmp_path):
     assert "script" not in parsed.tags
     assert ATTACK not in page
     assert ATTACK in "".join(parsed.text), "the text itself must still be there to read"
-    assert parsed.tags.count("img") == len([x for x in parsed.loads if x.startswith("data:image/svg+xml")])
+    pictures = parsed.tags.count("img") + parsed.tags.count("source")
+    assert pictures == len([x for x in parsed.loads if x.startswith("data:image/svg+xml")]) > 0
 
 
 def test_the_page_loads_nothing(tmp_path, findings):
@@ -329,7 +337,7 @@ def test_another_experiment_has_a_page_of_its_own_and_leaves_the_matrix_alone(tm
     assert len(set(parsed.ids)) == len(parsed.ids)
     assert {link[1:] for link in parsed.links} <= set(parsed.ids)
     assert (tmp_path / "more" / "figures" / "persona.svg").exists()
-    assert "".join(parsed.text).count(f"{ATTACK}: has entropy 9.25.") == 2  # on its page and under its question
+    assert "".join(parsed.text).count(f"{ATTACK}: has entropy 9.25.") == 1  # under its question, not on its page again
     matrix = re.compile(r'<section id="page-matrix">.*?</section>', re.DOTALL)
     if findings:
         assert matrix.findall(page) == matrix.findall(plain) != []
@@ -470,10 +478,46 @@ def test_a_reader_without_template_stands_in_every_framing_and_is_marked():
     assert "†" in text
 
 
-def printed(findings: list[Finding]) -> str:
+def printed(findings: list[Finding], *, full: bool = True) -> str:
     console = Console(width=100, record=True, file=io.StringIO())
-    show(pages_of(findings), console)
+    found, pages = Findings(findings), pages_of(findings)
+    show(pages, console, answer=verdict.answer(found, pages), claims=claims.checked(found), full=full)
     return console.export_text()
+
+
+def test_the_first_screen_is_short_and_begins_with_the_answer(findings):
+    lines = printed(findings, full=False).splitlines()
+    assert len(lines) <= 45
+    assert all(len(line) <= 100 for line in lines)
+    if "recognition" in {f.quantity for f in findings if f.estimate is not None}:
+        assert "text like their own" in lines[0]
+
+
+def test_nothing_is_printed_twice():
+    text = " ".join(printed(a_run()).split())
+    for sentence in re.findall(r"[^.;:]*log units[^.;:]*", text):
+        assert text.count(sentence) == 1 or len(sentence) < 40, sentence
+
+
+def test_the_report_begins_with_the_answer_and_says_each_sentence_once(tmp_path):
+    found = a_run()
+    page = report(a_folder(tmp_path, found)).read_text()
+    text = "".join(Parsed(page).text)
+    answer = verdict.answer(Findings(found), pages_of(found))
+    order = [page.index(part) for part in ('class="verdict"', 'id="fig-hero"', 'class="numbers"', 'id="claims"')]
+    assert order == sorted(order)
+    assert len(answer.numbers) == 3
+    for statement in answer.sentences:
+        assert text.count(statement.text) == 1
+    for key in answer.numbers:
+        assert f">{key.text}</dd>" in page
+    for statement in pages_of(found)["matrix"].statements:
+        assert text.count(statement.text) <= 1
+    # Everything after the claims is folded: no table and no figure is outside of <details>.
+    rest = page[page.index('<section id="questions">') :]
+    outside = re.sub(r"<details.*</details>", "", re.sub(r"</section>", "\n", rest.replace("\n", " ")))
+    assert "<table" not in outside
+    assert "<figure" not in outside
 
 
 def printed_grid(grid: Grid) -> str:

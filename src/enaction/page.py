@@ -28,6 +28,9 @@ class Statement:
         subject: whom or what it is about, printed before the text: `RL models, assistant turn`.
         headline: whether it belongs to the summary of the whole run.
         outcome: what it concludes by a rule of its page that has more grades than `verdict`, e.g. `weakened`.
+        series: statements of one series are alike but for their place; shown together they are one sentence (`merged`),
+            whose subject this is.
+        short: what remains of the text in that sentence: the place and its number.
     """
 
     text: str
@@ -37,6 +40,8 @@ class Statement:
     subject: str = ""
     headline: bool = False
     outcome: str = ""
+    series: str = ""
+    short: str = ""
 
     @property
     def sentence(self) -> str:
@@ -48,6 +53,32 @@ class Statement:
         return (not quantities or not set(quantities).isdisjoint(self.about)) and all(
             self.where.get(key) == value for key, value in where.items()
         )
+
+
+def merged(statements: Sequence[Statement]) -> list[Statement]:
+    """The statements with those of one series as one sentence, at the place of the first; a single one is kept."""
+    of_series: dict[str, list[Statement]] = {}
+    for statement in statements:
+        if statement.series:
+            of_series.setdefault(statement.series, []).append(statement)
+    made: list[Statement] = []
+    for statement in statements:
+        members = of_series.get(statement.series, [statement])
+        if len(members) == 1:
+            made.append(statement)
+        elif statement is members[0]:
+            made.append(_joined(members))
+    return made
+
+
+def _joined(members: Sequence[Statement]) -> Statement:
+    """One statement of a series, at the place that its members share, with their verdict if it is the same."""
+    first = members[0]
+    about = dict.fromkeys(quantity for member in members for quantity in member.about)
+    where = {key: at for key, at in first.where.items() if all(m.where.get(key) == at for m in members)}
+    verdict = first.verdict if len({member.verdict for member in members}) == 1 else ""
+    text = f"{'; '.join(member.short for member in members)}."
+    return Statement(text, tuple(about), where, verdict, first.series, any(member.headline for member in members))
 
 
 @dataclass(frozen=True)
@@ -67,7 +98,7 @@ class Grid:
         header: a name for each column.
         rows: cells; plain text is a cell without a look, in the first column a name.
         about: quantities whose definitions belong to it.
-        brief: whether it is printed in the terminal too.
+        brief: whether the terminal prints it where everything is asked for.
     """
 
     title: str
@@ -125,6 +156,8 @@ class Page:
         sections: tables and charts, in order.
         charts: by a file name without ending; those that no section names are saved, but not shown.
         remark: how to read its headlines.
+        opening: small tables for the first screen of a terminal; what they show is in the sections too.
+        hero: name of the chart for the first screen of the report; "" for none.
         main: the place that is shown where only one is, e.g. the last stage and the main framing.
     """
 
@@ -135,9 +168,12 @@ class Page:
     charts: Mapping[str, Chart] = field(default_factory=dict)
     main: Mapping[str, Any] = field(default_factory=dict)
     remark: str = ""
+    opening: Sequence[Grid] = ()
+    hero: str = ""
 
     def __post_init__(self) -> None:
-        unknown = [name for section in self.sections for name in section.charts if name not in self.charts]
+        named = [name for section in self.sections for name in section.charts]
+        unknown = [name for name in (*named, self.hero) if name and name not in self.charts]
         if unknown:
             raise ValueError(f"page {self.title!r}: its sections name charts that it has not: {', '.join(unknown)}")
 
@@ -145,6 +181,18 @@ class Page:
     def sentences(self) -> list[str]:
         """The statements as sentences."""
         return [statement.sentence for statement in self.statements]
+
+    @property
+    def headline(self) -> Statement | None:
+        """What is said of the page where there is room for one sentence: a headline, else the first with a verdict."""
+
+        def rank(statement: Statement) -> tuple[bool, bool, bool]:
+            return statement.verdict != "alarm", not statement.headline, statement.verdict in ("", "left out")
+
+        def order(statement: Statement) -> tuple[bool, ...]:
+            return rank(statement)[: 2 if statement.headline else 3]
+
+        return min(self.statements, key=order, default=None)
 
     @property
     def grids(self) -> list[Grid]:

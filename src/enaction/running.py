@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from enaction.page import Page, Statement
+    from enaction.paper.claims import Checked
+    from enaction.paper.verdict import Answer
 
 # Phase (`sampling`, `reading`, `analysing`), how much of it is done, and how much it is in all.
 Progress = Callable[[str, int, int], None]
@@ -81,20 +83,33 @@ class FinishedRun:
 
         return cautions.cautions(self.study, self.findings, self.kept)
 
+    def claims(self) -> list[Checked]:
+        """The paper's claims, with what the run says to each."""
+        from enaction.paper import claims
+
+        return claims.checked(self.findings)
+
+    def answer(self) -> Answer:
+        """What the run says in a few sentences, and the numbers that they rest on."""
+        from enaction.paper import verdict
+
+        return verdict.answer(self.findings, self.pages())
+
     def report(self, *, png: bool = False) -> Path:
         """Make report.html and the figures anew and return the path of report.html.
 
         Args:
             png: figures as PNG too, beside SVG.
         """
-        from enaction.paper import claims, questions
+        from enaction.paper import questions
         from enaction.report import build_report
 
         pages = self.pages()
         return build_report(
             self.folder,
             pages,
-            claims=claims.checked(self.findings),
+            answer=self.answer(),
+            claims=self.claims(),
             questions=questions.answered(pages),
             cautions=self.cautions(),
             png=png,

@@ -165,7 +165,7 @@ def table(
         show: a number as a cell, e.g. `judged`.
         labels: keys -> how their values are printed, beside the labels of stages and framings.
         beside: headings of further columns -> what a row has there, from its findings by quantity.
-        brief: whether it is printed in the terminal too.
+        brief: as in `Grid`.
         where: values that all findings of the table have.
     """
     places = findings.pivot(tuple(columns), tuple(rows), **where)

@@ -6,11 +6,11 @@ import os
 from importlib import resources
 from pathlib import Path
 
-from enaction.cli.run import AsJson, Out, show
+from enaction.cli.run import AsJson, Full, Out, show
 from enaction.cli.showing import phases
 
 
-def command(out: Out = None, as_json: AsJson = False) -> None:
+def command(out: Out = None, as_json: AsJson = False, full: Full = False) -> None:
     """Watch a small family of models pass from simulation to enaction, in minutes on a laptop.
 
     Samples fresh passages from every embedded model, reads them all with all as assistant turn, user turn and without
@@ -21,4 +21,4 @@ def command(out: Out = None, as_json: AsJson = False) -> None:
     study = Path(str(resources.files("enaction.study") / "shipped" / "demo.yaml"))
     with phases() as progress:
         finished = run(study, out, workers=os.cpu_count() or 1, progress=progress)
-    show(finished, as_json)
+    show(finished, as_json=as_json, full=full)

@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
+from enaction.cli.run import AsJson, Full, show
+
 
 def command(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     png: Annotated[bool, typer.Option("--png", help="Write the figures as PNG too, beside SVG.")] = False,
+    as_json: AsJson = False,
+    full: Full = False,
 ) -> None:
     """Analyse the token tables of a run again and rebuild findings.json, figures and report.html.
 
@@ -18,4 +22,4 @@ def command(
     """
     from enaction.running import analyse_again
 
-    typer.echo(analyse_again(run, png=png).folder / "report.html")
+    show(analyse_again(run, png=png), as_json=as_json, full=full)

@@ -22,6 +22,7 @@ Workers = Annotated[
     int, typer.Option(min=1, help="Processes that share the cores; more than one pays for small models only.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the findings as JSON instead of tables.")]
+Full = Annotated[bool, typer.Option("--full", help="Print the tables and sentences of every experiment too.")]
 
 
 def command(
@@ -30,6 +31,7 @@ def command(
     n_prompts: NPrompts = None,
     workers: Workers = 1,
     as_json: AsJson = False,
+    full: Full = False,
 ) -> None:
     """Sample, read, analyse and report a study; resumes by itself.
 
@@ -42,15 +44,17 @@ def command(
         chosen = chosen.model_copy(update={"n_prompts": n_prompts})
     with phases() as progress:
         finished = run(chosen, out, workers=workers, progress=progress)
-    show(finished, as_json)
+    show(finished, as_json=as_json, full=full)
 
 
-def show(finished: FinishedRun, as_json: bool) -> None:
-    """Print what a run found: tables and sentences of each experiment, and where the report is."""
+def show(finished: FinishedRun, *, as_json: bool = False, full: bool = False) -> None:
+    """Print what a run found, the answer first, and where the report is."""
     if as_json:
         typer.echo(json.dumps([vars(f) for f in finished.findings], indent=1))
         return
     from enaction.report import show as show_pages
 
-    show_pages(finished.pages(), cautions=finished.cautions())
-    typer.echo(f"\nReport: {finished.folder / 'report.html'}")
+    show_pages(
+        finished.pages(), answer=finished.answer(), claims=finished.claims(), cautions=finished.cautions(), full=full
+    )
+    typer.echo(f"Report: {finished.folder / 'report.html'}")

@@ -6,6 +6,7 @@ same bytes.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -104,6 +105,14 @@ def save(chart: Chart, stem: Path, formats: Sequence[str] = ("svg",)) -> list[Pa
             with write_atomically(path) as temporary:
                 figure.savefig(temporary, format=file_format, dpi=200, metadata=_METADATA.get(file_format, {}))
     return paths
+
+
+def as_svg(chart: Chart) -> bytes:
+    """The chart as an SVG file."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(SETTINGS):
+        draw(chart).savefig(buffer, format="svg", metadata=_METADATA["svg"])
+    return buffer.getvalue()
 
 
 def _panel(ax: Axes, panel: Panel) -> None:

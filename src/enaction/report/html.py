@@ -7,6 +7,7 @@ user wrote (text, names, notes) goes through the template's escaping. The same f
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,13 @@ import jinja2
 from enaction.chart import Chart
 from enaction.files import write_atomically
 from enaction.findings import Finding, Findings, read_findings
-from enaction.page import Cell, Grid, Page, Statement
+from enaction.page import Cell, Grid, Page, Statement, merged
 from enaction.paper.claims import Checked
 from enaction.paper.questions import Answered
 from enaction.paper.standing import LEVEL, familywise
+from enaction.paper.verdict import Answer
 from enaction.passages import Passage, read_passages
+from enaction.report.narrow import narrow
 from enaction.shown import NONE, with_interval
 from enaction.study.store import Run
 from enaction.words import ordered
@@ -41,6 +44,25 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Said:
+    """A sentence with its anchor: in full, or as a link to where the page has it already."""
+
+    statement: Statement
+    anchor: str
+    is_repeat: bool
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart as data URIs, the second for narrow screens (empty where it would be the same), with their widths."""
+
+    wide: str
+    narrow: str
+    inches: float
+    narrow_inches: float
+
+
+@dataclass(frozen=True)
 class Defined:
     """A quantity with its units and every definition that it was computed by."""
 
@@ -54,6 +76,7 @@ def build_report(
     run: Path,
     pages: Mapping[str, Page],
     *,
+    answer: Answer | None = None,
     claims: Sequence[Checked] = (),
     questions: Sequence[Answered] = (),
     cautions: Sequence[Statement] = (),
@@ -64,6 +87,7 @@ def build_report(
     Args:
         run: the run folder, with its findings, manifest, study and passages.
         pages: of its experiments, in order.
+        answer: what the run says; shown first.
         claims: the paper's claims with what the run says to each.
         questions: with the statements that answer them.
         cautions: shown above everything else.
@@ -78,17 +102,22 @@ def build_report(
     """
     findings = read_findings(run / "findings.json")
     defined = _definitions(findings)
-    headlines = [statement for page in pages.values() for statement in page.statements if statement.headline]
     charts = {name: chart for page in pages.values() for name, chart in page.charts.items()}
+    first, seen = answer.sentences if answer else [], set[str]()
+    said = {id(statement) for of in (first, *(item.statements for item in questions)) for statement in of}
     text = _template().render(
         title=run.resolve().name,
-        headlines=sorted(headlines, key=lambda statement: statement.verdict != "alarm"),
+        verdict=_once_each(first, seen),
+        numbers=answer.numbers if answer else [],
         pages=pages,
+        heroes=[page.hero for page in pages.values() if page.hero],
+        unsaid=_unsaid(pages, said),
+        notices=_notices(pages, said),
         charts=charts,
         pictures=_pictures(run, charts, ("svg", "png") if png else ("svg",)),
         samples=_samples(run, pages),
         claims=claims,
-        questions=questions,
+        questions=[(item, _once_each(item.statements, seen)) for item in questions],
         cautions=cautions,
         level=LEVEL,
         familywise=familywise() if claims else None,
@@ -116,15 +145,57 @@ def _template() -> jinja2.Template:
     return environment.get_template("report.html.j2")
 
 
-def _pictures(run: Path, charts: Mapping[str, Chart], formats: Sequence[str]) -> dict[str, str]:
-    """Saves every chart, and gives its picture as a data URI, by name; figures of an earlier report are removed."""
-    from enaction.report.drawing import save  # matplotlib, which whoever only prints pages does without
+def _once_each(statements: Sequence[Statement], seen: set[str]) -> list[Said]:
+    """The sentences, those of a series as one, in full where they are not among the anchors seen; adds to these."""
+    made = []
+    for statement in merged(statements):
+        anchor = f"said-{hashlib.sha256(statement.sentence.encode()).hexdigest()[:12]}"
+        made.append(Said(statement, anchor, anchor in seen))
+        seen.add(anchor)
+    return made
+
+
+def _unsaid(pages: Mapping[str, Page], said: set[int]) -> dict[str, list[Statement]]:
+    """Of each page the statements that the page shows nowhere else; a series whole if it shows only some of it."""
+    unsaid = {}
+    for name, page in pages.items():
+        left = [statement for statement in page.statements if id(statement) not in said]
+        series = {statement.series for statement in left} - {""}
+        unsaid[name] = merged([s for s in page.statements if id(s) not in said or s.series in series])
+    return unsaid
+
+
+def _notices(pages: Mapping[str, Page], said: set[int]) -> dict[tuple[str, str], Statement]:
+    """Page and section -> its notice, if that is a warning or is shown nowhere else."""
+    return {
+        (name, section.title): section.notice
+        for name, page in pages.items()
+        for section in page.sections
+        if section.notice and (section.notice.verdict in ("alarm", "left out") or id(section.notice) not in said)
+    }
+
+
+def _pictures(run: Path, charts: Mapping[str, Chart], formats: Sequence[str]) -> dict[str, Picture]:
+    """Saves every chart, and gives its pictures by name; figures of an earlier report are removed."""
+    from enaction.report.drawing import as_svg, save  # matplotlib, which whoever only prints pages does without
 
     for earlier in [*(run / "figures").glob("*.svg"), *(run / "figures").glob("*.png")]:
         earlier.unlink()
-    vectors = {name: save(chart, run / "figures" / name, formats)[0] for name, chart in charts.items()}
-    encoded = {name: base64.b64encode(vector.read_bytes()).decode() for name, vector in vectors.items()}
-    return {name: f"data:image/svg+xml;base64,{text}" for name, text in encoded.items()}
+    made = {}
+    for name, chart in charts.items():
+        wide = save(chart, run / "figures" / name, formats)[0].read_bytes()
+        stacked = narrow(chart)
+        made[name] = Picture(
+            _data_uri(wide),
+            _data_uri(as_svg(stacked)) if stacked else "",
+            chart.width,
+            stacked.width if stacked else chart.width,
+        )
+    return made
+
+
+def _data_uri(svg: bytes) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
 
 
 def _samples(run: Path, pages: Mapping[str, Page]) -> dict[str, list[Sample]]:

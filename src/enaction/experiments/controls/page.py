@@ -72,6 +72,10 @@ _NOTHING_LEFT = Outcome("nothing left", "no effect", "grey", ", as it must be")
 _SOMETHING_LEFT = Outcome("something left", "effect", "grey", ": subtract it from the arm")
 _WORDS_LEFT = Outcome("weakened", "effect", "orange", ", as it must be; what is left is in the words")
 
+# Outcome of an arm that tests an explanation -> what recognition does in it.
+_WORDS = {"survives": "survives", "weakened": "is weakened by", "gone": "is gone in", "reversed": "is reversed in"}
+_OF_IMITATIONS = "Text that nobody wrote, its share of own text's recognition"
+
 # The difference of a text from itself is computed as 1e-16.
 _ROUNDING = 1e-9
 
@@ -92,9 +96,12 @@ def page(findings: Findings, title: str, question: str) -> Page:
     # The sentence about an imitation says what its arm would, and more.
     of_imitations = {(s.where["arm"], s.where.get("setting")): s for s in imitation_page.statements(findings)}
     statements = [
-        replace(of_imitations[key], outcome=_outcome(row).name) if key in of_imitations else _statement(key, row)
+        replace(of_imitations[key], outcome=_outcome(row).name, series=_OF_IMITATIONS, short=_imitated(key, findings))
+        if key in of_imitations
+        else _statement(key, row)
         for key, row in arms.items()
     ]
+    statements = [*_overall(arms), *statements]
     for f in findings.select("familiar_share"):
         text = (
             f"text known by heart goes {with_interval(f, 2)} of the way from strangers' to own text, though nobody "
@@ -142,7 +149,9 @@ def _row(key: _Key, row: Mapping[str, Finding]) -> list[Cell | str]:
 
 def _statement(key: _Key, row: Mapping[str, Finding]) -> Statement:
     arm, share, off, outcome = row["arm_recognition"], _share(key, row), row.get("off_support"), _outcome(row)
-    if arm.estimate is None:
+    if key[0] == REFERENCE and arm.estimate is not None:
+        text = f"recognition {with_interval(arm)} log units without any change."
+    elif arm.estimate is None:
         text = f"left out: {arm.left_out}."
     else:
         if outcome is _LEFT_OUT:
@@ -153,7 +162,50 @@ def _statement(key: _Key, row: Mapping[str, Finding]) -> Statement:
         beside += f", {value(off):.0%} of passages without a counterpart" if off else ""
         text = f"{outcome.words}: recognition {with_interval(arm)} log units{beside} ({CRITIC.get(key[0], '')})."
     place = {name: at for name, at in arm.where.items() if name != "reader"}
-    return Statement(text, tuple(row), place, outcome.verdict, subject=_label(key), outcome=outcome.name)
+    series, short = _in_series(key, row, outcome)
+    return Statement(
+        text, tuple(row), place, outcome.verdict, _label(key), outcome=outcome.name, series=series, short=short
+    )
+
+
+def _in_series(key: _Key, row: Mapping[str, Finding], outcome: Outcome) -> tuple[str, str]:
+    """The series of an arm's sentence, those with its outcome, and what it has there: its share of recognition."""
+    if key[0] == REFERENCE:
+        return "", ""
+    name = f"{outcome.name[0].upper()}{outcome.name[1:]}"
+    if outcome.verdict == "left out":
+        return name, _label(key)
+    if key[0] in NULLS:
+        return f"{name}{outcome.more}; recognition, log units", f"{_label(key)} {with_interval(row['arm_recognition'])}"
+    share = row.get("arm_share")
+    left = with_interval(share, 2) if share else with_interval(row["arm_recognition"])
+    return f"{name}; share of recognition that is left", f"{_label(key)} {left}"
+
+
+def _imitated(key: _Key, findings: Findings) -> str:
+    share = findings.one("imitation_share", arm=key[0], setting=key[1], reader=MEAN)
+    return f"{key[1]} {with_interval(share, 2)}"
+
+
+def _overall(arms: Mapping[_Key, Mapping[str, Finding]]) -> list[Statement]:
+    """One sentence about all arms that test an explanation: imitations and nulls have sentences of their own."""
+    tested = {key: _outcome(row) for key, row in arms.items() if key[0] not in (*NULLS, REFERENCE, ARM)}
+    counts = {name: sum(o.name == name for o in tested.values()) for name in _WORDS}
+    if not (n := sum(counts.values())):
+        return []
+    names = {name: [_label(key) for key, o in tested.items() if o.name == name] for name in counts}
+    parts = [
+        f"{_WORDS[name]} {count}" + (f" ({', '.join(names[name])})" if name != _SURVIVES.name else "")
+        for name, count in counts.items()
+        if count
+    ]
+    nulls = [_outcome(row) for key, row in arms.items() if key[0] in NULLS]
+    left = sum(o is _SOMETHING_LEFT for o in nulls)
+    beside = f"; {len(nulls) - left} of {len(nulls)} nulls leave nothing, as they must" if nulls else ""
+    text = f"of {n} changes that take away another explanation, recognition {', '.join(parts)}{beside}."
+    first = next(iter(arms.values()))["arm_recognition"].where
+    place = {name: at for name, at in first.items() if name in ("stage", "framing")}
+    return [Statement(text, ("arm_recognition",), place, subject="Other explanations", headline=True)]
 
 
 def _distances(findings: Findings) -> list[Grid]:

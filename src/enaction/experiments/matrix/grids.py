@@ -1,8 +1,8 @@
-"""The tables of the matrix; those that are brief are printed in the terminal too."""
+"""The tables of the matrix; those of `opening` are for the first screen of a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from enaction.analysis.ownness import OWNNESS
@@ -32,7 +32,10 @@ _FAMILIARITY = f"familiarity: {_ENTROPY}"
 _AUTHORSHIP = (
     "authorship: surprisal less entropy, 0 on text that the reader drew in this framing (*: interval excludes 0)"
 )
+_LEGEND = f"{_FAMILIARITY}; authorship: surprisal less entropy (*: not 0)"
 _BOTH = "both: one number"
+# With more models than this the last table is too large for the first screen of a terminal.
+_MOST_ON_FIRST_SCREEN = 4
 # What a verdict on one reader rests on -> the heading of its column.
 _WITNESSES = {
     "recognition": "recognition",
@@ -73,14 +76,43 @@ def _soundness(row: Mapping[str, Finding]) -> Cell:
 
 
 def matrices(findings: Findings) -> list[Grid]:
-    """One table a stage, in the main framing; that of the last stage is brief."""
+    """One table a stage, in the main framing; that of the last stage is brief where it has no room in `opening`."""
     main = main_place(findings)
     last, framing = main["stage"], main["framing"]
     return [
-        _matrix(findings, f"{models_of(stage)}, {framing_label(framing)}", framing, models, brief=stage == last)
+        _matrix(
+            findings,
+            f"{models_of(stage)}, {framing_label(framing)}",
+            framing,
+            models,
+            brief=stage == last and not _is_small(models),
+        )
         for stage in stages(findings)
         if len(models := members(findings, stage)) > 1 or stage == last
     ]
+
+
+def opening(findings: Findings) -> list[Grid]:
+    """What the first screen of a terminal has room for: the last stage's table, and a row a stage in its framing."""
+    main = main_place(findings)
+    models, made = members(findings, main["stage"]), []
+    if models and _is_small(models):
+        who = f"{models_of(main['stage'])}, {framing_label(main['framing'])}: readers (rows) on authors (columns)"
+        grid = _matrix(findings, who, main["framing"], models)
+        made = [replace(grid, title=f"{who}\n{_LEGEND if OWNNESS in grid.about else _ENTROPY}")]
+    course = table(
+        findings.at(framing=main["framing"]),
+        f"Means over readers by stage, {framing_label(main['framing'])}",
+        {"stage": "stage"},
+        {"interaction": "interaction (0: none)", "other_self_ratio": "other/self ratio (1: none)"},
+        beside=_counts(findings),
+        reader=MEAN,
+    )
+    return [grid for grid in (*made, course) if grid.rows]
+
+
+def _is_small(models: Sequence[str]) -> bool:
+    return len(models) <= _MOST_ON_FIRST_SCREEN
 
 
 def all_cells(findings: Findings) -> list[Grid]:
@@ -139,25 +171,29 @@ def arc_of_means(findings: Findings) -> Grid:
     """Mean other/self ratio and interaction by framing and stage."""
     columns = {"other_self_ratio": "ratio", "interaction": "interaction, log units"}
 
-    count, heading = (counted_certified, "certified") if findings.select("recognised") else (counted_below, "below 0")
-
-    def counted(row: Mapping[str, Finding]) -> str:
-        at = next(iter(row.values())).where
-        return count(findings, at["stage"], at["framing"]) or NONE
-
-    # Two readers have one number between them, so that nothing is counted.
-    counts = {heading: counted} if singles(findings, "interaction") else {}
-
     return table(
         findings,
         "Means over readers: other/self ratio (null 1), interaction (null 0); bold: null outside interval",
         {"framing": "framing", "stage": "stage"},
         columns,
         show=judged,
-        beside={**counts, "prompts": lambda row: str([*row.values()][-1].n)},
+        beside={**_counts(findings), "prompts": lambda row: str([*row.values()][-1].n)},
         brief=True,
         reader=MEAN,
     )
+
+
+def _counts(findings: Findings) -> dict[str, Callable[[Mapping[str, Finding]], str]]:
+    """Column of how many readers are certified at a row's place; none where two readers have one number."""
+    if not singles(findings, "interaction"):
+        return {}
+    count, heading = (counted_certified, "certified") if findings.select("recognised") else (counted_below, "below 0")
+
+    def counted(row: Mapping[str, Finding]) -> str:
+        at = next(iter(row.values())).where
+        return count(findings, at["stage"], at["framing"]) or NONE
+
+    return {heading: counted}
 
 
 def arc(findings: Findings) -> Grid:

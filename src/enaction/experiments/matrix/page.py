@@ -117,4 +117,6 @@ def page(title: str, question: str, findings: Findings) -> Page:
         charts=made,
         main=main_place(findings),
         remark=REMARK,
+        opening=grids.opening(findings),
+        hero="hero" if "hero" in made else "",
     )

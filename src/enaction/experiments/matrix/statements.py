@@ -7,12 +7,14 @@ the 95 % interval contains the value that means none (ratio 1, everything else 0
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from enaction.experiments.matrix.authorship import authorship
 from enaction.experiments.matrix.lookup import (
     Cell,
     alarmed,
+    counted_certified,
     framings,
     main_place,
     members,
@@ -28,12 +30,15 @@ from enaction.stats import IDENTITY_LIMIT
 from enaction.words import MEAN, TRACE, WORLD, checkpoint, framing_label, models_of, stage_label
 
 _JOINT = "one number for both readers: it says neither which of them recognises, nor whether one is flat"
+# Why a reader is not certified, before its name.
+_DOUBTS = {"disagree": "the witnesses disagree on", "flat": "no response to difficulty in"}
+_SERIES = {"interaction": "interaction (log units)", "other_self_ratio": "other/self ratio"}
 # With more readers than this a sentence gives their range in place of their names.
 _NAMED_READERS = 6
 
 
 def statements(findings: Findings) -> list[Statement]:
-    """One for each headline finding, the instrument's alarm first; checkpoints inside a stage have their own page."""
+    """One for each finding that people ask for, the instrument's alarm first; checkpoints have their own page."""
     return [
         *_identity(findings),
         *_recognition(findings),
@@ -62,9 +67,9 @@ def statements(findings: Findings) -> list[Statement]:
 
 
 def _said(text: str, about: Sequence[str], at: dict[str, Any], verdict: Verdict, *, of: str = "") -> Statement:
-    """A headline about the models of a stage in a framing; `of` narrows its subject."""
+    """A sentence about the models of a stage in a framing; `of` narrows its subject."""
     subject = ", ".join(filter(None, (models_of(at["stage"]), framing_label(at["framing"]), of)))
-    return Statement(text, tuple(about), at, verdict, subject, headline=True)
+    return Statement(text, tuple(about), at, verdict, subject)
 
 
 def _identity(findings: Findings) -> list[Statement]:
@@ -87,15 +92,17 @@ def _identity(findings: Findings) -> list[Statement]:
         "most); on its own text each reader is as surprised as it expects to be: no sign of an error in template, "
         "tokenisation or temperature."
     )
-    return [Statement(text, about, subject="Instrument", headline=True)]
+    return [Statement(text, about, subject="Instrument")]
 
 
 def _recognition(findings: Findings) -> list[Statement]:
     """For each stage and framing: does a reader have less entropy on its own text than main effects explain?
 
-    The interaction speaks first; the ratio follows with a verdict of its own, for the two can disagree.
+    The interaction speaks first; the ratio follows with a verdict of its own, for the two can disagree. Those of a
+    framing are a series along training; that of the main place is a headline.
     """
-    made = []
+    made, main = [], main_place(findings)
+    beside = ", and readers certified" if findings.select("recognised") else ""
     for framing in framings(findings, "interaction", "other_self_ratio"):
         for stage in (stage for stage in stages(findings) if not checkpoint(stage)):
             at = {"stage": stage, "framing": framing}
@@ -105,8 +112,15 @@ def _recognition(findings: Findings) -> list[Statement]:
                 who = _who(findings, at)
                 about = [*(f.quantity for f in means), *(["recognised"] if who else [])]
                 text = "; ".join([*clauses[:1], *who, *clauses[1:]])
-                made.append(_said(f"{text}.", about, at, verdict_of(means[0])))
+                said = _said(f"{text}.", about, at, verdict_of(means[0]))
+                series = f"{framing_label(framing)} by stage, mean {_SERIES[means[0].quantity]}{beside}"
+                short = ", ".join(filter(None, [_number_at(means[0]), counted_certified(findings, **at)]))
+                made.append(replace(said, headline=at == main, series=series[0].upper() + series[1:], short=short))
     return made
+
+
+def _number_at(mean: Finding) -> str:
+    return f"{stage_label(mean.where['stage'])} {with_interval(mean)}"
 
 
 def _who(findings: Findings, at: dict[str, Any]) -> list[str]:
@@ -117,9 +131,12 @@ def _who(findings: Findings, at: dict[str, Any]) -> list[str]:
     if not by_word:
         alone = findings.select("interaction", **at).values("reader") == [MEAN]
         return [_JOINT] if alone else []
-    certified = by_word.pop("certified", [])
-    who = f"certified: {', '.join(certified)}" if certified else "no reader is certified"
-    return [", ".join([who, *(f"{word}: {', '.join(names)}" for word, names in by_word.items())])]
+    certified, rest = by_word.pop("certified", []), by_word.pop("not certified", [])
+    parts = [f"certified: {', '.join(certified)}"] if certified else ["no reader is certified"]
+    if certified and rest:
+        parts.append(f"not {', '.join(rest)}")
+    parts += [f"{_DOUBTS.get(word, word)} {', '.join(names)}" for word, names in by_word.items()]
+    return [", ".join(parts)]
 
 
 def _interaction_clause(mean: Finding) -> str:
@@ -152,7 +169,9 @@ def _changes(findings: Findings) -> list[Statement]:
                 {"stage": after, "from_stage": before, "framing": at["framing"]},
                 verdict_of(change),
                 f"From {stage_label(before)} to {stage_label(after)}, {framing_label(at['framing'])}",
-                headline=True,
+                series=f"Change of the interaction from stage to stage, {framing_label(at['framing'])}, log units",
+                short=f"{stage_label(before)} to {stage_label(after)} {with_interval(change)}"
+                + " (no effect)" * (verdict_of(change) == "no effect"),
             )
         )
     return made
