@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from enaction.chart import Chart
+from enaction.words import in_training_order, last_stage
 
 Verdict = Literal["", "effect", "no effect", "alarm", "left out"]
 Look = Literal["", "name", "mean", "own", "strong", "bad"]
@@ -184,15 +185,18 @@ class Page:
 
     @property
     def headline(self) -> Statement | None:
-        """What is said of the page where there is room for one sentence: a headline, else the first with a verdict."""
+        """What is said of the page where there is room for one sentence.
 
-        def rank(statement: Statement) -> tuple[bool, bool, bool]:
-            return statement.verdict != "alarm", not statement.headline, statement.verdict in ("", "left out")
+        An alarm, else a headline, else the first with a verdict, of the end of training if there is one.
+        """
+        last = last_stage(in_training_order(str(s.where["stage"]) for s in self.statements if "stage" in s.where))
 
-        def order(statement: Statement) -> tuple[bool, ...]:
-            return rank(statement)[: 2 if statement.headline else 3]
+        def rank(statement: Statement) -> tuple[bool, ...]:
+            is_judged = statement.verdict not in ("", "left out")
+            rest = (False, False) if statement.headline else (not is_judged, statement.where.get("stage") != last)
+            return statement.verdict != "alarm", not statement.headline, *rest
 
-        return min(self.statements, key=order, default=None)
+        return min(self.statements, key=rank, default=None)
 
     @property
     def grids(self) -> list[Grid]:

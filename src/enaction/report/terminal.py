@@ -24,8 +24,8 @@ from enaction.shown import NONE, short_names
 _WIDTH = 100
 _NAME_LIMITS = (28, 22, 18, 14)
 _STYLES = {"own": "bold", "strong": "bold", "bad": "bold red", "mean": "italic"}
-# A headline of an experiment that is longer than this is cut at a word; the report has all of it.
-_LINE_LENGTH = 2 * _WIDTH - 10
+# A headline that is longer than this, the title of its page included, is cut after a clause; the report has all of it.
+_LONGEST = 2 * _WIDTH - 8
 
 
 def show(
@@ -107,13 +107,16 @@ def _further(console: Console, pages: Sequence[Page], answer: Answer | None) -> 
     for page in pages:
         headline = page.headline
         if headline is not None and headline.sentence not in said:
-            console.print(Text.assemble((f"{page.title}. ", "bold"), _cut(headline.sentence)))
+            title = f"{page.title}. "
+            console.print(Text.assemble((title, "bold"), _cut(headline.sentence, _LONGEST - len(title))))
 
 
-def _cut(sentence: str) -> str:
-    if len(sentence) <= _LINE_LENGTH:
+def _cut(sentence: str, length: int) -> str:
+    """The sentence up to the last clause that fits, else up to the last word."""
+    if len(sentence) <= length:
         return sentence
-    return f"{sentence[:_LINE_LENGTH].rpartition(' ')[0]} …"
+    clauses, words = (sentence[:length].rpartition(mark)[0] for mark in ("; ", " "))
+    return f"{clauses or words} …"
 
 
 def _page(console: Console, page: Page) -> None:

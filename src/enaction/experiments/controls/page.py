@@ -74,6 +74,8 @@ _WORDS_LEFT = Outcome("weakened", "effect", "orange", ", as it must be; what is 
 
 # Outcome of an arm that tests an explanation -> what recognition does in it.
 _WORDS = {"survives": "survives", "weakened": "is weakened by", "gone": "is gone in", "reversed": "is reversed in"}
+# An outcome of more arms than this names none of them in the sentence about all.
+_NAMED_ARMS = 2
 _OF_IMITATIONS = "Text that nobody wrote, its share of own text's recognition"
 
 # The difference of a text from itself is computed as 1e-16.
@@ -189,16 +191,16 @@ def _imitated(key: _Key, findings: Findings) -> str:
 
 def _overall(arms: Mapping[_Key, Mapping[str, Finding]]) -> list[Statement]:
     """One sentence about all arms that test an explanation: imitations and nulls have sentences of their own."""
-    tested = {key: _outcome(row) for key, row in arms.items() if key[0] not in (*NULLS, REFERENCE, ARM)}
-    counts = {name: sum(o.name == name for o in tested.values()) for name in _WORDS}
-    if not (n := sum(counts.values())):
+    found: dict[str, list[str]] = {name: [] for name in _WORDS}
+    for key, row in arms.items():
+        if key[0] not in (*NULLS, REFERENCE, ARM) and (name := _outcome(row).name) in found:
+            found[name].append(_label(key))
+    if not (n := sum(map(len, found.values()))):
         return []
-    names = {name: [_label(key) for key, o in tested.items() if o.name == name] for name in counts}
-    parts = [
-        f"{_WORDS[name]} {count}" + (f" ({', '.join(names[name])})" if name != _SURVIVES.name else "")
-        for name, count in counts.items()
-        if count
-    ]
+    parts = []
+    for name, labels in found.items():
+        which = f" ({', '.join(labels)})" if name != _SURVIVES.name and len(labels) <= _NAMED_ARMS else ""
+        parts += [f"{_WORDS[name]} {len(labels)}{which}"] if labels else []
     nulls = [_outcome(row) for key, row in arms.items() if key[0] in NULLS]
     left = sum(o is _SOMETHING_LEFT for o in nulls)
     beside = f"; {len(nulls) - left} of {len(nulls)} nulls leave nothing, as they must" if nulls else ""

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 from enaction.chart import Axis, Chart, Mark, Panel, Rule, keys, readers_and_mean, stage_colours
 from enaction.experiments.framings.texts import Condition, Question
 from enaction.findings import Findings
 from enaction.page import Cell, Grid, Page, Section, Statement
 from enaction.shown import mean_value, number, stated, value, verdict_of, with_pvalue
-from enaction.words import FRAMINGS, MEAN, Framing, framing_label, in_training_order, models_of, stage_label
+from enaction.words import (
+    FRAMINGS,
+    MEAN,
+    Framing,
+    framing_label,
+    in_training_order,
+    last_stage,
+    models_of,
+    ordered,
+    stage_label,
+)
 
 _QUESTIONS: dict[Question, str] = {"kept": "", "dropped": ", no question"}
 _ROLES: dict[Framing, str] = {"user": "as user turn", "none": "without template"}
@@ -19,7 +30,7 @@ _ROLES: dict[Framing, str] = {"user": "as user turn", "none": "without template"
 def page(title: str, question: str, findings: Findings) -> Page:
     """What the report shows of the framings."""
     stages = in_training_order(findings.values("stage"))
-    shown = list(dict.fromkeys([*stages[-1:], *stages[:1]]))
+    shown = ordered([stage for stage in (last_stage(stages), *stages[:1]) if stage is not None], ())
     charts = {"framings": _chart(findings)} if findings.select("interaction") else {}
     return Page(
         title,
@@ -49,7 +60,9 @@ def _statements(findings: Findings, stage: str) -> list[Statement]:
                 "log units (below 0: more recognition; p: framings swapped within prompts)."
             )
             pair = Condition("assistant", question).minus(Condition(framing, question))
-            statements += stated(findings, who, text, "interaction_difference", **mean, **pair)
+            made = stated(findings, who, text, "interaction_difference", **mean, **pair)
+            # The question of the page in one number: authorship or role, in the conversation as it was.
+            statements += [replace(s, headline=(question, framing) == ("kept", "user")) for s in made]
     text = "the assistant turn instead of the user turn changes log entropy by {} on own and by {} on foreign text."
     pair = Condition("assistant", "kept").minus(Condition("user", "kept"))
     statements += stated(findings, who, text, "own_change", "foreign_change", **mean, **pair)

@@ -22,7 +22,7 @@ from enaction.experiments.prior.earlier import ARMS, PICKS
 from enaction.findings import Finding, Findings
 from enaction.page import Cell, Grid, Page, Section, Statement
 from enaction.shown import left_out, number, sentence, stated, verdict_words, with_pvalue
-from enaction.words import MEAN, in_training_order, models_of, stage_label
+from enaction.words import MEAN, in_training_order, last_stage, models_of, ordered, stage_label
 
 # Which turn is measured -> its colour, and how far beside its tick.
 _TURNS: dict[str, tuple[Colour, float]] = {"own": ("blue", -0.08), "foreign": ("red", 0.08)}
@@ -37,7 +37,7 @@ def page(title: str, question: str, findings: Findings) -> Page:
     if answered:
         charts["prior-earlier"] = _earlier(findings, answered)
     grids = [_arms(findings, stages), *([_spans(findings, stages)] if findings.select("gap_at_position") else [])]
-    ends = dict.fromkeys([*stages[-1:], *stages[:1]])
+    ends = ordered([stage for stage in (last_stage(stages), *stages[:1]) if stage is not None], ())
     statements = [s for stage in ends for s in [*_along(findings, stage), *_following(findings, stage)]]
     return Page(title, question, statements, [Section(charts=list(charts), grids=grids)], charts)
 
