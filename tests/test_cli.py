@@ -83,7 +83,10 @@ def test_bad_input_gets_one_clear_line_and_exit_code_2(
         (("score", _lines(tmp_path / "l.jsonl", _passage(prompt="fox " * 90)), *score), "takes 64"),
         (("score", good, "--model", "zoo:oak-rl", "-o", tmp_path / "t.parquet"), "the zoo has no model 'oak-rl'"),
         (("score", good, "--model", "./nowhere", "-o", tmp_path / "t.parquet"), "no model folder ./nowhere"),
-        (("score", good, "--model", plain_model, "-o", tmp_path / "t.parquet"), "no chat template: use --framing none"),
+        (
+            ("score", good, *score, "--model", plain_model, "--framing", "assistant"),
+            "chat template: use --framing none",
+        ),
         (("sample", "--model", model, "--prompts", tmp_path / "no.jsonl"), "no.jsonl"),
         (("sample", "--model", model, "--prompts", good, "--temperature", "-1"), "temperature"),
         (("sample", "--model", model, "--prompts", good, "--chat-template", tmp_path / "no.jinja"), "--chat-template"),

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from enaction.errors import FramingError, ModelError, UserError
 from enaction.framing import frame_prompt
-from enaction.passages import Passage, Prompt, Sampling
+from enaction.passages import Message, Passage, Prompt, Sampling, prompt_hash
 from enaction.reader import Progress, Reader
 from enaction.reader.memory import halving
 from enaction.reader.rotary import side
@@ -34,7 +34,7 @@ from enaction.words import Framing
 
 def sample(
     reader: Reader,
-    prompts: Sequence[Prompt],
+    prompts: Sequence[Prompt | str],
     *,
     n: int = 1,
     temperature: float = 1.0,
@@ -59,7 +59,7 @@ def sample(
 
     Args:
         reader: the author.
-        prompts: what is answered, with ids that differ.
+        prompts: what is answered, with ids that differ; a string is one message of the user.
         n: responses to each prompt; their ids are `PROMPT/0` to `PROMPT/n-1`.
         temperature: 1 is the model's own distribution; 0 takes the most probable token, the first of equals.
             Nothing is drawn then, and all log-probabilities are 0.
@@ -97,7 +97,7 @@ def sample(
         "framing": framing,
     }
     requests: list[_Request] = []
-    for prompt in prompts:
+    for prompt in map(_prompt, prompts):
         framed = frame_prompt(reader.tokenizer, prompt, framing, separator=separator)
         begun = tuple(beginnings[prompt.id]) if beginnings else ()
         ids = (*framed.ids, *begun)
@@ -122,6 +122,13 @@ def sample(
             if progress is not None:
                 progress(len(responses), len(requests))
     return [_passage(reader, request, responses[i], writer, sampling) for i, request in enumerate(requests)]
+
+
+def _prompt(given: Prompt | str) -> Prompt:
+    if isinstance(given, str):
+        messages = (Message(role="user", content=given),)
+        return Prompt(prompt_hash(messages), messages)
+    return given
 
 
 def continuation(

@@ -58,7 +58,7 @@ _NOTES = b"enaction"
 def score_passages(
     reader: Reader,
     passages: Sequence[Passage],
-    framing: Framing,
+    framing: Framing | None = None,
     *,
     separator: str = "\n",
     window: int | None = None,
@@ -70,7 +70,7 @@ def score_passages(
     Args:
         reader: who reads.
         passages: what is read, of one author or several.
-        framing: how it is framed.
+        framing: how it is framed; `default_framing` by default, and the table says which.
         separator: between question and response in `user` and `none`.
         window: read longer passages in windows of this many tokens (`Reader.score`); the notes say how many.
         token_budget: tokens in a batch, by default what suits the device.
@@ -81,6 +81,7 @@ def score_passages(
         ModelError: the reader's logits are NaN or infinite, or a passage does not fit into memory.
         UserError: a window that is too long or too short.
     """
+    framing = framing or default_framing(reader, passages)
     framed, drift = [], []
     for passage in passages:
         framed.append(frame(reader.tokenizer, passage, framing, separator=separator))
@@ -115,6 +116,11 @@ def score_passages(
         "passages_in_windows": 0 if window is None else sum(f.stop - 1 > window for f in framed),
     }
     return table.replace_schema_metadata({_NOTES: json.dumps(notes).encode()})
+
+
+def default_framing(reader: Reader, passages: Sequence[Passage]) -> Framing:
+    """`assistant` where the reader has a chat template and a passage has a prompt, else `none`."""
+    return "assistant" if reader.has_template and any(p.prompt for p in passages) else "none"
 
 
 def _drift(reader: Reader, passage: Passage, framing: Framing, separator: str) -> int:

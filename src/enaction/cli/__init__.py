@@ -9,10 +9,12 @@ Ctrl-C exits with 130 and keeps the finished parts in the run folder.
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+import enaction
 from enaction.cli import check, demo, report, run, sample, score, zoo
 from enaction.cli.showing import printable
 from enaction.errors import UserError
@@ -23,11 +25,27 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = {"demo": demo, "run": run, "sample": sample, "score": score, "check": check, "report": report}
 for name, module in COMMANDS.items():
     app.command(name)(module.command)
 app.add_typer(zoo.app, name="zoo")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"enaction {enaction.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options without a command."""
 
 
 _INTERRUPTED = 130

@@ -8,11 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
+from rich.console import Console
 
-from enaction.errors import FramingError
+from enaction.cli.showing import literal
+from enaction.errors import FramingError, ModelError
+from enaction.reader.naming import AUTO, DEVICE_HELP, DTYPE_ALIASES, DTYPE_HELP, Dtype, canonical_dtype
 
 if TYPE_CHECKING:
     from enaction.reader import Reader
@@ -23,6 +26,8 @@ WrittenIn = Annotated[
     Literal["assistant", "none"] | None,
     typer.Option(help="assistant or none; by default assistant if there is a chat template."),
 ]
+PromptColumn = Annotated[str | None, typer.Option(help="Column or key of the prompts.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Take the first N only.")]
 Base = Annotated[
     Path | None, typer.Option(help="Base file of an embedded adapter (zoo:smollm2-...), if it is not installed.")
 ]
@@ -37,21 +42,20 @@ class ReaderOptions:
         list[str] | None,
         typer.Option(help="A switch of the chat template, as in enable_thinking=false; may be repeated."),
     ] = None
-    dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"],
-        typer.Option(help="float32, bfloat16 or float16; statistics are always float32."),
-    ] = "float32"
-    device: Annotated[str, typer.Option(help="Where torch puts the model: cpu, cuda, cuda:1, mps.")] = "cpu"
+    dtype: Annotated[str, typer.Option(help=DTYPE_HELP)] = "float32"
+    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = AUTO
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
     ] = False
     base: Base = None
 
     def load(self, model: str) -> Reader:
-        """Load a reader of this model. A wrong name or an unreadable file is reported without importing torch.
+        """Load a reader of this model and say on standard error where it is.
+
+        A wrong name or an unreadable file is reported without importing torch.
 
         Raises:
-            ModelError: no such model, base or device.
+            ModelError: no such model, base, dtype or device.
             FramingError: no such template file, or a switch that it does not have.
         """
         from enaction.framing import read_template
@@ -59,10 +63,12 @@ class ReaderOptions:
 
         template = read_template(self.chat_template) if self.chat_template else None
         switches = dict(map(_switch, self.template_option or ()))
+        if canonical_dtype(self.dtype) not in get_args(Dtype):
+            raise ModelError(f"--dtype {self.dtype}: use one of {', '.join([*get_args(Dtype), *DTYPE_ALIASES])}")
         find(model).require(self.base)
         from enaction.reader import Reader
 
-        return Reader.load(
+        reader = Reader.load(
             model,
             dtype=self.dtype,
             device=self.device,
@@ -71,6 +77,8 @@ class ReaderOptions:
             trust_remote_code=self.trust_remote_code,
             base=self.base,
         )
+        Console(stderr=True, soft_wrap=True).print(literal(f"{reader.name}: {reader.dtype} on {reader.device}"))
+        return reader
 
 
 def _switch(option: str) -> tuple[str, Any]:

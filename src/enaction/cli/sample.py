@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from enaction.cli.options import Model, ReaderOptions, WrittenIn, with_reader_options
+from enaction.cli.options import Limit, Model, PromptColumn, ReaderOptions, WrittenIn, with_reader_options
 from enaction.cli.showing import counting
 
 
 @with_reader_options
 def command(
     model: Model,
-    prompts: Annotated[str, typer.Option(help="JSONL file of prompts, `-` for stdin, or `zoo`.")],
+    prompts: Annotated[str, typer.Option(help="Prompts: .jsonl, .json, .parquet, .csv, .txt; `-` is stdin; or `zoo`.")],
     out: Annotated[str, typer.Option("--out", "-o", help="JSONL (or .parquet) file; `-` is stdout.")] = "-",
     n: Annotated[int, typer.Option("-n", min=1, help="Responses to each prompt.")] = 1,
     temperature: Annotated[float, typer.Option(help="1 is the model's own distribution, 0 is greedy.")] = 1.0,
@@ -25,6 +25,8 @@ def command(
     seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Responses sampled together.")] = 64,
     author: Annotated[str | None, typer.Option(help="Author's name in the passages; the model by default.")] = None,
+    prompt_column: PromptColumn = None,
+    limit: Limit = None,
     *,
     reading: ReaderOptions,
 ) -> None:
@@ -38,7 +40,7 @@ def command(
 
     if out != "-":
         require_place(Path(out), (".jsonl", ".ndjson", ".parquet"))
-    chosen = zoo.prompts() if prompts == "zoo" else read_prompts(prompts)
+    chosen = (zoo.prompts() if prompts == "zoo" else read_prompts(prompts, column=prompt_column))[:limit]
     reader = reading.load(model)
     from enaction.sampling import sample  # imported late: a wrong name is reported without torch
 

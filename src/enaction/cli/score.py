@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from enaction.cli.options import Model, ReaderOptions, with_reader_options
+from enaction.cli.options import Limit, Model, PromptColumn, ReaderOptions, with_reader_options
 from enaction.cli.showing import counting, literal
+from enaction.words import Framing
 
 
 @with_reader_options
 def command(
-    passages: Annotated[str, typer.Argument(help="JSONL file of passages, or `-` for stdin.")],
+    passages: Annotated[str, typer.Argument(help="Passages: .jsonl, .json, .parquet, .csv, .txt; `-` is stdin.")],
     model: Model,
     out: Annotated[Path, typer.Option("--out", "-o", help="Parquet (or .csv) file for the token table.")],
     framing: Annotated[
-        Literal["assistant", "user", "none"], typer.Option(help="assistant, user or none.")
-    ] = "assistant",
+        Framing | None,
+        typer.Option(help="assistant, user or none; by default assistant if there are a chat template and prompts."),
+    ] = None,
+    author: Annotated[
+        str | None, typer.Option(help="Author of passages that name none; the file's name by default.")
+    ] = None,
+    prompt_column: PromptColumn = None,
+    response_column: Annotated[str | None, typer.Option(help="Column or key of the responses.")] = None,
+    limit: Limit = None,
     window: Annotated[
         int | None,
         typer.Option(min=2, help="Read longer passages in sliding windows of N tokens, half a window apart."),
@@ -30,17 +38,19 @@ def command(
 ) -> None:
     """Surprisal, entropy, varentropy and rank of every response token; prints a summary by author.
 
+    Whole conversations (`messages`, or `conversations` as ShareGPT has it) are read at every turn of the assistant.
     Example: `enaction score ash.jsonl --model zoo:birch-rl -o tokens.parquet`
     """
     import numpy as np
 
     from enaction.files import require_place
     from enaction.passages import read_passages
-    from enaction.tokens import score_passages, table_notes, write_token_table
+    from enaction.tokens import default_framing, score_passages, table_notes, write_token_table
 
     require_place(out, (".parquet", ".csv"))
-    read = read_passages(passages)
+    read = read_passages(passages, author=author, prompt_column=prompt_column, response_column=response_column)[:limit]
     reader = reading.load(model)
+    framing = framing or default_framing(reader, read)
     with counting(f"reading with {reader.name}", len(read)) as bar:
         tokens = score_passages(
             reader,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from enaction.errors import ModelError
 from enaction.reader import planted  # noqa: F401  # lets transformers know the class of planted organisms
+from enaction.reader.naming import AUTO, DTYPE_ALIASES, canonical_dtype
 from enaction.reader.quiet import quiet
-from enaction.reader.sources import find
+from enaction.reader.sources import Source, find
 from enaction.reader.sources.source import Loaded, first_line
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -32,12 +34,17 @@ def load_model(
         ModelError: no such model, none that transformers can load, missing weights, a missing package, an unknown
             dtype, or a device that does not exist or is too small.
     """
-    dtype = _floating(dtype)
-    _try_device(device)
+    if dtype != AUTO:
+        dtype = _floating(dtype)
+    if device != AUTO:
+        _try_device(device)
     source = find(name_or_path, revision)
     source.require(base)
+    device = source.device() or best_device() if device == AUTO else device
     try:
         with quiet():
+            if dtype == AUTO:
+                dtype = _floating(saved_dtype(source, trust_remote_code))
             loaded = source.load(dtype, trust_remote_code=trust_remote_code, use_safetensors=use_safetensors, base=base)
     except ModelError:
         raise
@@ -49,16 +56,40 @@ def load_model(
         nn.Module.to(loaded.model, torch.device(device))
     except RuntimeError as error:
         raise ModelError(
-            f"cannot put {name_or_path} on {device}: {first_line(error)} (use bfloat16, or cpu)"
+            f"cannot put {name_or_path} on {device}: {first_line(error)} (use dtype bfloat16, or device cpu)"
         ) from error
     loaded.model.eval()
     return loaded
 
 
+def best_device() -> str:
+    """What `auto` means here: CUDA, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def saved_dtype(source: Source, trust_remote_code: bool) -> torch.dtype:
+    """The dtype that a model's configuration says its weights are saved in; float32 where it says none.
+
+    A GGUF file has none: its weights are expanded to float32.
+    """
+    from transformers import AutoConfig
+
+    if not source.has_config():
+        return torch.float32
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if source.revision is not None:
+        options["revision"] = source.revision
+    config = AutoConfig.from_pretrained(source.location, **options)
+    saved = getattr(config.get_text_config(), "dtype", None) or getattr(config, "dtype", None)
+    return saved if isinstance(saved, torch.dtype) else getattr(torch, str(saved), torch.float32)
+
+
 def _floating(dtype: torch.dtype | str) -> torch.dtype:
-    chosen = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    chosen = getattr(torch, canonical_dtype(dtype), None) if isinstance(dtype, str) else dtype
     if chosen not in DTYPES:
-        names = ", ".join(str(d).removeprefix("torch.") for d in DTYPES)
+        names = ", ".join([*(str(d).removeprefix("torch.") for d in DTYPES), *DTYPE_ALIASES, AUTO])
         raise ModelError(f"weights cannot be read as dtype {dtype}: use one of {names}")
     return chosen
 

@@ -33,6 +33,7 @@ from enaction.reader.lean import LeanSteps, lean_steps
 from enaction.reader.load import load_model
 from enaction.reader.measuring import LOGITS_IN_FLIGHT, cut, measure, nothing_measured
 from enaction.reader.memory import halving
+from enaction.reader.naming import AUTO
 from enaction.reader.rotary import on_each_side, side, steady_length, switches_of
 from enaction.reader.statistics import TokenStats, Wanted
 from enaction.reader.stepping import CACHES, ROUTES, Replay, Route, accepted, deviation, prove_route
@@ -138,7 +139,7 @@ class Reader:
         *,
         revision: str | None = None,
         dtype: torch.dtype | str = torch.float32,
-        device: str = "cpu",
+        device: str = AUTO,
         chat_template: str | None = None,
         template_switches: Mapping[str, Any] | None = None,
         trust_remote_code: bool = False,
@@ -151,8 +152,10 @@ class Reader:
         Args:
             name_or_path: a hub id, optionally `@revision`; a local folder; a `.gguf` file; or `zoo:NAME`.
             revision: of a hub id, if the name does not carry it.
-            dtype: of the weights, or its name; statistics are float32 whatever it is.
-            device: where torch puts the model.
+            dtype: of the weights, or its name (`bf16`, say); `auto` is what they are saved in. Statistics are float32
+                whatever it is.
+            device: where torch puts the model; by default `auto`, which is CUDA, else MPS, else the CPU, and for the
+                small models of the embedded world always the CPU.
             chat_template: Jinja text that replaces the tokenizer's own template.
             template_switches: variables of the chat template to set, such as `{"enable_thinking": False}`.
             trust_remote_code: run code that comes with the model.
@@ -181,6 +184,15 @@ class Reader:
         )
         reader.doubts = doubts
         return reader
+
+    def __repr__(self) -> str:
+        parameters = sum(p.numel() for p in self.model.parameters())
+        template = "a chat template" if self.has_template else "no chat template"
+        context = f"{self.context_length:,} tokens" if self.context_length else "no limit named"
+        return (
+            f"<Reader {self.name}: {type(self.model).__name__}, {parameters / 1e6:,.1f}M parameters, {self.dtype} on "
+            f"{self.device}, context {context}, {template}>"
+        )
 
     @property
     def device(self) -> torch.device:

@@ -58,6 +58,10 @@ class Gguf(Source):
             )
         super().require(base)
 
+    def has_config(self) -> bool:
+        """No: the weights are expanded from a file of their own."""
+        return False
+
     def load(
         self, dtype: torch.dtype, *, trust_remote_code: bool, use_safetensors: bool, base: str | Path | None
     ) -> Loaded:

@@ -91,6 +91,14 @@ class Source(ABC):
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         return {"sha256": digest.hexdigest()}
 
+    def has_config(self) -> bool:
+        """Whether transformers finds a configuration at `location`, which says in what dtype the weights are saved."""
+        return True
+
+    def device(self) -> str | None:
+        """Where the model runs if nobody says where; None for the best device there is."""
+        return None
+
     def own_prompts(self) -> list[Prompt] | None:
         """The only prompts that the model understands; None for a model of ordinary language."""
         return None

@@ -56,6 +56,14 @@ class Zoo(Source):
         """As its weights."""
         return self.weights.load(dtype, trust_remote_code=trust_remote_code, use_safetensors=use_safetensors, base=base)
 
+    def has_config(self) -> bool:
+        """As its weights."""
+        return self.weights.has_config()
+
+    def device(self) -> str | None:
+        """The CPU for models of the embedded world: they are too small to gain, and the demo is alike everywhere."""
+        return None if zoo.kind(embedded_name(self.name)) == "real" else "cpu"
+
     def own_prompts(self) -> list[Prompt] | None:
         """The requests of the embedded world, except for the stages of a real model."""
         return None if zoo.kind(embedded_name(self.name)) == "real" else zoo.prompts()
