@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,3 +89,81 @@ def test_a_derived_text_never_takes_the_place_of_a_models_own() -> None:
     clash = study.model_copy(update={"models": {**study.models, derived: spec}})  # past the study file's own check
     with pytest.raises(StudyError, match="two different texts"):
         plan(clash)
+
+
+# Workers as a run has them, each with a job that would take a minute and writes down who it is.
+SCRIPT = """
+import os, sys, time
+from pathlib import Path
+from enaction.errors import UserError
+from enaction.study.engines import local
+
+def job(folder, say):
+    Path(folder, f"{os.getpid()}.pid").touch()
+    say("a", 1)
+    time.sleep(60)
+    return {}
+
+if __name__ == "__main__":
+    jobs = [local.Job(1, job, (sys.argv[1],), "reading")] * 2
+    try:
+        with local._stopped_like_ctrl_c(), local._executor(2) as run_all:
+            run_all(jobs, lambda *_: None)
+    except UserError as error:
+        print(error)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _until(holds: Any, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.05)
+    return holds()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize(
+    ("number", "who", "code"),
+    [(signal.SIGKILL, "parent", -9), *(pytest.param(*case, marks=pytest.mark.slow) for case in (
+        (signal.SIGTERM, "parent", 130), (signal.SIGHUP, "parent", 130), (signal.SIGINT, "parent", 130),
+        (signal.SIGKILL, "worker", 2)))],
+)  # fmt: skip
+def test_no_end_of_a_run_leaves_workers_behind(number: int, who: str, code: int, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    with subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as parent:
+        try:
+            assert _until(lambda: len(list(tmp_path.glob("*.pid"))) == 2, 90)
+            workers = [int(path.stem) for path in tmp_path.glob("*.pid")]
+            os.kill(parent.pid if who == "parent" else workers[0], number)
+            out, err = parent.communicate(timeout=20)
+        finally:
+            parent.kill()
+    assert parent.returncode == code, err
+    assert _until(lambda: not any(map(_is_alive, workers)), 5)
+    if who == "worker":
+        assert "fewer --workers" in out
+        assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_workers_of_a_script_without_main_are_explained(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.replace('if __name__ == "__main__":', "if True:"))
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 2
+    assert "__main__" in done.stdout

@@ -10,11 +10,14 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import queue
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Lock
 from typing import Any, NamedTuple
 
 import torch
@@ -44,7 +47,7 @@ def carry_out(study: Study, plan: Plan, run: Run, *, workers: int, report: Repor
     Raises:
         UserError: a model cannot be loaded, or a passage cannot be framed.
     """
-    with _executor(workers) as run_all:
+    with _stopped_like_ctrl_c(), _executor(workers) as run_all:
         _write_texts(study, plan, run, run_all, report)
         # Backwards, so that the model that sampled last need not be loaded again to read.
         unread = {name: plan.unread(study, run, name) for name in reversed(study.models)}
@@ -115,45 +118,104 @@ def _executor(workers: int) -> Iterator[RunAll]:
         return
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // workers)
-    try:
-        manager = context.Manager()
-    except EOFError:  # the new process ended while it imported the script
-        raise UserError(
-            "several workers are processes that import your script again: put the call under "
-            '`if __name__ == "__main__":` in a file, or use workers=1'
-        ) from None
+    reports, line = context.Pipe(duplex=False)
+    # This process alone holds the one end; whatever ends it, SIGKILL too, closes it, and whoever watches the other end
+    # ends as well.
+    watched, lifeline = context.Pipe(duplex=False)
+    of_others = set(multiprocessing.active_children())
+    arguments = (threads, watched, line, context.Lock())
     with (
-        manager,
-        ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(threads,)) as pool,
+        contextlib.closing(lifeline),
+        ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=arguments) as pool,
     ):
-        reports = manager.Queue()
+        have_started = False
 
         def run_all(jobs: list[Job], report: Report) -> list[dict[str, Any]]:
+            nonlocal have_started
             # The longest first, so that at the end no worker waits for another.
             longest_first = sorted(jobs, key=lambda job: -job.passages)
-            waiting: set[Future] = {pool.submit(_in_worker, job, reports) for job in longest_first}
+            waiting: set[Future] = {pool.submit(_in_worker, job) for job in longest_first}
             results = []
             try:
-                while waiting:
-                    with contextlib.suppress(queue.Empty):
-                        report(*reports.get(timeout=0.2))
+                while waiting or reports.poll():
+                    if reports.poll(0.2):
+                        message = reports.recv()
+                        have_started = True
+                        if message is not None:
+                            report(*message)
                         continue
                     done, waiting = wait(waiting, timeout=0)
                     results += [future.result() for future in done]
-                while not reports.empty():
-                    report(*reports.get())
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+            except BrokenProcessPool:
+                raise UserError(_why_broken(workers, have_started)) from None
+            except Exception:
+                pool.shutdown(wait=False, cancel_futures=True)  # what the others have in hand is finished
+                raise
+            except BaseException:  # Ctrl-C and its like: what is finished is kept, and nobody waits for the rest
+                for process in set(multiprocessing.active_children()) - of_others:
+                    process.kill()
                 raise
             return results
 
         yield run_all
 
 
-def _start_worker(threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+def _why_broken(workers: int, have_started: bool) -> str:
+    if not have_started:
+        return (
+            "several workers are processes that import your script again, and one of them ended there: put the call "
+            'under `if __name__ == "__main__":` in a file, or use workers=1'
+        )
+    return (
+        f"one of {workers} workers was killed, probably for want of memory: use fewer --workers; what is finished is "
+        "kept, and the same command goes on from there"
+    )
+
+
+# Where a worker says what it has done: the line to its parent, which its siblings use too.
+_SAY: list[Callable[[Any], None]] = []
+
+
+def _start_worker(threads: int, watched: Connection, line: Connection, lock: Lock) -> None:
+    """In a worker: Ctrl-C is the parent's to handle, and the parent's end ends this process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            watched.poll(None)  # nothing is ever sent: it returns when the other end is closed
+        os._exit(1)  # without clean-up: files are written beside their names, and a dead parent may hold the lock
+
+    def say(message: Any) -> None:
+        with lock:
+            line.send(message)
+
+    threading.Thread(target=watch, daemon=True).start()
     torch.set_num_threads(threads)
+    _SAY[:] = [say]
+    say(None)
 
 
-def _in_worker(job: Job, reports: Any) -> dict[str, Any]:
-    return job.function(*job.arguments, lambda name, n: reports.put((job.phase, name, n)))
+def _in_worker(job: Job) -> dict[str, Any]:
+    (say,) = _SAY
+    return job.function(*job.arguments, lambda name, n: say((job.phase, name, n)))
+
+
+@contextlib.contextmanager
+def _stopped_like_ctrl_c() -> Iterator[None]:
+    """Let a polite end (Slurm, `docker stop`, a closed terminal) do what Ctrl-C does, unless the user's code has a say.
+
+    Only the main thread of a process hears signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {}
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows knows no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            before[number] = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
