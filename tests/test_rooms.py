@@ -20,7 +20,9 @@ ROOMS = [
 def _imports() -> dict[str, set[str]]:
     """Module -> the modules of this package that it imports anywhere, also in functions and for types alone."""
     paths = {".".join(path.relative_to(SOURCE).with_suffix("").parts): path for path in SOURCE.rglob("*.py")}
-    modules = {name.removesuffix(".__init__"): path for name, path in paths.items() if name not in ("__init__", "__main__")}
+    modules = {
+        name.removesuffix(".__init__"): path for name, path in paths.items() if name not in ("__init__", "__main__")
+    }
     graph: dict[str, set[str]] = {name: set() for name in modules}
     for name, path in modules.items():
         for node in ast.walk(ast.parse(path.read_text())):

@@ -26,8 +26,9 @@ from enaction.experiments.thesis import Thesis
 from enaction.findings import Findings
 from enaction.page import Page
 from enaction.passages import Prompt
-from enaction.study.config import Study, problems_of
+from enaction.study.config import Study
 from enaction.study.planning import Plan, merged, own_text
+from enaction.study.problems import did_you_mean, problems_of
 from enaction.study.store import Run
 
 # In the order of the report.
@@ -60,11 +61,13 @@ def chosen(study: Study, folder: Path | None = None) -> list[Experiment]:
     experiments = []
     for name, given in study.experiments.items():
         if name not in EXPERIMENTS:
-            raise StudyError(f"there is no experiment '{name}': there are {', '.join(EXPERIMENTS)}")
+            raise StudyError(
+                f"there is no experiment '{name}'.{did_you_mean(name, EXPERIMENTS)} There are {', '.join(EXPERIMENTS)}"
+            )
         try:
             experiments.append(EXPERIMENTS[name].model_validate(given, context={"folder": folder}))
         except ValidationError as error:
-            raise StudyError(f"experiment {name}: {problems_of(error)}") from None
+            raise StudyError(f"experiment {name}: {problems_of(error, EXPERIMENTS[name])}") from None
     return experiments
 
 

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from enaction import zoo
 from enaction.errors import StudyError
 from enaction.passages import Prompt, Sampling, read_prompts, thinned
+from enaction.reader.naming import AUTO, Dtype, canonical_dtype
 from enaction.reader.sources import absolute_name
-from enaction.study.names import FamilyName, StageName, StudyName, plain, require_models
+from enaction.study.names import FamilyName, StageName, StudyName, require_models
+from enaction.study.problems import problems_of
 from enaction.words import FRAMINGS, Framing
 
 
@@ -31,23 +33,26 @@ class ModelSpec(_Strict):
     Attributes:
         model: hub id (optionally `@revision`), folder, `.gguf` file or `zoo:NAME`; relative paths are relative to the
             study file.
-        family, stage: what the model belongs to; models of one stage and different families form a matrix.
+        family, stage: what the model belongs to; models of one stage and different families form a matrix. A model
+            without a family is one of its own.
         framing: fixes the framing that this model samples and reads in; a model without chat template has `none`.
         chat_template: a file with a Jinja chat template that replaces the tokenizer's own.
         template_options: switches of the chat template, such as `enable_thinking: false`.
-        dtype: of the weights; statistics are float32 whatever it is.
-        device: where torch puts the model, `cpu` or `cuda` and so on.
+        dtype: of the weights, also as `bf16` or `fp16`; `auto` is what they are saved in. Statistics are float32.
+        device: where torch puts the model, `cpu` or `cuda:1` and so on; `auto` is CUDA, else MPS, else the CPU (for the
+            small models of the embedded world always the CPU).
+        trust_remote_code: run code that comes with the model.
         base: the base file of a model that ships as an adapter (`zoo:smollm2-rl-a`), if its package is not there.
     """
 
     model: str
-    family: FamilyName
+    family: FamilyName = ""
     stage: StageName = "model"
     framing: Literal["assistant", "none"] | None = None
     chat_template: Path | None = None
     template_options: dict[str, bool | int | float | str | None] = {}
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: str = "cpu"
+    dtype: Annotated[Dtype, BeforeValidator(canonical_dtype)] = "float32"
+    device: str = AUTO
     trust_remote_code: bool = False
     base: Path | None = None
 
@@ -57,11 +62,14 @@ class Study(_Strict):
 
     Attributes:
         name: names the run folder, `runs/NAME`.
-        models: by the name that tables and figures use.
+        models: by the name that tables and figures use; `NAME: MODEL` is short for `NAME: {model: MODEL}`.
         matrices: groups of models, each read all by all; by default the models of each stage.
         experiments: what is measured, by name, each with its settings; a list of names means default settings.
-        prompts: `zoo` for the requests of the embedded world, or a JSONL file of prompts.
+        prompts: `zoo` for the requests of the embedded world, or a file of prompts (JSON lines, JSON, Parquet, CSV,
+            plain text with a prompt a line, or a folder that `datasets` saved).
+        prompt_column: where the prompts are in that file, if not under a name that is known.
         n_prompts: how many of them, spread evenly over the file; all by default.
+        sampling: how the models' own text is written.
         framings: how passages are put before the readers.
         world_text: also read fresh text of the embedded world itself.
         cross_stage: every reader reads every author; otherwise a reader reads its matrix, and base readers all.
@@ -75,6 +83,7 @@ class Study(_Strict):
     matrices: dict[StageName, list[str]] = {}
     experiments: dict[str, dict[str, Any]] = {"matrix": {}}
     prompts: str = "zoo"
+    prompt_column: str | None = None
     n_prompts: Annotated[int, Field(ge=2)] | None = None
     sampling: Sampling = Sampling()
     framings: list[Framing] = list(FRAMINGS)
@@ -84,13 +93,22 @@ class Study(_Strict):
     seed: int = 0
     resamples: Annotated[int, Field(ge=100)] = 2000
 
+    @field_validator("models", mode="before")
+    @classmethod
+    def _a_name_alone_is_a_model(cls, models: Any) -> Any:
+        if not isinstance(models, dict):
+            raise ValueError("give each model a name, as in {llama: meta-llama/Llama-3.2-1B, tiny: ./my-model}")
+        return {name: {"model": spec} if isinstance(spec, str) else spec for name, spec in models.items()}
+
     @field_validator("models")
     @classmethod
     def _names_are_usable(cls, models: dict[str, ModelSpec]) -> dict[str, ModelSpec]:
         require_models(models)
         if not models:
             raise ValueError("a study needs at least one model")
-        return models
+        return {
+            name: spec if spec.family else spec.model_copy(update={"family": name}) for name, spec in models.items()
+        }
 
     @field_validator("experiments", mode="before")
     @classmethod
@@ -143,7 +161,7 @@ class Study(_Strict):
             PassageError: the file is missing or malformed.
             StudyError: there are fewer prompts than `n_prompts`.
         """
-        prompts = zoo.prompts() if self.prompts == "zoo" else read_prompts(self.prompts)
+        prompts = zoo.prompts() if self.prompts == "zoo" else read_prompts(self.prompts, column=self.prompt_column)
         if self.n_prompts is not None and self.n_prompts > len(prompts):
             raise StudyError(f"n_prompts is {self.n_prompts}, but {self.prompts} has {len(prompts)}: lower n_prompts")
         return thinned(prompts, self.n_prompts)
@@ -178,17 +196,13 @@ def study_of(given: Any, source: str) -> Study:
     """
     if not isinstance(given, dict):
         raise StudyError(
-            f"{source}: a study is a mapping with the keys name, models, prompts ...; see `enaction run --help`"
+            f"{source}: a study is a mapping, as in name: first, models: {{llama: meta-llama/Llama-3.2-1B}}, prompts: "
+            "prompts.jsonl; a line each"
         )
     try:
         return Study.model_validate(given)
     except ValidationError as error:
-        raise StudyError(f"{source}: {problems_of(error)}") from None
-
-
-def problems_of(error: ValidationError) -> str:
-    """What is wrong, key by key, on one line."""
-    return "; ".join(f"{plain('.'.join(map(str, e['loc']))) or 'study'}: {e['msg']}" for e in error.errors())
+        raise StudyError(f"{source}: {problems_of(error, Study)}") from None
 
 
 def with_absolute_paths(study: Study, folder: Path) -> Study:

@@ -149,5 +149,7 @@ class Run:
 def _goes_on(old: Study, new: Study) -> bool:
     """Whether a run of the old study is the beginning of one of the new: the same, or with more experiments."""
     before, now = old.model_dump(mode="json"), new.model_dump(mode="json")
+    for model in (*before["models"].values(), *now["models"].values()):
+        del model["device"]  # a run resumes on another machine
     kept = {name: now["experiments"].get(name) for name in before["experiments"]}
     return before == now | {"experiments": kept}
