@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from enaction.chart import Chart
-from enaction.words import in_training_order, last_stage
+from enaction.words import Framing, in_training_order, last_stage
 
 Verdict = Literal["", "effect", "no effect", "alarm", "left out"]
 Look = Literal["", "name", "mean", "own", "strong", "bad"]
@@ -147,6 +147,23 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """A text of which the report shows a passage, token by token, as several readers read it.
+
+    Attributes:
+        author: of the text, as its passages are called in the run folder.
+        readers: models of the study, the one that it is compared with first.
+        framing: in which all of them read it.
+        remark: whose text it is, for the heading.
+    """
+
+    author: str
+    readers: tuple[str, ...]
+    framing: Framing
+    remark: str
+
+
+@dataclass(frozen=True)
 class Page:
     """An experiment in the report.
 
@@ -158,6 +175,7 @@ class Page:
         charts: by a file name without ending; those that no section names are saved, but not shown.
         remark: how to read its headlines.
         opening: small tables for the first screen of a terminal; what they show is in the sections too.
+        readings: texts of which the report shows a passage, token by token.
         hero: name of the chart for the first screen of the report; "" for none.
         main: the place that is shown where only one is, e.g. the last stage and the main framing.
     """
@@ -171,6 +189,7 @@ class Page:
     remark: str = ""
     opening: Sequence[Grid] = ()
     hero: str = ""
+    readings: Sequence[Reading] = ()
 
     def __post_init__(self) -> None:
         named = [name for section in self.sections for name in section.charts]

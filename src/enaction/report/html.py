@@ -25,6 +25,7 @@ from enaction.paper.standing import LEVEL, familywise
 from enaction.paper.verdict import Answer
 from enaction.passages import Passage, read_passages
 from enaction.report.narrow import narrow
+from enaction.report.token_view import LEVELS, NATS_PER_LEVEL, views
 from enaction.shown import NONE, with_interval
 from enaction.study.store import Run
 from enaction.words import ordered
@@ -116,6 +117,9 @@ def build_report(
         charts=charts,
         pictures=_pictures(run, charts, ("svg", "png") if png else ("svg",)),
         samples=_samples(run, pages),
+        views=views(run, [reading for page in pages.values() for reading in page.readings]),
+        levels=LEVELS,
+        nats_per_level=NATS_PER_LEVEL,
         claims=claims,
         questions=[(item, _once_each(item.statements, seen)) for item in questions],
         cautions=cautions,

@@ -110,7 +110,14 @@ def page(findings: Findings, title: str, question: str) -> Page:
             "here wrote it: low entropy alone says familiar, not own."
         )
         statements.append(Statement(text, (f.quantity,), f.where, subject="memorised, entropy"))
-    return Page(title, question, statements, [section, *imitation_page.sections(findings)], charts)
+    return Page(
+        title,
+        question,
+        statements,
+        [section, *imitation_page.sections(findings)],
+        charts,
+        readings=imitation_page.readings(findings),
+    )
 
 
 def outcome_of(arm: Finding, share: Finding | None) -> Outcome:

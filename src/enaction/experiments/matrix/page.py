@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from enaction.experiments.matrix import grids
 from enaction.experiments.matrix.charts import charts
 from enaction.experiments.matrix.lookup import arranged, main_place, members
 from enaction.experiments.matrix.statements import statements
 from enaction.findings import Findings
-from enaction.page import Page, Section, Statement
+from enaction.page import Page, Reading, Section, Statement
 from enaction.stats import IDENTITY_LIMIT
+from enaction.words import Framing
 
 # How to read the two quantities of the matrix, wherever its headlines are printed.
 REMARK = (
@@ -118,5 +121,12 @@ def page(title: str, question: str, findings: Findings) -> Page:
         main=main_place(findings),
         remark=REMARK,
         opening=grids.opening(findings),
+        readings=_readings(last, main_place(findings)["framing"]),
         hero="hero" if "hero" in made else "",
     )
+
+
+def _readings(models: Sequence[str], framing: Framing) -> list[Reading]:
+    """The texts of two models, each read by both."""
+    readers = tuple(models[:2])
+    return [Reading(author, readers, framing, f"written by {author}") for author in readers if len(readers) > 1]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from enaction.experiments.controls.imitation.texts import ANEW, KINDS, Kind
 from enaction.findings import Finding, Findings
-from enaction.page import Cell, Grid, Section, Statement
+from enaction.page import Cell, Grid, Reading, Section, Statement
 from enaction.shown import NONE, contains, judged, verdict_of, with_interval
 from enaction.words import MEAN
 
@@ -25,6 +25,17 @@ def sections(findings: Findings) -> list[Section]:
     """The tables of all texts and of single readers; nothing where no imitation was read."""
     kinds = [kind for kind in (*KINDS, ANEW) if _means(findings, kind)]
     return [Section(TITLE, TEXT, grids=[_overview(findings, kinds), _readers(findings, kinds)])] if kinds else []
+
+
+def readings(findings: Findings) -> list[Reading]:
+    """The best imitation of one model, read by that and by another."""
+    kind = next((kind for kind in KINDS if _means(findings, kind)), None)
+    found = findings.select("ownness_beyond_own", **_place(kind)) if kind else []
+    readers = [(str(f.where["reader"]), f.where["framing"]) for f in found if f.where["reader"] != MEAN]
+    if kind is None or len(readers) < 2:
+        return []
+    (model, framing), (other, _) = readers[:2]
+    return [Reading(f"{model}{kind.ending}", (model, other), framing, f"nobody wrote it, an imitation of {model}")]
 
 
 def statements(findings: Findings) -> list[Statement]:
