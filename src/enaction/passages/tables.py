@@ -180,7 +180,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     if not path.is_file():
         raise PassageError(f"there is no file {path}; check the path")
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
     except (pa.ArrowInvalid, OSError) as err:
         raise PassageError(f"{path} is not a readable Parquet file ({first_line(err)}); write it again") from err
     yield from ((f"row {number}", _plain(row)) for number, row in enumerate(table.to_pylist(), start=1))

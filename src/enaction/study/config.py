@@ -33,8 +33,8 @@ class ModelSpec(_Strict):
     Attributes:
         model: hub id (optionally `@revision`), folder, `.gguf` file or `zoo:NAME`; relative paths are relative to the
             study file.
-        family, stage: what the model belongs to; models of one stage and different families form a matrix. A model
-            without a family is one of its own.
+        family: of models that come from one base (base, SFT, RL); by default the name of the model.
+        stage: of training; the models of one stage form a matrix, each read by all.
         framing: fixes the framing that this model samples and reads in; a model without chat template has `none`.
         chat_template: a file with a Jinja chat template that replaces the tokenizer's own.
         template_options: switches of the chat template, such as `enable_thinking: false`.
