@@ -32,7 +32,7 @@ def a_tokenizer(merges: list[tuple[str, str]]) -> Tokenizer:
     return tokenizer
 
 
-def a_run(folder: Path) -> Run:
+def a_run(folder: Path, texts: tuple[str, ...] = ("short", TEXT, f"{TEXT} " * 40)) -> Run:
     """Two models with tokenizers of their own, a text of the first, read by both."""
     run, tokenizers = Run(folder / "run"), {"a": a_tokenizer([("o", "n"), ("on", "e")]), "b": a_tokenizer([("d", "a")])}
     passages = [
@@ -43,7 +43,7 @@ def a_run(folder: Path) -> Run:
             response=text,
             author="a",
         )
-        for i, text in enumerate(["short", TEXT, f"{TEXT} " * 40])
+        for i, text in enumerate(texts)
     ]
     run.write_passages("a", passages)
     for name, tokenizer in tokenizers.items():
@@ -68,7 +68,8 @@ def a_run(folder: Path) -> Run:
 
 
 def test_each_reader_has_all_tokens_of_each_word_in_order(tmp_path: Path) -> None:
-    (view,) = views(a_run(tmp_path).folder, [READING])
+    (view,) = views(a_run(tmp_path).folder, [READING])  # of three passages the one of middle length
+    assert not view.is_cut
     for reader, end in ((0, "∎"), (1, "∎")):
         words = ["".join(token.text for token in word[reader] if token.text != "␣") for word in view.words]
         assert words == [*TEXT.split(), end]
@@ -83,17 +84,13 @@ def test_each_reader_has_all_tokens_of_each_word_in_order(tmp_path: Path) -> Non
     assert view.prompt == [("user", ATTACK)]
 
 
-def test_the_passage_of_middle_length_is_shown_and_a_long_one_cut(tmp_path: Path) -> None:
-    run = a_run(tmp_path)
-    (view,) = views(run.folder, [READING])
-    assert not view.is_cut
-    passages = run.passages("a")
-    run.write_passages("a", [passages[2]])
+def test_a_long_passage_is_cut_where_every_reader_still_has_whole_words(tmp_path: Path) -> None:
+    run = a_run(tmp_path, (f"{TEXT} " * 40,))
     (cut,) = views(run.folder, [READING])
     assert cut.is_cut
     for reader in (0, 1):
         words = ["".join(token.text for token in word[reader] if token.text != "␣") for word in cut.words]
-        assert words == passages[2].response.split()[: len(words)] != []
+        assert words == run.passages("a")[0].response.split()[: len(words)] != []
 
 
 @pytest.mark.parametrize("missing", ["tokenizer", "cell", "study", "text"])

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from enaction.errors import UserError
 from enaction.page import Reading
@@ -100,7 +99,8 @@ def _view(reading: Reading, passage: Passage, tables: Mapping[str, pa.Table], na
     words: list[list[list[Token]]] = [[[] for _ in names] for _ in (*starts, None)]
     means, reach = {}, [_MOST_WORDS]
     for i, (reader, table) in enumerate(tables.items()):
-        of_passage = table.filter(pc.field("passage_id").cast(pa.string()) == passage.id).to_pylist()
+        # With a mask: a filter by an expression need not keep the order of the rows.
+        of_passage = table.filter([name == passage.id for name in table["passage_id"].to_pylist()]).to_pylist()
         rows = of_passage[:_MOST_TOKENS]
         texts = _texts([row["token_id"] for row in rows if not row["is_end"]], names[reader], passage.response)
         if not rows or texts is None:
