@@ -21,8 +21,8 @@ test-real: $(VENV)/.dev $(VENV)/.real
 	$(BIN)/python -m pytest -m real
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff check src tests benchmarks studies
-	$(BIN)/ruff format --check src tests benchmarks studies
+	$(BIN)/ruff check src tests benchmarks studies examples
+	$(BIN)/ruff format --check src tests benchmarks studies examples
 	$(BIN)/pyright
 
 real: $(VENV)/.real
