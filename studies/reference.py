@@ -59,8 +59,6 @@ def page() -> str:
     ]
     for name, experiment in EXPERIMENTS.items():
         guide = f"experiments/{name}.md"
-        if not (PAGE.parent / guide).is_file():
-            guide = f"{name}.md"
         linked = f" [More]({guide})." if (PAGE.parent / guide).is_file() else ""
         parts.append(_section(name, experiment, (f"{experiment.asks}{linked}",), level="###"))
     return "\n".join(parts)

@@ -57,6 +57,8 @@ def test_light_rooms_import_neither_torch_nor_transformers() -> None:
         (("check", "./nowhere"), "there is no model folder ./nowhere"),
         (("check", "none.gguf"), "there is no file none.gguf"),
         (("check", "zoo:ash-rl", "--base", "x"), "zoo:ash-rl does not ship as an adapter"),
+        (("check", "zoo:ash-rl", "--device", "gpu"), "there is no device 'gpu': use auto, cpu, cuda, cuda:1 or mps"),
+        (("check", "zoo:ash-rl", "--dtype", "int4"), "--dtype int4: use one of float32, bfloat16"),
         (("sample", "--model", "zoo:oak-rl", "--prompts", "zoo"), "the zoo has no model 'oak-rl'"),
         (("sample", "--model", "zoo:ash-rl", "--prompts", "none.jsonl"), "there is no file none.jsonl"),
         (("score", "none.jsonl", "--model", "zoo:ash-rl", "-o", "t.parquet"), "there is no file none.jsonl"),

@@ -59,6 +59,7 @@ def test_a_run_resumes_on_another_device_and_not_with_another_dtype() -> None:
         ({"models": {"m": {"family": "f"}}}, r"models.m.model: this key is missing"),
         ({"models": {"m": {"model": "a", "dtype": "floot16"}}}, r"there is no 'floot16'. Did you mean 'float16'\?"),
         ({"models": {"m": {"model": "a", "dtype": 16}}}, r"models.m.dtype: there is no 16. Use one of float32, bfloat"),
+        ({"models": {"m": {"model": "a", "device": "gpu"}}}, r"models.m.device: there is no device 'gpu': use auto, c"),
         ({"models": {1: "zoo:ash-rl"}}, r"models.1: a name must be text; put it in quotes"),
         ({"models": ["zoo:ash-rl"]}, r"models: give each model a name, as in \{llama: meta-llama"),
         ({"models": {"m": 5}}, r"models.m: is 5, and must be a mapping"),

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from enaction.cli.showing import literal
 from enaction.errors import FramingError, ModelError
-from enaction.reader.naming import AUTO, DEVICE_HELP, DTYPE_ALIASES, DTYPE_HELP, Dtype, canonical_dtype
+from enaction.reader.naming import AUTO, DEVICE_HELP, DTYPE_ALIASES, DTYPE_HELP, Dtype, canonical_dtype, known_device
 
 if TYPE_CHECKING:
     from enaction.reader import Reader
@@ -65,6 +65,10 @@ class ReaderOptions:
         switches = dict(map(_switch, self.template_option or ()))
         if canonical_dtype(self.dtype) not in get_args(Dtype):
             raise ModelError(f"--dtype {self.dtype}: use one of {', '.join([*get_args(Dtype), *DTYPE_ALIASES])}")
+        try:
+            known_device(self.device)
+        except ValueError as error:
+            raise ModelError(f"--device: {error}") from None
         find(model).require(self.base)
         from enaction.reader import Reader
 

@@ -11,12 +11,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from enaction import zoo
 from enaction.errors import StudyError
 from enaction.passages import Prompt, Sampling, read_prompts, thinned
-from enaction.reader.naming import AUTO, Dtype, canonical_dtype
+from enaction.reader.naming import AUTO, Dtype, canonical_dtype, known_device
 from enaction.reader.sources import absolute_name
 from enaction.study.names import FamilyName, StageName, StudyName, require_models
 from enaction.study.problems import problems_of
@@ -52,7 +61,7 @@ class ModelSpec(_Strict):
     chat_template: Path | None = None
     template_options: dict[str, bool | int | float | str | None] = {}
     dtype: Annotated[Dtype, BeforeValidator(canonical_dtype)] = "float32"
-    device: str = AUTO
+    device: Annotated[str, AfterValidator(known_device)] = AUTO
     trust_remote_code: bool = False
     base: Path | None = None
 
