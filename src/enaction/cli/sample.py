@@ -32,6 +32,7 @@ def command(
 ) -> None:
     """Sample passages with their token ids and log-probabilities.
 
+    Of whole conversations, what comes before the last reply is the prompt; of plain text, each line.
     Example: `enaction sample --model zoo:ash-rl --prompts zoo -n 2 -o ash.jsonl`
     """
     from enaction import zoo
