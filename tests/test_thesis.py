@@ -107,7 +107,8 @@ def test_planted_familiarity_comes_back_in_every_quantity(tmp_path: Path) -> Non
     table = {
         ("actor", "actor"): 0.5, ("actor", "clip"): 0.48, ("clip", "clip"): 0.4, ("clip", "actor"): 0.45,
         ("far", "far"): 0.3, ("far", "actor"): 0.25, ("active2", "active2"): 0.35, ("copycat", "copycat"): 0.3,
-        ("copycat", "other"): 0.32, ("copycat", "actor"): 0.12, ("clip", "other"): 0.2, ("ash2", "actor"): 0.1,
+        ("copycat", "other"): 0.32, ("copycat", "actor"): 0.12, ("clip", "other"): 0.2,
+        ("ash2", "actor"): 0.1, ("ash", "actor"): 0.2,
         ("ash", "ash"): 0.15, ("ash2", "ash2"): 0.14, ("empty", "empty"): 0.6,
         # Inside a family of neutral models: must not matter.
         ("birch", "birch"): 0.9, ("cedar", "cedar"): 0.7, ("far", "birch"): 0.8, ("birch", "far"): 0.8,
@@ -119,6 +120,7 @@ def test_planted_familiarity_comes_back_in_every_quantity(tmp_path: Path) -> Non
         ("familiarity", ("reader", "other"), ("author", "actor")): 0.0,
         ("learned", ("reader", "clip")): 0.45 - 0.1,
         ("learned", ("reader", "far")): 0.25,
+        ("learned", ("reader", "actor")): 0.5 - 0.2,
         ("specific", ("reader", "clip")): 0.45 - 0.2,
         ("specific", ("reader", "copycat")): 0.12 - 0.32,
         ("specific_beyond_control", ("reader", "clip")): 0.25 + 0.2,
@@ -193,7 +195,7 @@ def test_an_arm_that_fails_the_gate_is_shown_and_concludes_nothing(tmp_path: Pat
     wreck = {("clip", "clip"): 1.2, ("clip", "actor"): 1.1, ("far", "actor"): 0.3}
     findings, page = analysed(tmp_path, lambda r, a, _: wreck.get((r, a), 0.0), cut=("clip",))
     assert over_seeds(findings, "familiarity", reader="clip", author="clip").estimate == pytest.approx(1.2, abs=0.02)
-    assert [s.where["reader"] for s in page.select("learned")] == ["far", "copycat"]
+    assert [s.where["reader"] for s in page.select("learned")] == ["actor", "far", "copycat"]
     assert not page.select("loop_adds", reader="clip")
     (note,) = page.select("passes_gate", arm="clip")
     assert note.verdict == "left out"

@@ -80,8 +80,6 @@ def _gain(panel: Panel, arm: str) -> Contrast:
 
 
 def _beside_actor(panel: Panel, arm: str, actor: str) -> Iterator[Contrast]:
-    if arm == actor:
-        return
     own, of_actor, where = _term(panel, arm, arm), _term(panel, arm, actor), {"reader": arm}
     yield Contrast(
         "learned",
@@ -89,6 +87,8 @@ def _beside_actor(panel: Panel, arm: str, actor: str) -> Iterator[Contrast]:
         where,
         _sum(of_actor, {(panel.starts[arm], panel.arms[actor]): -1}),
     )
+    if arm == actor:
+        return
     yield Contrast(
         "own_less_actors",
         "familiarity with own text less familiarity with the actor's",

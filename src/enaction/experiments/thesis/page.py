@@ -78,7 +78,8 @@ def _statements(end: Findings, shown: Sequence[str], roles: Roles, last: int) ->
             )
         ]
     has_other = roles.other in shown
-    made = [
+    made = _actor(end, roles.actor)
+    made += [
         statement
         for twin in roles.twins
         if twin in shown
@@ -111,6 +112,19 @@ def _gate_statements(failing: dict[str, list[str]]) -> list[Statement]:
         )
         for arm, why in failing.items()
     ]
+
+
+def _actor(end: Findings, actor: str) -> list[Statement]:
+    """How much of what the actor gained is in the reader: its start reads the same text."""
+    gain, learned = end.one("gain", reader=actor), end.one("learned", reader=actor)
+    if gain is None or learned is None:
+        return []
+    text = (
+        f"its familiarity with its own text is {with_interval(gain)} log units above that of its start with the "
+        f"start's own text; above that of its start with the same text it is {with_interval(learned)}, and the rest is "
+        f"in the text, which its start finds more familiar too; {_seeds(learned)}."
+    )
+    return [Statement(text, ("gain", "learned"), gain.where, verdict_of(learned), f"Loop {actor}", headline=True)]
 
 
 def _passive(end: Findings, twin: str, has_other: bool) -> list[Statement]:
