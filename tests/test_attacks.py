@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,14 +15,22 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import tiny
+import yaml
 
-from enaction.errors import StudyError
+from enaction.errors import PassageError, StudyError, UserError
 from enaction.experiments import plan
+from enaction.files import write_atomically
 from enaction.passages import Sampling
+from enaction.running import run_study
 from enaction.study.config import Study, study_of
 from enaction.study.names import LONGEST, suggestion
 from enaction.study.planning import Plan, Sampled, merged
+from enaction.study.store import Cell, Run
 
 
 def _study(**changes: Any) -> dict[str, Any]:
@@ -167,3 +179,215 @@ def test_workers_of_a_script_without_main_are_explained(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "__main__" in done.stdout
+
+
+@pytest.fixture(scope="module", name="run")
+def _run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of two tiny models on two prompts."""
+    folder = tmp_path_factory.mktemp("models")
+    tokenizer = tiny.word_tokenizer()
+    for seed, name in enumerate("ab"):
+        tiny.llama(len(tokenizer), seed=seed).save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+    lines = [json.dumps({"id": f"p{i}", "prompt": f"tell me about the {w}"}) for i, w in enumerate(("fox", "house"))]
+    (folder / "prompts.jsonl").write_text("\n".join(lines))
+    study = {
+        "name": "tiny",
+        "models": {name: {"model": str(folder / name), "family": name} for name in "ab"},
+        "prompts": str(folder / "prompts.jsonl"),
+        "sampling": {"per_prompt": 2, "max_new_tokens": 12},
+        "framings": ["assistant"],
+        "resamples": 100,
+    }
+    return run_study(study_of(study, "study"), folder / "run")
+
+
+@pytest.fixture(name="copy")
+def _copy(run: Run, tmp_path: Path) -> Run:
+    shutil.copytree(run.folder, tmp_path / "run")
+    return Run(tmp_path / "run")
+
+
+CELLS = [Cell(reader, author, "assistant") for reader in "ab" for author in "ab"]
+
+
+def _file(run: Run, cell: Cell) -> Path:
+    return run.folder / "tokens" / f"{cell.reader}--{cell.author}--{cell.framing}.parquet"
+
+
+def _cut(run: Run, path: Path) -> None:
+    table = pq.read_table(path)
+    pq.write_table(table.slice(0, len(table) // 2), path)
+
+
+def _flip(run: Run, path: Path) -> None:
+    """Another bit in the last of the data of a column."""
+    column = pq.ParquetFile(path).metadata.row_group(0).column(3)
+    start = column.dictionary_page_offset or column.data_page_offset
+    data = bytearray(path.read_bytes())
+    data[start + column.total_compressed_size - 2] ^= 4
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        _cut,
+        _flip,
+        lambda run, path: shutil.copy(_file(run, Cell("b", "b", "assistant")), path),
+        lambda run, path: path.write_bytes(path.read_bytes()[:-9]),
+        lambda run, path: path.write_bytes(b""),
+        lambda run, path: pq.write_table(pa.table({"reader": ["a"]}), path),
+        lambda run, path: pq.write_table(pq.read_table(path).replace_schema_metadata({b"enaction.cell": b"{"}), path),
+    ],
+    ids=["cut", "rotted", "another's", "truncated", "empty", "foreign", "unmarked"],
+)
+def test_a_cell_that_is_not_what_was_written_is_found_and_read_again(harm: Any, copy: Run) -> None:
+    cell = Cell("a", "b", "assistant")
+    path = _file(copy, cell)
+    before = path.read_bytes()
+    assert all(map(copy.has_tokens, CELLS))
+    harm(copy, path)
+    assert [c for c in CELLS if not copy.has_tokens(c)] == [cell]
+    with pytest.raises(StudyError, match="again"):
+        copy.tokens(cell)
+    done: list[tuple[str, str]] = []
+    run_study(copy.study(), copy.folder, report=lambda phase, name, _: done.append((phase, name)))
+    assert set(done) == {("reading", "a")}
+    assert path.read_bytes() == before
+
+
+def test_swapped_cells_are_both_read_again(copy: Run) -> None:
+    one, other = (_file(copy, cell) for cell in CELLS[1:3])
+    aside = one.rename(one.with_suffix(".aside"))
+    other.rename(one)
+    aside.rename(other)
+    assert [c for c in CELLS if not copy.has_tokens(c)] == [CELLS[1], CELLS[2]]
+
+
+def test_no_flipped_bit_of_a_cell_passes_for_another_number(copy: Run) -> None:
+    cell = CELLS[0]
+    path, whole = _file(copy, cell), copy.tokens(cell)
+    data = path.read_bytes()
+    refused = 0
+    for bit in np.random.default_rng(0).choice(8 * len(data), 400, replace=False):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:
+            assert copy.tokens(cell).equals(whole), bit
+        except StudyError:
+            refused += 1
+    assert refused > 200
+
+
+def test_cells_of_a_text_that_was_written_anew_are_read_again(copy: Run) -> None:
+    passages = copy.passages("b")
+    copy.write_passages("b", [dataclasses.replace(p, response=p.response + " fox", token_ids=None) for p in passages])
+    assert [c.author for c in CELLS if not copy.has_tokens(c)] == ["b", "b"]
+
+
+def test_cells_of_an_older_version_are_taken_unless_they_are_anothers(copy: Run) -> None:
+    for cell in CELLS:
+        table = copy.tokens(cell)
+        notes = {key: value for key, value in table.schema.metadata.items() if key != b"enaction.cell"}
+        pq.write_table(table.replace_schema_metadata(notes), _file(copy, cell))
+    assert all(map(copy.has_tokens, CELLS))
+    shutil.copy(_file(copy, CELLS[0]), _file(copy, CELLS[1]))
+    assert [c for c in CELLS if not copy.has_tokens(c)] == [CELLS[1]]
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        _flip,
+        lambda run, path: shutil.copy(path.with_stem("b"), path),
+        lambda run, path: path.write_bytes(b"PAR1"),
+        *(
+            lambda run, path, name=name: pq.write_table(
+                (t := pq.read_table(path)).set_column(
+                    t.column_names.index(name), name, pa.nulls(len(t), t[name].type)
+                ), path)
+            for name in ("id", "prompt", "response", "author")
+        ),
+        lambda run, path: pq.write_table(pq.read_table(path).set_column(5, "sampling", pa.array(["["] * 4)), path),
+    ],
+)  # fmt: skip
+def test_damaged_passages_are_named_with_the_remedy(harm: Any, copy: Run) -> None:
+    path = copy.folder / "passages" / "a.parquet"
+    harm(copy, path)
+    with pytest.raises(PassageError, match=r"a\.parquet is damaged.*remove it") as caught:
+        copy.passages("a")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "null", "[]", "{", '{"readers": 1}', "é".encode("latin-1"), "[" * 5000])
+def test_a_damaged_manifest_is_named_with_the_remedy(content: str | bytes, copy: Run) -> None:
+    path = copy.folder / "manifest.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(StudyError, match=r"manifest\.json.*remove it"):
+        copy.manifest()
+
+
+def test_a_start_that_fails_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
+    study = run.study()
+    for changes in ({"model": "./nowhere"}, {"chat_template": Path("nowhere.jinja")}):
+        models = {**study.models, "b": study.models["b"].model_copy(update=changes)}
+        with pytest.raises(UserError, match="nowhere"):
+            Run(tmp_path / "new").open(study.model_copy(update={"models": models}))
+        assert not (tmp_path / "new").exists()
+
+
+def test_a_run_without_a_finished_text_is_nobodys(copy: Run) -> None:
+    changed = copy.study().model_copy(update={"seed": 7})
+    with pytest.raises(StudyError, match="another study"):
+        copy.open(changed)
+    for path in (copy.folder / "passages").iterdir():
+        path.unlink()
+    copy.open(changed)
+    assert copy.study() == changed
+
+
+def test_a_folder_that_is_no_run_is_not_touched(run: Run, tmp_path: Path) -> None:
+    study = run.study()
+    for name, text in (("study.yaml", "# mine\nname: tiny\n" + yaml.safe_dump(study.model_dump(mode="json"))),
+                       ("notes.txt", "mine"), ("findings.json", "[]")):  # fmt: skip
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        (folder / name).write_text(text)
+        with pytest.raises(StudyError, match="new folder"):
+            Run(folder).open(study)
+        assert [(path.name, path.read_text()) for path in folder.iterdir()] == [(name, text)]
+
+
+def test_a_run_that_lost_its_study_is_not_taken_for_another(copy: Run) -> None:
+    study = copy.study()
+    (copy.folder / "study.yaml").unlink()
+    with pytest.raises(StudyError, match="lost its study"):
+        copy.open(study)
+
+
+def test_what_killed_processes_left_is_swept(copy: Run) -> None:
+    old, new = (copy.folder / "tokens" / f".a--b--user.parquet.{digits}.tmp" for digits in ("0a1b2c3d", "1a1b2c3d"))
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (0, 0))
+    copy.open(copy.study())
+    assert not old.exists()
+    assert new.exists()  # another process may be writing it
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EDQUOT])
+def test_a_disk_that_does_not_take_a_file_is_one_line_and_loses_nothing(number: int, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("before")
+
+    def write() -> None:
+        with write_atomically(path) as temporary:
+            temporary.write_text("half")
+            raise OSError(number, os.strerror(number))
+
+    with pytest.raises(UserError, match=r"cannot write .*file \(.*\): \w+"):
+        write()
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert path.read_text() == "before"

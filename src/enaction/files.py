@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from enaction.errors import UserError
@@ -44,13 +46,50 @@ def write_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; rename it to `path` if the block ends well, remove it if not.
 
     A reader therefore sees the whole file or none, whatever instant the process dies at.
+
+    Raises:
+        UserError: there is no room, the file is too large for a limit, or nothing can be written there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0]
+        remedy = _REMEDIES.get(error.errno or 0, "give another place, or make this one writable")
+        raise UserError(f"cannot write {path} ({reason}): {remedy}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+_ROOM = "make room and give the same command again; what is finished is kept"
+_REMEDIES = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f) and give the same command again",
+}
+# Nobody takes this long to write a file: what is older was left behind by a process that was killed.
+_LITTER_AGE = 3600.0  # seconds
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporary files that killed processes left in a folder."""
+    for path in folder.glob(".*.????????.tmp"):
+        with suppress(OSError):
+            if time.time() - path.lstat().st_mtime > _LITTER_AGE:
+                path.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename outlive a power cut, where the system knows how."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -212,7 +212,7 @@ def write_token_table(table: pa.Table, path: Path) -> None:
                     plain = plain.set_column(plain.column_names.index(name), name, plain[name].cast(pa.string()))
                 pc.write_csv(plain, temporary)
             else:
-                pq.write_table(table, temporary, compression="zstd")
+                pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
     except OSError as err:
         raise UserError(f"cannot write {path} ({err.strerror or err}): give another place") from err
 
@@ -225,7 +225,7 @@ def read_token_table(path: Path) -> pa.Table:
     """
     try:
         # One small file: a pool of threads and a data set of files cost more than reading it.
-        table = pq.ParquetFile(path).read(use_threads=False)
+        table = pq.ParquetFile(path, page_checksum_verification=True).read(use_threads=False)
     except FileNotFoundError as err:
         raise StudyError(f"there is no token table {path}: check the path, or score the passages first") from err
     except (pa.ArrowInvalid, OSError) as err:

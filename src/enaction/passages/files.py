@@ -125,7 +125,7 @@ def write_passages(passages: Iterable[Passage], path: str | Path) -> None:
         path = Path(path)
         with write_atomically(path) as temporary:
             if path.suffix == ".parquet":
-                pq.write_table(_table(passages), temporary)
+                pq.write_table(_table(passages), temporary, write_page_checksum=True)
             else:
                 temporary.write_bytes("".join(map(_line, passages)).encode())
     except UnicodeEncodeError as err:
@@ -213,7 +213,8 @@ def first_sampling(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise PassageError(f"there is no file {path}; check the path")
     try:
-        column = pq.ParquetFile(path).read(columns=["sampling"], use_threads=False)["sampling"]
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        column = file.read(columns=["sampling"], use_threads=False)["sampling"]
         return (json.loads(column[0].as_py()) if len(column) else None) or {}
     except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as err:
         raise PassageError(f"{path} is not a readable Parquet file ({first_line(err)}); write it again") from err
