@@ -22,10 +22,11 @@ import pytest
 import tiny
 import yaml
 
-from enaction.errors import PassageError, StudyError, UserError
+from enaction.errors import ModelError, PassageError, StudyError, UserError
 from enaction.experiments import plan
 from enaction.files import write_atomically
 from enaction.passages import Sampling
+from enaction.reader.sources import find
 from enaction.running import run_study
 from enaction.study.config import Study, study_of
 from enaction.study.names import LONGEST, suggestion
@@ -375,6 +376,30 @@ def test_what_killed_processes_left_is_swept(copy: Run) -> None:
     copy.open(copy.study())
     assert not old.exists()
     assert new.exists()  # another process may be writing it
+
+
+BASE_FILE = {"package": "json", "requirement": "json==1", "file": "x.gguf", "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "1", "null", "{", "[" * 5000, "{}", *(json.dumps(BASE_FILE | changes) for changes in (
+        {"package": "attacked.x"}, {"package": ".x"}, {"package": ""}, {"package": 1}, {"package": "__main__"},
+        {"requirement": "x; rm -rf ~"}, {"requirement": "--index-url=http://x y"}, {"requirement": "\x1b[2J"},
+        {"file": "../../x"}, {"file": "/x"}, {"file": None}, {"sha256": "short"}, {"more": 1}))],
+)  # fmt: skip
+def test_base_json_of_anybody_is_refused_in_words_and_imports_nothing(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "attacked").mkdir()
+    (tmp_path / "attacked" / "__init__.py").write_text("raise SystemError('was imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "base.json").write_text(content)
+    with pytest.raises(ModelError) as caught:
+        find(str(tmp_path / "model")).require()
+    assert str(caught.value).isprintable()
+    assert "attacked" not in sys.modules
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EDQUOT])

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import re
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -97,9 +98,35 @@ class BaseFile:
         (folder / BASE).write_text(json.dumps(asdict(self), indent=1) + "\n")
 
 
+# What each key of `base.json` must look like. The folder may be anybody's: the package's name is looked up, the
+# requirement is shown as a command to run, and the file's name is put behind a folder.
+_FORMS = {
+    "package": r"[A-Za-z_][A-Za-z0-9_]*",
+    "requirement": r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[a-z0-9,_-]+\])?((==|>=|<=|~=|>|<)[A-Za-z0-9.*+!-]+)?",
+    "file": r"[A-Za-z0-9_][A-Za-z0-9._-]*",
+    "sha256": r"[0-9a-f]{64}",
+}
+
+
 def base_of(folder: Path) -> BaseFile:
-    """The base that a folder names."""
-    return BaseFile(**json.loads((folder / BASE).read_text()))
+    """The base that a folder names.
+
+    Raises:
+        ModelError: its `base.json` names none.
+    """
+    path = folder / BASE
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{path} cannot be read ({type(error).__name__}): take the folder as it was published"
+        ) from None
+    if not isinstance(given, dict) or given.keys() != _FORMS.keys():
+        raise ModelError(f"{path} needs the keys {', '.join(_FORMS)} and no other: take the folder as it was published")
+    for key, form in _FORMS.items():
+        if not isinstance(given[key], str) or not re.fullmatch(form, given[key]):
+            raise ModelError(f"{path}: '{key}' is not what it should be: take the folder as it was published")
+    return BaseFile(**given)
 
 
 def find_base(base: BaseFile, given: str | Path | None = None) -> Path:
@@ -124,8 +151,12 @@ def _locate_base(base: BaseFile, given: str | Path | None) -> Path:
         if not path.is_file():
             raise ModelError(f"there is no base file {given}: check the path, or leave it out after `{base.command}`")
         return path
-    # Located, not imported: an import would need packages that nothing here uses.
-    spec = importlib.util.find_spec(base.package)
+    # Located, not imported: an import would need packages that nothing here uses. Of a dotted name the first part would
+    # be imported; `base_of` lets none through.
+    try:
+        spec = importlib.util.find_spec(base.package)
+    except ValueError:  # a module of this process that no file brought, such as __main__
+        spec = None
     if spec is None or spec.origin is None:
         raise ModelError(
             f"the base file {base.file} is not installed: {base.command} (or give the file with --base FILE)"
