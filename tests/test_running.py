@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import tiny
 import yaml
+from typer.testing import CliRunner
 
 import enaction
+from enaction.cli import app
 from enaction.errors import PassageError, StudyError
 from enaction.experiments import analyse, plan
 from enaction.running import FinishedRun, analyse_again, load_study, run_study
@@ -58,6 +60,21 @@ def test_a_run_gives_findings_tokens_passages_and_a_report(finished: FinishedRun
     tokens = finished.tokens("a", "b")
     assert set(tokens["passage_id"].to_pylist()) <= {p.id for p in finished.passages("b")}
     assert finished.report().read_text().startswith("<!doctype html>")
+
+
+def test_the_command_prints_one_screen_and_on_demand_everything(finished: FinishedRun) -> None:
+    printed = {
+        option: CliRunner().invoke(app, ["report", str(finished.folder), *([option] if option else [])]).stdout
+        for option in ("", "--full", "--json")
+    }
+    first = printed[""].splitlines()
+    assert len(first) <= 45
+    assert first[0].startswith("Caution: ")
+    assert first[-1] == f"Report: {finished.folder / 'report.html'}"
+    assert printed["--full"].startswith("\n".join(first[:-1]))
+    assert "Identity: sum" in printed["--full"]
+    assert "Identity: sum" not in printed[""]
+    assert len(json.loads(printed["--json"])) == len(finished.findings)
     with pytest.raises(StudyError):
         finished.tokens("a", "nobody")
     with pytest.raises(PassageError):

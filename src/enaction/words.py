@@ -13,6 +13,8 @@ Framing = Literal["assistant", "user", "none"]
 FRAMINGS: tuple[Framing, ...] = get_args(Framing)
 
 STAGES = ("base", "sft", "dpo", "rl")
+# The stage of models whose study names none, and the matrix of a study that has one.
+UNNAMED_STAGES = ("model", "")
 # Author of text that the embedded world itself writes; no model may be called so.
 WORLD = "world"
 # The reader (or family) of a finding that averages over all readers of a table.
@@ -21,7 +23,7 @@ MEAN = "mean"
 TRACE = 0.02
 
 _CHECKPOINT = re.compile(f"({'|'.join(STAGES)})(\\d+)")
-_STAGE_LABELS = {"base": "base", "sft": "SFT", "dpo": "DPO", "rl": "RL", "": "all models"}
+_STAGE_LABELS = {"base": "base", "sft": "SFT", "dpo": "DPO", "rl": "RL"} | dict.fromkeys(UNNAMED_STAGES, "all models")
 _FRAMING_LABELS = {"assistant": "assistant turn", "user": "user turn", "none": "no template", "": "one framing"}
 
 
@@ -65,7 +67,7 @@ def stage_label(stage: str) -> str:
 
 def models_of(stage: str | None) -> str:
     """The models of a stage as the subject of a sentence or title: `RL models`, `RL models after 20 steps`."""
-    if not stage:
+    if stage is None or stage in UNNAMED_STAGES:
         return "All models"
     of, step = checkpoint(stage) or (stage, "")
     label = stage_label(of)

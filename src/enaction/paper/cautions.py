@@ -13,6 +13,7 @@ from enaction.page import Statement
 from enaction.paper.claims import is_flat
 from enaction.stats import IDENTITY_LIMIT
 from enaction.study.config import Study
+from enaction.words import UNNAMED_STAGES
 
 # With fewer prompts intervals of heavy-tailed cells are too short; see docs/definitions.md.
 FEWEST_PROMPTS = 40
@@ -86,10 +87,11 @@ def _of_tables(study: Study) -> Iterator[str]:
         )
     for stage, members in groups.items():
         families = [study.models[member].family for member in members]
+        which = "of all models" if stage in UNNAMED_STAGES else stage
         alike = sorted({family for family in families if families.count(family) > 1})
         if alike:
             yield (
-                f"The matrix {stage or 'of all models'} has several models of the family {_names(alike)}: kin take "
+                f"The matrix {which} has several models of the family {_names(alike)}: kin take "
                 "each other's text for their own, which hides recognition. Put them into matrices of their own."
             )
     if len(study.models) > 1:
@@ -122,7 +124,7 @@ def _named_in(settings: Any) -> set[str]:
 
 
 def _tables(stages: list[str]) -> str:
-    if stages == [""]:
+    if set(stages) <= set(UNNAMED_STAGES):
         return "The matrix has"
     return f"The matrix {stages[0]} has" if len(stages) == 1 else f"The matrices {_names(stages)} have"
 

@@ -15,7 +15,7 @@ from typing import Any
 from enaction.findings import Finding, Findings
 from enaction.page import Page, Statement
 from enaction.shown import number, value, verdict_of, with_interval
-from enaction.words import MEAN, WORLD, framing_label, models_of
+from enaction.words import MEAN, UNNAMED_STAGES, WORLD, framing_label, models_of
 
 _MOST_NUMBERS = 4
 # With more certified readers than this their names are in the tables alone.
@@ -71,7 +71,7 @@ def answer(findings: Findings, pages: Mapping[str, Page]) -> Answer:
         *_what(recognition, imitation),
         *_whose(findings, imitation, at),
     ]
-    ratio, who = findings.one("other_self_ratio", "matrix", reader=MEAN, **at), models_of(at["stage"])
+    ratio, who = findings.one("other_self_ratio", "matrix", reader=MEAN, **at), _named(at["stage"])
     candidates = [
         (f"Recognition, {who}", recognition, "log units; 0: none"),
         ("Recognition, base models", base, "log units; 0: none"),
@@ -81,6 +81,11 @@ def answer(findings: Findings, pages: Mapping[str, Page]) -> Answer:
     ]
     numbers = [KeyNumber(label, f, reading) for label, f, reading in candidates if f is not None]
     return Answer(sentences, numbers[:_MOST_NUMBERS])
+
+
+def _named(stage: str) -> str:
+    """The models of a stage inside a sentence."""
+    return "all models" if stage in UNNAMED_STAGES else "base models" if stage == "base" else models_of(stage)
 
 
 def _base(findings: Findings, at: Mapping[str, Any]) -> Finding | None:
@@ -121,7 +126,7 @@ def _readers(findings: Findings, at: Mapping[str, Any]) -> list[str]:
 def _who(findings: Findings, recognition: Finding, base: Finding | None, at: Mapping[str, Any]) -> Statement:
     """Who recognises, how much, and the same of base models."""
     where = "" if at["framing"] == "assistant" else f" ({framing_label(at['framing'])})"
-    who = f"{models_of(at['stage'])}{where}"
+    who = f"{'The models' if at['stage'] in UNNAMED_STAGES else models_of(at['stage'])}{where}"
     certified = _certified(findings, at)
     joint = "" if certified else " (one number for all of them, which does not say who)"
     text = f"{who} {_amount(recognition)}{certified or joint}"
