@@ -5,7 +5,7 @@
     python studies/thesis.py --tables runs/thesis      # prints the conclusions and tables of docs/thesis.md
 
 Needs `pip install 'enaction[lab]'`. What the arms are and what the study asks is in docs/thesis.md. The models go to
-runs/thesis/models/ARM-SEED/SHARE (share of the training, in per cent) and do not ship; a loop's stored replies are in
+runs/thesis-models/ARM-SEED/SHARE (share of the training, in per cent) and do not ship; a loop's stored replies are in
 ARM-SEED/rollouts.
 """
 
@@ -122,7 +122,7 @@ def _told(report: Callable[[str, str, int, int], None], arm: str, seed: str, ste
 def main() -> None:
     """Train every arm with every seed, or print the tables of a run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/thesis/models"))
+    parser.add_argument("--out", type=Path, default=Path("runs/thesis-models"))
     parser.add_argument("--steps", type=int, default=LoopRecipe.steps)
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
