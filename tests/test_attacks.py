@@ -115,7 +115,6 @@ def job(folder, say):
     Path(folder, f"{os.getpid()}.pid").touch()
     say("a", 1)
     time.sleep(60)
-    return {}
 
 if __name__ == "__main__":
     jobs = [local.Job(1, job, (sys.argv[1],), "reading")] * 2
@@ -320,6 +319,15 @@ def test_damaged_passages_are_named_with_the_remedy(harm: Any, copy: Run) -> Non
     with pytest.raises(PassageError, match=r"a\.parquet is damaged.*remove it") as caught:
         copy.passages("a")
     assert "\n" not in str(caught.value)
+
+
+def test_the_manifest_says_of_every_cell_how_it_was_read_after_a_kill_too(copy: Run) -> None:
+    before = copy.manifest()["readers"]
+    assert {name: list(of_framings) for name, of_framings in before.items()} == {"a": ["assistant"], "b": ["assistant"]}
+    (copy.folder / "manifest.json").unlink()  # a killed session wrote none
+    _file(copy, Cell("a", "b", "assistant")).unlink()
+    run_study(copy.study(), copy.folder)
+    assert copy.manifest()["readers"] == before
 
 
 @pytest.mark.parametrize("content", ["", "null", "[]", "{", '{"readers": 1}', "é".encode("latin-1"), "[" * 5000])

@@ -6,7 +6,6 @@ A model is loaded once for all of its texts, and once for all of its cells.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
-from typing import Any
 
 from enaction.errors import FramingError
 from enaction.framing import read_template
@@ -16,7 +15,7 @@ from enaction.study.config import Study
 from enaction.study.desk import Desk
 from enaction.study.planning import Text
 from enaction.study.store import Cell, Run
-from enaction.tokens import left_out_table, score_passages, table_notes
+from enaction.tokens import left_out_table, score_passages
 
 # The text that is written or the model that reads, and how many more of its passages are done.
 Advance = Callable[[str, int], None]
@@ -27,7 +26,7 @@ _LOADED: dict[tuple[str, str], Reader] = {}
 
 def write_texts(
     study: Study, prompts: tuple[Prompt, ...], run: Run, model: str, texts: Sequence[Text], advance: Advance
-) -> dict[str, Any]:
+) -> None:
     """A model writes its texts into the run folder, one file a text.
 
     Raises:
@@ -37,22 +36,17 @@ def write_texts(
     for text in texts:
         desk = Desk(study, prompts, run, reader, _increments(text.name, advance))
         run.write_passages(text.name, text.write(desk))
-    return {}
 
 
 def read_cells(
     study: Study, run: Run, reader_name: str, cells: Sequence[Cell], optional: Set[Cell], advance: Advance
-) -> dict[str, Any]:
+) -> None:
     """A model reads cells into the run folder, one file a cell.
-
-    Returns:
-        The model's name -> framing -> how its own text was read there.
 
     Raises:
         UserError: the model cannot be loaded, or a passage of a cell that is not optional cannot be framed.
     """
     reader = _load(study, reader_name)
-    notes: dict[str, Any] = {}
     for cell in cells:
         passages = run.passages(cell.author)
         try:
@@ -64,9 +58,6 @@ def read_cells(
                 raise
             table = left_out_table(str(error))
         run.write_tokens(cell, table)
-        if cell.author == reader_name:
-            notes[cell.framing] = table_notes(table)
-    return {reader_name: notes}
 
 
 def forget_models() -> None:

@@ -42,7 +42,7 @@ def carry_out(study: Study, plan: Plan, run: Run, *, workers: int, report: Repor
         report: called after each batch.
 
     Returns:
-        Reader -> framing -> how its own text was read, for the cells that were read now.
+        Reader -> framing -> how its own text was read.
 
     Raises:
         UserError: a model cannot be loaded, or a passage cannot be framed.
@@ -61,9 +61,16 @@ def carry_out(study: Study, plan: Plan, run: Run, *, workers: int, report: Repor
             for name, cells in unread.items()
             if cells
         ]
-        notes = run_all(jobs, report)
+        run_all(jobs, report)
     forget_models()
-    return {reader: of_framings for note in notes for reader, of_framings in note.items()}
+    # From the tables and not from the jobs: what an earlier session read, before it was killed, counts too.
+    return {name: _own_notes(study, plan, run, name) for name in study.models}
+
+
+def _own_notes(study: Study, plan: Plan, run: Run, name: str) -> dict[str, Any]:
+    """Framing -> how a model's own text was read there."""
+    cells = [cell for cell in plan.read_by(study, run, name) if cell.author == name]
+    return {cell.framing: run.notes(cell) for cell in cells}
 
 
 def _write_texts(study: Study, plan: Plan, run: Run, run_all: RunAll, report: Report) -> None:
@@ -102,19 +109,24 @@ class Job(NamedTuple):
     """
 
     passages: int
-    function: Callable[..., dict[str, Any]]
+    function: Callable[..., None]
     arguments: tuple[Any, ...]
     phase: str
 
 
-RunAll = Callable[[list[Job], Report], list[dict[str, Any]]]
+RunAll = Callable[[list[Job], Report], None]
+
+
+def _run_here(jobs: list[Job], report: Report) -> None:
+    for job in jobs:
+        job.function(*job.arguments, partial(report, job.phase))
 
 
 @contextlib.contextmanager
 def _executor(workers: int) -> Iterator[RunAll]:
     """Runs jobs in this process or in a pool."""
     if workers <= 1:
-        yield lambda jobs, report: [job.function(*job.arguments, partial(report, job.phase)) for job in jobs]
+        yield _run_here
         return
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // workers)
@@ -130,12 +142,11 @@ def _executor(workers: int) -> Iterator[RunAll]:
     ):
         have_started = False
 
-        def run_all(jobs: list[Job], report: Report) -> list[dict[str, Any]]:
+        def run_all(jobs: list[Job], report: Report) -> None:
             nonlocal have_started
             # The longest first, so that at the end no worker waits for another.
             longest_first = sorted(jobs, key=lambda job: -job.passages)
             waiting: set[Future] = {pool.submit(_in_worker, job) for job in longest_first}
-            results = []
             try:
                 while waiting or reports.poll():
                     if reports.poll(0.2):
@@ -145,7 +156,8 @@ def _executor(workers: int) -> Iterator[RunAll]:
                             report(*message)
                         continue
                     done, waiting = wait(waiting, timeout=0)
-                    results += [future.result() for future in done]
+                    for future in done:
+                        future.result()
             except BrokenProcessPool:
                 raise UserError(_why_broken(workers, have_started)) from None
             except Exception:
@@ -155,7 +167,6 @@ def _executor(workers: int) -> Iterator[RunAll]:
                 for process in set(multiprocessing.active_children()) - of_others:
                     process.kill()
                 raise
-            return results
 
         yield run_all
 
@@ -195,9 +206,9 @@ def _start_worker(threads: int, watched: Connection, line: Connection, lock: Loc
     say(None)
 
 
-def _in_worker(job: Job) -> dict[str, Any]:
+def _in_worker(job: Job) -> None:
     (say,) = _SAY
-    return job.function(*job.arguments, lambda name, n: say((job.phase, name, n)))
+    job.function(*job.arguments, lambda name, n: say((job.phase, name, n)))
 
 
 @contextlib.contextmanager
