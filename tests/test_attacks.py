@@ -343,7 +343,7 @@ def test_a_start_that_fails_leaves_nothing_behind(run: Run, tmp_path: Path) -> N
     for changes in ({"model": "./nowhere"}, {"chat_template": Path("nowhere.jinja")}):
         models = {**study.models, "b": study.models["b"].model_copy(update=changes)}
         with pytest.raises(UserError, match="nowhere"):
-            Run(tmp_path / "new").open(study.model_copy(update={"models": models}))
+            run_study(study.model_copy(update={"models": models}), tmp_path / "new")
         assert not (tmp_path / "new").exists()
 
 

@@ -144,7 +144,7 @@ def run(
     chosen = study if isinstance(study, Study) else _study(study)
     folder, plan = Path(out) if out is not None else Path("runs") / chosen.name, experiments.plan(chosen)
     store = Run(folder)
-    store.open(chosen)
+    store.open(chosen, needs_models=True)
     is_complete = plan.passages_left(chosen, store) == (0, 0)
     if not is_complete or not store.manifest():
         _carry_out(chosen, store, plan, workers, _counting(chosen, plan, store, progress))
@@ -243,7 +243,7 @@ def run_study(study: Study, folder: Path, *, workers: int = 1, report: Report | 
         UserError: a model cannot be loaded, a passage cannot be framed, the folder holds another study.
     """
     store, plan = Run(folder), experiments.plan(study)
-    store.open(study)
+    store.open(study, needs_models=True)
     _carry_out(study, store, plan, workers, report or (lambda *_: None))
     return store
 

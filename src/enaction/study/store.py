@@ -62,11 +62,14 @@ class Run:
 
     folder: Path
 
-    def open(self, study: Study) -> None:
+    def open(self, study: Study, *, needs_models: bool = False) -> None:
         """Begin or resume a run of this study; a study that has gained experiments since resumes in the same folder.
 
-        A folder is begun only where the models are, so that a mistake in the study file leaves nothing behind, and a
-        run that has no finished text yet is begun anew.
+        A run that has no finished text yet is begun anew.
+
+        Args:
+            study: of the run.
+            needs_models: begin only where the models are, so that a mistake in the study file leaves nothing behind.
 
         Raises:
             StudyError: the folder holds a run of another study, no run, a study.yaml that is none, or cannot be
@@ -78,7 +81,7 @@ class Run:
         try:
             there = path.read_text(encoding="utf-8") if path.exists() else None
             goes_on = self._goes_on_with(study, there)
-            if not goes_on:
+            if needs_models and not goes_on:
                 _require_models(study)
             for folder in (self.folder, *(self.folder / name for name in ("passages", "tokens", "figures"))):
                 sweep(folder)
