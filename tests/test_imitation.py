@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import handmade
@@ -191,7 +192,7 @@ def _desk(folder: Path, passages: dict[str, list[Passage]], **more: object) -> D
     run = Run(folder / "desk")
     run.open(study)
     for author, written in passages.items():
-        run.write_passages(author, written)
+        run.write_passages(author, [replace(passage, author=author) for passage in written])
     return Desk(study, tuple(study.load_prompts()), run)
 
 
