@@ -56,6 +56,10 @@ class Zoo(Source):
         """As its weights."""
         return self.weights.load(dtype, trust_remote_code=trust_remote_code, use_safetensors=use_safetensors, base=base)
 
+    def identity(self) -> dict[str, str]:
+        """As its weights, with a few words on what was trained: what its reward paid for, say."""
+        return super().identity() | {"about": zoo.note(embedded_name(self.name))}
+
     def has_config(self) -> bool:
         """As its weights."""
         return self.weights.has_config()
