@@ -142,6 +142,10 @@ def _executor(workers: int) -> Iterator[RunAll]:
     ):
         have_started = False
 
+        def kill_workers() -> None:
+            for process in set(multiprocessing.active_children()) - of_others:
+                process.kill()
+
         def run_all(jobs: list[Job], report: Report) -> None:
             nonlocal have_started
             # The longest first, so that at the end no worker waits for another.
@@ -159,13 +163,13 @@ def _executor(workers: int) -> Iterator[RunAll]:
                     for future in done:
                         future.result()
             except BrokenProcessPool:
+                kill_workers()  # the pool asks them to end, and waits
                 raise UserError(_why_broken(workers, have_started)) from None
             except Exception:
                 pool.shutdown(wait=False, cancel_futures=True)  # what the others have in hand is finished
                 raise
             except BaseException:  # Ctrl-C and its like: what is finished is kept, and nobody waits for the rest
-                for process in set(multiprocessing.active_children()) - of_others:
-                    process.kill()
+                kill_workers()
                 raise
 
         yield run_all
