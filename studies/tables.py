@@ -126,7 +126,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 def main() -> None:
     """Print the tables and the command."""
-    given = parser().parse_args()
+    given = parser().parse_intermixed_args()
     run = open_run(given.run)
     pages = run.pages()
     if given.experiment not in pages:

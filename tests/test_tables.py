@@ -67,5 +67,5 @@ def test_findings_are_chosen_by_quantity_and_place() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "docs").rglob("*.md")), ids=lambda path: path.stem)
 def test_the_commands_in_docs_name_experiments_and_can_be_given(path: Path) -> None:
     for arguments, _ in COMMAND.findall(path.read_text(encoding="utf-8")):
-        given = script.parser().parse_args(shlex.split(arguments))
+        given = script.parser().parse_intermixed_args(shlex.split(arguments))
         assert given.experiment in experiments.EXPERIMENTS
