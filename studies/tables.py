@@ -30,7 +30,8 @@ def markdown(grid: Grid, *, rows: Sequence[str] = (), columns: Sequence[str] = (
     Args:
         grid: of a page.
         rows: keep only rows with one of these texts as a whole cell, e.g. a stage; empty: all.
-        columns: keep only columns whose name begins with one of these texts, in the grid's order; empty: all.
+        columns: keep only columns with one of these names, or whose name begins with one of these texts that is no
+            whole name, in the grid's order; empty: all.
 
     Raises:
         ValueError: one of `rows` or `columns` selects nothing.
@@ -43,7 +44,8 @@ def markdown(grid: Grid, *, rows: Sequence[str] = (), columns: Sequence[str] = (
         _require(
             any(text in row for row in texts), f"row with a cell {text!r}", sorted({row[0] for row in texts}), grid
         )
-    kept = [i for i, name in enumerate(header) if not columns or name.startswith(tuple(columns))]
+    prefixes = tuple(text for text in columns if text not in header)
+    kept = [i for i, name in enumerate(header) if not columns or name in columns or name.startswith(prefixes)]
     lines = [[header[i] for i in kept], ["---"] * len(kept)]
     lines += [
         [_text(row[i]) for i in kept]
@@ -110,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("experiment", help="whose page")
     made.add_argument("titles", nargs="*", help="beginnings of the titles of tables (all)")
     made.add_argument("--rows", nargs="+", default=[], help="only rows with one of these texts as a whole cell (all)")
-    made.add_argument("--columns", nargs="+", default=[], help="only columns whose name begins with one of these (all)")
+    made.add_argument("--columns", nargs="+", default=[], help="only columns with these names or beginnings (all)")
     made.add_argument("--sentences", action="store_true", help="also what the page says in words")
     made.add_argument("--findings", nargs="+", default=[], metavar="QUANTITY", help="these instead of tables")
     made.add_argument("--where", nargs="+", default=[], type=_pair, metavar="KEY=VALUE", help="at this place only")

@@ -37,6 +37,12 @@ def test_rows_are_chosen_by_a_whole_cell_and_columns_by_the_beginning_of_their_n
     assert chosen.splitlines()[2:] == ["| base | 0.00 [-0.01, 0.01] |"]
 
 
+def test_a_whole_name_of_a_column_does_not_take_longer_names_with_it() -> None:
+    grid = Grid("Split", ["ratio", "ratio, bases"], [["1.2", "1.0"]])
+    assert script.markdown(grid, columns=["ratio"]).splitlines()[0] == "| ratio |"
+    assert script.markdown(grid, columns=["rat"]).splitlines()[0] == "| ratio | ratio, bases |"
+
+
 @pytest.mark.parametrize("choice", [{"rows": ["R"]}, {"columns": ["entropy"]}, {"titles": ["Means of"]}])
 def test_a_choice_that_selects_nothing_is_refused_with_what_there_is(choice: dict[str, list[str]]) -> None:
     page = Page("Matrix", "?", sections=[Section(grids=[GRID])])
