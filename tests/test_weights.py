@@ -90,16 +90,16 @@ def test_a_model_and_its_adapter_in_one_folder_are_refused(tmp_path: Path) -> No
         Reader.load(folder)
 
 
-def test_a_model_with_a_soft_prompt_is_refused_in_true_words() -> None:
+def test_a_model_with_a_soft_prompt_is_refused_in_true_words(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = tiny.byte_tokenizer()
     model = tiny.llama(len(tokenizer))
-    run = model.forward
+    run: Any = model.forward
 
     def forward(**given: Any) -> Any:
         logits = run(**given).logits
         return SimpleNamespace(logits=torch.cat([logits[:, :1]] * 8 + [logits], 1))
 
-    model.forward = forward
+    monkeypatch.setattr(model, "forward", forward)
     with pytest.raises(ModelError, match=r"makes 9 predictions of 1 token \(a soft prompt"):
         Reader(model, tokenizer)
 
