@@ -205,7 +205,7 @@ def test_a_run_certifies_the_planted_reader_alone_and_says_so(tmp_path: Path, n:
         assert found is not None
         assert found.estimate == pytest.approx(PLANTED, abs=0.2)
     said = " ".join(pages(study, findings)["matrix"].sentences)
-    assert "certified: ash-rl, not certified: birch-rl" in said
+    assert "certified: ash-rl, not birch-rl" in said
 
 
 def test_a_run_of_two_has_one_number_and_names_nobody(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ _INTERRUPTED = 130
 def main() -> None:
     """Entry point of the `enaction` script."""
     try:
-        app()
+        app(prog_name="enaction")
     except UserError as error:
         Console(stderr=True, soft_wrap=True).print(f"enaction: {printable(str(error))}", markup=False, highlight=False)
         sys.exit(2)
