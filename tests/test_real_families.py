@@ -73,7 +73,9 @@ def with_embedded_models(study: Study) -> Study:
         changed = {"model": f"zoo:{stand_in}", "chat_template": None, "device": "cpu"}
         models[name] = spec.model_copy(update=changed)
     sampling = study.sampling.model_copy(update={"per_prompt": 1, "max_new_tokens": 10})
-    return study.model_copy(update={"models": models, "n_prompts": 4, "sampling": sampling, "resamples": 100})
+    # To everyday questions an embedded base may say nothing at all.
+    changed = {"models": models, "prompts": "zoo", "n_prompts": 4, "sampling": sampling, "resamples": 100}
+    return study.model_copy(update=changed)
 
 
 @pytest.mark.parametrize(
