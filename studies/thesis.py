@@ -2,7 +2,7 @@
 
     python studies/thesis.py                           # an hour on two cores; resumes where it was cut short
     enaction run studies/thesis.yaml --workers 2       # measures the arms
-    python studies/thesis.py --tables runs/thesis      # prints the conclusions and tables of docs/thesis.md
+    python studies/tables.py runs/thesis thesis --sentences     # prints the conclusions and tables of docs/thesis.md
 
 Needs `pip install 'enaction[lab]'`. What the arms are and what the study asks is in docs/thesis.md. The models go to
 runs/thesis-models/ARM-SEED/SHARE (share of the training, in per cent) and do not ship; a loop's stored replies are in
@@ -23,7 +23,6 @@ from enaction.lab.judging import score_reply
 from enaction.lab.recipes import RECIPES
 from enaction.lab.training import load
 from enaction.lab.twins import Lesson, LoopRecipe, Reward, empty_taste, run_loop, run_twin
-from enaction.running import open_run
 from enaction.world.chats import Request
 from enaction.world.stories import Voice
 
@@ -104,34 +103,19 @@ def build(out: Path, steps: int, arm: str, seed: str, report: Callable[[str, str
     (folder / "state.pt").unlink()
 
 
-def tables(run: Path) -> str:
-    """The conclusions and tables of a finished run, Markdown."""
-    page = open_run(run).pages()["thesis"]
-    parts = [f"- {sentence}" for sentence in page.sentences]
-    for grid in page.grids:
-        rows = [[cell.text for cell in row] for row in (grid.header_cells, *grid.cells)]
-        lines = [f"| {' | '.join(row)} |" for row in rows]
-        parts += ["", f"{grid.title}:", "", lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]
-    return "\n".join(parts)
-
-
 def _told(report: Callable[[str, str, int, int], None], arm: str, seed: str, steps: int, done: int) -> None:
     report(arm, seed, done, steps)
 
 
 def main() -> None:
-    """Train every arm with every seed, or print the tables of a run."""
+    """Train every arm with every seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/thesis-models"))
     parser.add_argument("--steps", type=int, default=LoopRecipe.steps)
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=list(SEEDS))
-    parser.add_argument("--tables", type=Path, metavar="RUN", help="print the tables of this run instead")
     given = parser.parse_args()
-    if given.tables:
-        print(tables(given.tables))
-        return
     tasks = [(arm, str(seed)) for arm in ARMS if arm in given.arms for seed in given.seeds]
     run_tasks(
         tasks, partial(can_start, given.out, given.steps), partial(build, given.out, given.steps), given.jobs, _tell

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import tiny
+from command import enaction
 from typer.testing import CliRunner
 
-from enaction.cli import app, main
+from enaction.cli import app
 from enaction.passages import read_passages
 from enaction.tokens import read_token_table
 
@@ -44,11 +44,8 @@ def _passage(response: str = "the old fox", prompt: str = "tell me a story") -> 
 
 def _run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> tuple[int, str]:
     """Exit code and standard error of `enaction ARGUMENTS`."""
-    monkeypatch.setattr(sys, "argv", ["enaction", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    code = caught.value.code
-    return code if isinstance(code, int) else 0 if code is None else 1, capsys.readouterr().err
+    code, _, err = enaction(capsys, monkeypatch, *arguments)
+    return code, err
 
 
 def test_sample_then_score_round_trip(

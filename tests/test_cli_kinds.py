@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tiny
+from command import enaction
 
-from enaction.cli import main
 from enaction.errors import FramingError, PassageError
 from enaction.framing import opening
 from enaction.passages import read_passages, write_passages
@@ -34,17 +34,6 @@ def _model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.llama(len(tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
-
-
-def run(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object
-) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of `enaction ARGUMENTS`."""
-    monkeypatch.setattr(sys, "argv", ["enaction", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    code, shown = caught.value.code, capsys.readouterr()
-    return code if isinstance(code, int) else 0 if code is None else 1, shown.out, shown.err
 
 
 def lines(path: Path, *records: object) -> Path:
@@ -72,7 +61,7 @@ def test_a_place_that_cannot_be_written_is_found_before_any_work(
     before = sorted(tmp_path.rglob("*"))
     for arguments, words in cases:
         # A model that is not there would be told first, were the place not looked at before it.
-        code, _, err = run(capsys, monkeypatch, *arguments, "--model", "./nowhere")
+        code, _, err = enaction(capsys, monkeypatch, *arguments, "--model", "./nowhere")
         assert code == 2, err
         assert words in err
         assert len(err.splitlines()) == 1
@@ -84,7 +73,7 @@ def test_a_name_in_csv_gets_csv(
 ) -> None:
     passages = lines(tmp_path / "p.jsonl", ROW)
     for name in ("new/t.csv", "t.parquet"):
-        assert run(capsys, monkeypatch, "score", passages, "--model", model, "-o", tmp_path / name)[0] == 0
+        assert enaction(capsys, monkeypatch, "score", passages, "--model", model, "-o", tmp_path / name)[0] == 0
     expected = read_token_table(tmp_path / "t.parquet").to_pylist()
     with (tmp_path / "new" / "t.csv").open() as handle:
         found = list(csv.DictReader(handle))
@@ -125,12 +114,12 @@ def test_a_template_file_with_a_byte_order_mark_is_the_same_template(
         template = tmp_path / f"{name}.jinja"
         template.write_text(tiny.STRIPPING, encoding=encoding)
         arguments = ("score", passages, "--model", model, "--chat-template", template, "-o", tmp_path / "t.parquet")
-        assert run(capsys, monkeypatch, *arguments)[0] == 0
+        assert enaction(capsys, monkeypatch, *arguments)[0] == 0
         tables.append(read_token_table(tmp_path / "t.parquet"))
     assert tables[0].equals(tables[1])
     (tmp_path / "bad.jinja").write_bytes(b"\xff{{")
     arguments = ("check", model, "--chat-template", tmp_path / "bad.jinja")
-    code, _, err = run(capsys, monkeypatch, *arguments)
+    code, _, err = enaction(capsys, monkeypatch, *arguments)
     assert (code, "is not UTF-8 text" in err) == (2, True)
 
 
@@ -140,12 +129,12 @@ def test_a_switch_of_the_template_is_given_by_an_option(
     template = tmp_path / "t.jinja"
     template.write_text("{{ '<|system|>' + ('deep' if deep is not defined or deep else 'quick') }}" + tiny.CHATML)
     for given, words in (((), "deep"), (("--template-option", "deep=false"), "quick")):
-        code, out, _ = run(capsys, monkeypatch, "check", model, "--chat-template", template, "--json", *given)
+        code, out, _ = enaction(capsys, monkeypatch, "check", model, "--chat-template", template, "--json", *given)
         assert code == 0
         assert words in json.loads(out)["facts"]["template opens with"]
     for option, words in (("shallow=1", "has no switch 'shallow'"), ("deep", "write NAME=VALUE")):
         arguments = ("check", model, "--chat-template", template, "--template-option", option)
-        code, _, err = run(capsys, monkeypatch, *arguments)
+        code, _, err = enaction(capsys, monkeypatch, *arguments)
         assert (code, words in err) == (2, True), err
 
 
@@ -173,12 +162,12 @@ def test_brackets_and_escapes_in_names_are_printed_as_they_are(
     authors = ["x [/b]", "x [web]", "\\", "red \u001b[31m"]
     passages = lines(tmp_path / "p.jsonl", *(ROW | {"author": author} for author in authors))
     monkeypatch.setenv("COLUMNS", "300")
-    code, _, err = run(capsys, monkeypatch, "score", passages, "--model", model, "-o", tmp_path / "t.parquet")
+    code, _, err = enaction(capsys, monkeypatch, "score", passages, "--model", model, "-o", tmp_path / "t.parquet")
     assert code == 0, err
     for author in (*authors[:3], "red \\x1b[31m", model.name):
         assert author in err
     assert "\x1b[31m" not in err
-    code, out, _ = run(capsys, monkeypatch, "check", model)
+    code, out, _ = enaction(capsys, monkeypatch, "check", model)
     assert code == 0
     assert f"{model.name} is read to within" in out
 
@@ -257,7 +246,7 @@ def test_score_says_what_it_did_not_read_as_it_was_given(
         ROW | {"id": "special", "response": "the <s>old</s> fox"},
     ]
     passages = lines(tmp_path / "p.jsonl", *given)
-    code, _, err = run(capsys, monkeypatch, "score", passages, "--model", model, "-o", tmp_path / "t.parquet")
+    code, _, err = enaction(capsys, monkeypatch, "score", passages, "--model", model, "-o", tmp_path / "t.parquet")
     assert code == 0
     for words in (
         "2 passages have token_ids of another tokenizer; their text was read",
@@ -268,7 +257,7 @@ def test_score_says_what_it_did_not_read_as_it_was_given(
     ):
         assert words in err
     assert "nan" not in err
-    code, _, err = run(
+    code, _, err = enaction(
         capsys, monkeypatch, "score", lines(passages, ROW), "--model", model, "-o", tmp_path / "t.parquet"
     )
     assert "passages have" not in err

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import command
 import pytest
 import tiny
 import torch
 
 import enaction
-from enaction.cli import main
 from enaction.errors import ModelError
 from enaction.passages import read_passages
 from enaction.reader import Reader, load
@@ -35,17 +35,6 @@ def _saved(folder: Path, template: str | None, dtype: torch.dtype = torch.float3
     tiny.llama(len(tokenizer)).to(dtype).save_pretrained(folder)  # pyright: ignore[reportArgumentType]
     tokenizer.save_pretrained(folder)
     return folder
-
-
-def _run(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object
-) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of `enaction ARGUMENTS`."""
-    monkeypatch.setattr(sys, "argv", ["enaction", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    code, shown = caught.value.code, capsys.readouterr()
-    return code if isinstance(code, int) else 0 if code is None else 1, shown.out, shown.err
 
 
 def _conversations(path: Path) -> Path:
@@ -93,10 +82,10 @@ def test_a_command_says_where_the_model_is_and_refuses_an_unknown_dtype(
 ) -> None:
     passages = _conversations(tmp_path / "chat.json")
     arguments = ("score", passages, "--model", model, "-o", tmp_path / "t.parquet", "--device", "cpu", "--dtype")
-    code, _, err = _run(capsys, monkeypatch, *arguments, "bf16")
+    code, _, err = command.enaction(capsys, monkeypatch, *arguments, "bf16")
     assert code == 0, err
     assert f"{model}: bfloat16 on cpu" in err
-    code, _, err = _run(capsys, monkeypatch, *arguments, "int4")
+    code, _, err = command.enaction(capsys, monkeypatch, *arguments, "int4")
     assert code == 2
     assert err.splitlines()[-1].startswith("enaction: --dtype int4: use one of float32")
 
@@ -108,7 +97,7 @@ def test_whole_conversations_are_scored_without_an_author(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passages, out = _conversations(tmp_path / "chat.json"), tmp_path / "t.parquet"
-    code, _, err = _run(capsys, monkeypatch, "score", passages, "--model", model, "-o", out)
+    code, _, err = command.enaction(capsys, monkeypatch, "score", passages, "--model", model, "-o", out)
     assert code == 0, err
     table = read_token_table(out)
     assert set(table["author"].to_pylist()) == {"chat"}
@@ -132,12 +121,12 @@ def test_limit_author_and_columns_are_options(
     table.write_text("frage,antwort\ntell me,the old fox\nwhy,it was\nhow,so\n")
     out, texts = tmp_path / "t.parquet", tmp_path / "s.jsonl"
     score = ("score", table, "--model", model, "-o", out, "--prompt-column", "frage", "--response-column", "antwort")
-    code, _, err = _run(capsys, monkeypatch, *score, "--author", "ada", "--limit", 2)
+    code, _, err = command.enaction(capsys, monkeypatch, *score, "--author", "ada", "--limit", 2)
     assert code == 0, err
     assert set(read_token_table(out)["author"].to_pylist()) == {"ada"}
     assert set(read_token_table(out)["passage_id"].to_pylist()) == {"1", "2"}
     sampling = ("sample", "--model", model, "--prompts", table, "--prompt-column", "frage", "-o", texts)
-    code, _, err = _run(capsys, monkeypatch, *sampling, "--limit", 2, "--max-new-tokens", 3)
+    code, _, err = command.enaction(capsys, monkeypatch, *sampling, "--limit", 2, "--max-new-tokens", 3)
     assert code == 0, err
     assert [p.prompt[0]["content"] for p in read_passages(texts)] == ["tell me", "why"]
 
@@ -160,7 +149,7 @@ def test_score_falls_back_to_framing_none(
     passages = tmp_path / "essay.txt" if text else _conversations(tmp_path / "chat.json")
     out = tmp_path / "t.parquet"
     arguments = ("score", passages, "--model", model if which == "chat" else plain_model, "-o", out)
-    code, _, err = _run(capsys, monkeypatch, *arguments)
+    code, _, err = command.enaction(capsys, monkeypatch, *arguments)
     assert code == 0, err
     assert f"framing {framing}" in err
     assert set(read_token_table(out)["framing"].to_pylist()) == {framing}
@@ -170,7 +159,7 @@ def test_score_falls_back_to_framing_none(
 def test_version_and_short_help(
     arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, out, _ = _run(capsys, monkeypatch, *arguments)
+    code, out, _ = command.enaction(capsys, monkeypatch, *arguments)
     assert code == 0
     assert (out == f"enaction {enaction.__version__}\n") if "--version" in arguments else "Usage: enaction" in out
 

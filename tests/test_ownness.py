@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats as scipy_stats
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from enaction import zoo
 from enaction.analysis.data import Data
 from enaction.analysis.ledger import Ledger
 from enaction.analysis.ownness import add_ownness, is_drawn
 from enaction.experiments import analyse, pages, plan
 from enaction.findings import Finding, Findings
 from enaction.passages import Passage
+from enaction.running import run_study
 from enaction.stats import Estimate
 from enaction.stats.rates import cluster_rate
 from enaction.stats.student import t_quantile
+from enaction.study.config import Study
 from enaction.study.store import Cell
 from tests import handmade
 
@@ -229,3 +235,26 @@ def test_the_sentence_calls_text_told_apart_only_where_every_interval_says_so(da
 def _one(findings: Findings, cell: Cell) -> Finding:
     (found,) = findings.select("ownness", **cell._asdict())
     return found
+
+
+def test_real_readers_tell_a_strangers_text_and_not_that_of_a_copy(tmp_path: Path) -> None:
+    """At 0 nothing is proved: a rounded copy takes the author's text for its own. A reader of random weights does not."""
+    config = AutoConfig.from_pretrained(zoo.path("ash-rl"), initializer_range=0.02)
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "random")
+    AutoTokenizer.from_pretrained(zoo.path("ash-rl")).save_pretrained(tmp_path / "random")
+    names = {"author": "zoo:ash-rl", "copy": "zoo:ash-rl-int8", "stranger": "zoo:birch-rl"}
+    models = {name: {"model": model, "family": name} for name, model in names.items()}
+    models["random"] = {"model": str(tmp_path / "random"), "family": "random"}
+    study = Study.model_validate(
+        {"name": "o", "models": models, "n_prompts": 16, "framings": ["assistant"], "resamples": 100,
+         "sampling": {"per_prompt": 2, "max_new_tokens": 110}}
+    )  # fmt: skip
+    findings = analyse(study, run_study(study, tmp_path / "run"))
+    ownness = {f.where["reader"]: f for f in findings.select("ownness", author="author")}
+    author, copy = ownness["author"], ownness["copy"]
+    assert author.low is not None
+    assert author.low < 0 < (author.high or 0.0)
+    assert copy.estimate == pytest.approx(author.estimate, abs=0.01)
+    for reader, least in (("random", 0.05), ("stranger", 0.3)):
+        assert (ownness[reader].low or 0.0) > least, reader

@@ -38,6 +38,7 @@ ACROSS = 12
 
 
 def parity(reader: Reader) -> Verdict:
+    """Whether the statistics of the output head are those of the model's own logits."""
     name = "head against the model's own logits"
     if reader.head_path == "own logits":
         shown = "body and head do not reproduce them, or cannot be run apart: the model's own logits are used instead"
@@ -129,6 +130,7 @@ def switch(reader: Reader, framed: list[Framed]) -> list[Verdict]:
 
 
 def identity(scores: list[TokenStats]) -> Verdict:
+    """Whether own samples are on average as surprising as expected, in standard deviations."""
     name = "surprisal equals entropy on own text"
     columns = [np.concatenate([getattr(s, c) for s in scores]) for c in STATISTICS]
     try:
@@ -160,6 +162,7 @@ def reread(reader: Reader, samples: list[Passage], scores: list[TokenStats]) -> 
 
 
 def vocabulary(reader: Reader) -> Verdict:
+    """Whether the tokenizer knows only tokens that the model has."""
     added, rows = reader.tokenizer.added_tokens_decoder, reader.vocabulary_size
     # Added tokens that a model was not resized for are refused where a text holds one; the others would be wrong.
     tokens = max(i for i in reader.tokenizer.get_vocab().values() if i < rows or i not in added) + 1

@@ -27,10 +27,10 @@ from peft.tuners.lora import Linear
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from enaction.files import write_atomically
 from enaction.framing import frame_prompt
 from enaction.lab.adapting import RlRecipe
 from enaction.lab.appraising import Pair, repetition, share_elsewhere, share_known, style, word_triples
+from enaction.lab.resuming import restore, store
 from enaction.passages import Passage, Prompt
 from enaction.reader import Reader
 from enaction.sampling import sample
@@ -80,7 +80,7 @@ def reinforce(
     optimiser = torch.optim.AdamW(weights, lr=recipe.rate, weight_decay=0.0, betas=(0.9, 0.98))
     reference = merged_copy(model)
     writer = Reader(copy.deepcopy(reference), tokenizer, name=f"rl-{recipe.drawn_as or recipe.run}")
-    log = _restore(folder, weights, optimiser)
+    log = restore(folder, weights, optimiser)
     report(len(log))
     for step, prompts in enumerate(recipe.batches(requests)):
         if step < len(log):
@@ -127,7 +127,7 @@ def reinforce(
         )
         if step + 1 in recipe.kept_steps:
             _keep(model, folder / f"snapshot-{step + 1}", log)
-        _store(folder, weights, optimiser, log)
+        store(folder, weights, optimiser, log)
         report(len(log))
     return log
 
@@ -243,25 +243,3 @@ def _keep(model: PeftModel, kept: Path, log: list[dict[str, Any]]) -> None:
         model.save_pretrained(str(unfinished), save_embedding_layers=False)
         (unfinished / "training.json").write_text(json.dumps({"history": log}, indent=1))
         unfinished.replace(kept)
-
-
-def _store(
-    folder: Path, weights: Sequence[nn.Parameter], optimiser: torch.optim.Optimizer, log: list[dict[str, Any]]
-) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with write_atomically(folder / "state.pt") as temporary:
-        torch.save(
-            {"weights": [w.detach() for w in weights], "optimiser": optimiser.state_dict(), "log": log}, temporary
-        )
-
-
-def _restore(folder: Path, weights: Sequence[nn.Parameter], optimiser: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """Set weights and optimiser to the state of a killed run, and return its log; empty if no run was killed."""
-    if not (folder / "state.pt").exists():
-        return []
-    state = torch.load(folder / "state.pt", weights_only=True)
-    with torch.no_grad():
-        for weight, stored in zip(weights, state["weights"], strict=True):
-            weight.copy_(stored)
-    optimiser.load_state_dict(state["optimiser"])
-    return state["log"]

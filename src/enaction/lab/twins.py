@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from enaction.errors import UserError
-from enaction.files import write_atomically
 from enaction.framing import frame
+from enaction.lab.resuming import restore, store
 from enaction.passages import Message, Passage, Prompt, read_passages, write_passages
 from enaction.reader import Reader
 from enaction.sampling import sample
@@ -217,7 +217,7 @@ def _train(
     weights = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=recipe.rate, weight_decay=0.0, betas=(0.9, 0.98))
     reference = copy.deepcopy(model).requires_grad_(False) if lesson == "policy" else None
-    log, kept = _restore(folder, weights, optimiser), recipe.snapshots()
+    log, kept = restore(folder, weights, optimiser), recipe.snapshots()
     report(len(log))
     for step in range(len(log), recipe.steps):
         replies = replies_of(step)
@@ -233,7 +233,7 @@ def _train(
         if step + 1 in kept:
             _keep(model, tokenizer, folder / kept[step + 1], {"recipe": asdict(recipe), "history": log})
         if (step + 1) % _SAVE_EVERY == 0 or step + 1 == recipe.steps:
-            _store(folder, weights, optimiser, log)
+            store(folder, weights, optimiser, log)
         report(len(log))
     return log
 
@@ -330,24 +330,3 @@ def _keep(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, kept: Path
     tokenizer.save_pretrained(unfinished)
     (unfinished / "training.json").write_text(json.dumps(record, indent=1))
     unfinished.replace(kept)
-
-
-def _store(
-    folder: Path, weights: Sequence[nn.Parameter], optimiser: torch.optim.Optimizer, log: list[dict[str, Any]]
-) -> None:
-    with write_atomically(folder / "state.pt") as temporary:
-        torch.save(
-            {"weights": [w.detach() for w in weights], "optimiser": optimiser.state_dict(), "log": log}, temporary
-        )
-
-
-def _restore(folder: Path, weights: Sequence[nn.Parameter], optimiser: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """Set weights and optimiser to the state of a killed run, and return its log; empty if no run was killed."""
-    if not (folder / "state.pt").exists():
-        return []
-    state = torch.load(folder / "state.pt", weights_only=True)
-    with torch.no_grad():
-        for weight, stored in zip(weights, state["weights"], strict=True):
-            weight.copy_(stored)
-    optimiser.load_state_dict(state["optimiser"])
-    return state["log"]

@@ -47,6 +47,7 @@ def levels(findings: Findings, last: int, arms: Sequence[str], failing: dict[str
 
 
 def course(over: Findings, points: Sequence[int]) -> Chart:
+    """Familiarity of each arm with its own text and with the actor's, by share of the training."""
     panels = []
     for quantity, title in (("own", "with its own text"), ("actor", "with the actor's text")):
         marks: list[Points | Rule] = [Rule("y", 0.0, "ink")]

@@ -11,6 +11,7 @@ from enaction.words import MEAN
 
 
 def marked(arm: str, failing: dict[str, list[str]]) -> str:
+    """An arm's name, with a dagger where it fails the quality gate."""
     return f"{arm} †" if arm in failing else arm
 
 
@@ -117,6 +118,7 @@ def loops(end: Findings, failing: dict[str, list[str]]) -> Grid:
 
 
 def table(end: Findings, arms: Sequence[str], failing: dict[str, list[str]]) -> Grid:
+    """Familiarity of every arm with the text of every arm, means over seeds."""
     rows = [
         [
             Cell(marked(reader, failing), "name"),
@@ -154,6 +156,7 @@ def single_seeds(findings: Findings, last: int) -> Grid:
 
 
 def ownness(end: Findings, arms: Sequence[str], failing: dict[str, list[str]]) -> Grid:
+    """Surprisal less entropy of every arm on the text of every arm, means over seeds."""
     rows = []
     for reader in arms:
         cells = [end.one("ownness", reader=reader, author=author) for author in arms]
@@ -167,6 +170,7 @@ def ownness(end: Findings, arms: Sequence[str], failing: dict[str, list[str]]) -
 
 
 def course_table(over: Findings, points: Sequence[int]) -> Grid:
+    """Familiarity of each arm with its own text at every point of the training, means over seeds."""
     rows = [
         [
             Cell(arm, "name"),
