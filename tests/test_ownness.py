@@ -238,7 +238,7 @@ def _one(findings: Findings, cell: Cell) -> Finding:
 
 
 def test_real_readers_tell_a_strangers_text_and_not_that_of_a_copy(tmp_path: Path) -> None:
-    """At 0 nothing is proved: a rounded copy takes the author's text for its own. A reader of random weights does not."""
+    """At 0 nothing is proved: a rounded copy takes the author's text for its own; one of random weights does not."""
     config = AutoConfig.from_pretrained(zoo.path("ash-rl"), initializer_range=0.02)
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "random")
