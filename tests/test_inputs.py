@@ -7,7 +7,7 @@ import importlib.util
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from enaction.errors import PassageError
-from enaction.passages import Message, Passage, prompt_hash, read_passages, read_prompts, write_passages
+from enaction.errors import PassageError, StudyError
+from enaction.passages import Message, Passage, data_sets, prompt_hash, read_passages, read_prompts, write_passages
+from enaction.study.config import study_of, with_absolute_paths
 
 Rows = list[dict[str, Any]]
 QUESTIONS: Rows = [{"id": "a", "question": "why, and how?", "answer": 'so\n"it" was'}]
@@ -241,17 +242,128 @@ def test_other_kinds_are_refused_with_the_command_that_converts_them(
 
 
 def test_folders_that_are_no_data_set_say_what_to_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "x.parquet").touch()
-    with pytest.raises(PassageError, match=r"save_to_disk .* such as .*data/x\.parquet"):
+    with pytest.raises(PassageError, match="holds no data set and no data files; give a file"):
         read_prompts(tmp_path)
-    (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
-    with pytest.raises(PassageError, match=r"several splits \(train, test\); .* such as .*/train"):
+    (tmp_path / "x.parquet").write_text("not Parquet")
+    with pytest.raises(PassageError, match=r"is no readable data set .*; give one of its files"):
         read_prompts(tmp_path)
-    (tmp_path / "data" / "state.json").write_text("{}")
+    (tmp_path / f"{tmp_path.name}.py").write_text("raise SystemExit")
+    with pytest.raises(PassageError, match="the code of a data set, which is not run"):
+        read_prompts(tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(PassageError, match="pip install datasets"):
-        read_prompts(tmp_path / "data")
+    for path in (tmp_path / "..", "org/name"):
+        with pytest.raises(PassageError, match=r"not installed: pip install 'enaction\[datasets\]'") as caught:
+            read_prompts(path)
+        assert "\n" not in str(caught.value)
+
+
+MANY: Rows = [{"question": f"q{i}", "answer": f"r{i}"} for i in range(7)]
+
+
+def _folders(tmp_path: Path) -> dict[str, Path]:
+    """A data set with two splits: as `save_to_disk` writes it, and as folders of data files."""
+    datasets = pytest.importorskip("datasets")
+    splits = {"train": MANY, "test": MANY[:2]}
+    rows = {name: datasets.Dataset.from_list(of) for name, of in splits.items()}
+    datasets.DatasetDict(rows).save_to_disk(str(tmp_path / "saved"))
+    for kind, write in (("parquet", _parquet), ("jsonl", _lines), ("csv", _csv)):
+        (tmp_path / kind / "data").mkdir(parents=True)
+        for name, of in splits.items():
+            write(tmp_path / kind / "data" / f"{name}-00000-of-00001.{kind}", of)
+    return {name: tmp_path / name for name in ("saved", "parquet", "jsonl", "csv")}
+
+
+# The library leaves a CSV file open that was not read to its end.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_splits_of_a_data_set_are_read_by_name(tmp_path: Path) -> None:
+    for name, folder in _folders(tmp_path).items():
+        assert [p.response for p in read_passages(folder, split="test")] == ["r0", "r1"], name
+        three = [(user(f"q{i}"),) for i in range(3)]
+        assert [p.messages for p in read_prompts(folder, split="train", limit=3)] == three
+        assert read_passages(folder, split="test")[0].author == name
+        with pytest.raises(PassageError, match=rf"{name} has several splits; give --split one of train, test"):
+            read_prompts(folder)
+        with pytest.raises(PassageError, match="has no split valid; give --split one of train, test"):
+            read_prompts(folder, split="valid")
+    assert len(read_prompts(tmp_path / "saved" / "train", split="train")) == 7
+    with pytest.raises(PassageError, match="is one split, train, and not test"):
+        read_prompts(tmp_path / "saved" / "train", split="test")
+    with pytest.raises(PassageError, match="is no data set, so that it has no split"):
+        read_prompts(_lines(tmp_path / "q.jsonl", MANY), split="train")
+
+
+class _Hub:
+    """Stands in for `datasets.load_dataset`: what it was asked for, and how many rows were taken."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.taken = 0
+
+    def load_dataset(self, path: str, **given: Any) -> Any:
+        self.asked.append({"path": path} | given)
+        if path == "org/gone":
+            raise ConnectionError("Couldn't reach\nthe hub")
+        if path == "org/code":
+            raise RuntimeError("Dataset scripts are no longer supported, but found code.py")
+        if path == "org/many" and "name" not in given:
+            raise ValueError(
+                "Config name is missing.\nPlease pick one among the available configs: ['main', 'socratic']"
+            )
+        return {"train": self._rows(), "test": iter(MANY)} if given["split"] is None else iter(MANY[:1])
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for row in MANY:
+            self.taken += 1
+            yield row
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> _Hub:
+    datasets, found = pytest.importorskip("datasets"), _Hub()
+    monkeypatch.setattr(datasets, "load_dataset", found.load_dataset)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(data_sets, "_is_reachable", lambda _: True)
+    return found
+
+
+def test_a_data_set_of_the_hub_is_read_by_its_id(hub: _Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    passages = read_passages("org/some.thing:main@v1", split="train", limit=2)
+    assert [(p.response, p.author) for p in passages] == [("r0", "some.thing"), ("r1", "some.thing")]
+    asked = {"path": "org/some.thing", "split": None, "name": "main", "revision": "v1"}
+    assert hub.asked[-1] == asked | {"streaming": True}
+    assert hub.taken <= 3  # and not all of them
+    assert len(read_passages("org/some.thing", split="train")) == 7
+    assert hub.asked[-1] == {"path": "org/some.thing", "split": None, "streaming": False}
+    assert len(read_prompts("org/some.thing", split="train[:1]", limit=1)) == 1
+    assert hub.asked[-1] == {"path": "org/some.thing", "split": "train[:1]", "streaming": False}
+    monkeypatch.setattr(data_sets, "_is_reachable", lambda _: False)
+    read_passages("org/some.thing", split="train", limit=2)
+    assert not hub.asked[-1]["streaming"]  # without a net, what is in the cache
+    assert not any("trust_remote_code" in asked for asked in hub.asked)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("org/gone", "there is no file org/gone, and no data set .* can be reached .Couldn't reach the hub.; check"),
+        ("org/code", "scripts are no longer supported, .*; its code is not run"),
+        ("org/many", "available configs: .*'socratic'.*; give one as org/many:CONFIG"),
+        ("org/name", "org/name has several splits; give --split one of train, test"),
+    ],
+)
+def test_a_data_set_that_cannot_be_read_is_one_line(name: str, words: str, hub: _Hub) -> None:
+    with pytest.raises(PassageError, match=words) as caught:
+        read_prompts(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_study_takes_the_split_of_a_data_set(hub: _Hub, tmp_path: Path) -> None:
+    given = {"name": "s", "models": {"a": "zoo:ash-rl"}}
+    for prompts in (_folders(tmp_path)["saved"].name, "org/name"):
+        study = with_absolute_paths(study_of(given | {"prompts": prompts, "split": "test"}, "s.yaml"), tmp_path)
+        assert len(study.load_prompts()) == (2 if prompts == "saved" else 7)
+    with pytest.raises(StudyError, match="split is of a data set"):
+        study_of(given | {"split": "test"}, "s.yaml")
 
 
 def test_passages_survive_every_kind_that_is_written(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_a_file_that_is_missing_empty_or_binary_says_so(tmp_path: Path) -> None:
         read_passages(tmp_path / "nowhere.parquet")
     with pytest.raises(PassageError, match="no passages"):
         read_passages(_written(tmp_path, ""))
-    with pytest.raises(PassageError, match="cannot read"):
+    with pytest.raises(PassageError, match="no readable data set"):
         read_passages(tmp_path)
     (tmp_path / "b.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(PassageError, match="UTF-8"):

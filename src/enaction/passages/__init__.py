@@ -5,10 +5,11 @@ token ids and log-probabilities where they exist. Token ids are the truth for a 
 what a person reads, and what a reader with another tokenizer has to re-tokenise.
 
 `types` holds the data types, `rows` makes them from one JSON object, `shapes` makes such objects of the rows of other
-programs, `tables` reads rows from files of any kind, `files` puts these together and writes JSON lines and Parquet.
-This room knows nothing of models.
+programs, `tables` reads rows from files of any kind and `data_sets` those of Hugging Face, `files` puts these together
+and writes JSON lines and Parquet. This room knows nothing of models.
 """
 
+from enaction.passages.data_sets import is_hub_id
 from enaction.passages.files import first_sampling, read_passages, read_prompts, write_passages
 from enaction.passages.tables import STDIO
 from enaction.passages.types import (
@@ -30,6 +31,7 @@ __all__ = [
     "Prompt",
     "Sampling",
     "first_sampling",
+    "is_hub_id",
     "prompt_hash",
     "read_passages",
     "read_prompts",

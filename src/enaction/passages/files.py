@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import pyarrow.parquet as pq
 
 from enaction.errors import PassageError
 from enaction.files import write_atomically
+from enaction.passages.data_sets import is_hub_id
 from enaction.passages.rows import passage_of, prompt_of
 from enaction.passages.shapes import passage_rows, prompt_row
-from enaction.passages.tables import STDIO, first_line, loaded, rows_of, shown
+from enaction.passages.tables import STDIO, first_line, is_table, loaded, rows_of, shown
 from enaction.passages.types import SAMPLING_KEYS, Passage, Prompt, extras_of
 
 
@@ -26,8 +28,10 @@ def read_passages(
     author: str | None = None,
     prompt_column: str | None = None,
     response_column: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
 ) -> list[Passage]:
-    """Read passages from a file of any kind that `tables` reads; `-` is JSON on standard input.
+    """Read passages from a file or data set of any kind that `tables` reads; `-` is JSON on standard input.
 
     A row is `{"id", "prompt": [{"role", "content"}], "response", "author"}` and may carry `prompt_id`, `sampling`,
     `token_ids` with `tokenizer`, `logprobs`, `ended` and `marks`. A prompt that is a plain string is one user message;
@@ -40,20 +44,23 @@ def read_passages(
     Where no row has an `id`, its number is its id, and where none has an `author`, all have the one given here.
 
     Args:
-        path: of the file, or of a folder that `datasets` saved.
+        path: of the file, of the folder of a data set, or its id on the hub (`ORG/NAME`, `ORG/NAME:CONFIG`).
         author: of rows that name none; the name of the file without its ending by default.
         prompt_column, response_column: where the texts are, if not under a name that is known.
+        split: of a data set; may be left out where there is one.
+        limit: the first that many passages alone; what comes after them is not read.
 
     Raises:
         PassageError: the file is missing, empty or of no kind that is read; or a row is not such an object (with its
             place and what to do about it).
     """
-    named = author or (Path(path).stem if str(path) != STDIO else "stdin")
+    named = author or _default_author(path)
     passages: list[Passage] = []
     places: dict[tuple[str, str], str] = {}
     given: dict[str, bool] = {}
-    for number, (where, row) in enumerate(rows_of(path, lines_of_text=False), start=1):
-        row = _plain_record(row, where) if _is_table(path) else row
+    rows = rows_of(path, lines_of_text=False, split=split, is_limited=limit is not None)
+    for number, (where, row) in enumerate(rows, start=1):
+        row = _plain_record(row, where) if is_table(path) else row
         _require_like(row, given, where)
         completed = {"id": str(number), "author": named} | row
         for record in passage_rows(completed, where, prompt_column, response_column):
@@ -66,9 +73,18 @@ def read_passages(
                 )
             places[name] = where
             passages.append(passage)
-    if not passages and not _is_table(path):  # a text of a run can come out empty
+        if limit is not None and len(passages) >= limit:
+            return passages[:limit]
+    if not passages and not is_table(path):  # a text of a run can come out empty
         raise PassageError(f"{shown(path)} holds no passages; write one JSON object a line")
     return passages
+
+
+def _default_author(path: str | Path) -> str:
+    """The name of a file, folder or data set, without ending, configuration and revision."""
+    if str(path) == STDIO:
+        return "stdin"
+    return re.split("[:@]", Path(path).name)[0] if is_hub_id(str(path)) else Path(path).resolve().stem
 
 
 def _require_like(row: dict[str, Any], given: dict[str, bool], where: str) -> None:
@@ -81,8 +97,10 @@ def _require_like(row: dict[str, Any], given: dict[str, bool], where: str) -> No
             )
 
 
-def read_prompts(path: str | Path, *, column: str | None = None) -> list[Prompt]:
-    """Read prompts from a file of any kind that `tables` reads; `-` is JSON on standard input.
+def read_prompts(
+    path: str | Path, *, column: str | None = None, split: str | None = None, limit: int | None = None
+) -> list[Prompt]:
+    """Read prompts from a file or data set of any kind that `tables` reads; `-` is JSON on standard input.
 
     A row is `{"id", "prompt": [{"role", "content"}]}`; a plain string is one user message, and a missing id is a hash
     of the prompt. Rows of other programs are read by the names of their columns, see `shapes`; a whole conversation
@@ -90,29 +108,38 @@ def read_prompts(path: str | Path, *, column: str | None = None) -> list[Prompt]
     passages of one prompt (the same `prompt_id` and the same messages) give it once.
 
     Args:
-        path: of the file, or of a folder that `datasets` saved.
+        path: of the file, of the folder of a data set, or its id on the hub (`ORG/NAME`, `ORG/NAME:CONFIG`).
         column: where the prompt is, if not under a name that is known.
+        split: of a data set; may be left out where there is one.
+        limit: the first that many prompts alone; what comes after them is not read.
 
     Raises:
         PassageError: as `read_passages`; also an empty prompt, one that ends with the assistant, or one id for two
             different prompts.
     """
     prompts: dict[str, Prompt] = {}
-    for where, row in rows_of(path, lines_of_text=True):
-        record = prompt_row(_plain_record(row, where) if _is_table(path) else row, where, column)
+    for where, row in rows_of(path, lines_of_text=True, split=split, is_limited=limit is not None):
+        record = prompt_row(_plain_record(row, where) if is_table(path) else row, where, column)
         prompt = prompt_of(record, where)
         if prompts.setdefault(prompt.id, prompt) != prompt:
             raise PassageError(f"{where}: id '{prompt.id}' already names another prompt; ids must be unique")
+        if len(prompts) == limit:
+            break
     if not prompts:
         raise PassageError(f"{shown(path)} holds no prompts; write one JSON object a line")
     return list(prompts.values())
 
 
-def write_passages(passages: Iterable[Passage], path: str | Path) -> None:
+def write_passages(passages: Iterable[Passage], path: str | Path, notes: Mapping[bytes, bytes] | None = None) -> None:
     """Write passages as JSON lines, or as Parquet where the name ends in `.parquet`; `-` writes JSON lines to stdout.
 
     Files appear whole or not at all, in UTF-8 whatever the locale. What is written is read back equal by
     `read_passages`.
+
+    Args:
+        passages: to be written.
+        path: of the file.
+        notes: metadata of a Parquet file, by key.
 
     Raises:
         PassageError: there is no place for the file, or a text is no Unicode.
@@ -125,7 +152,8 @@ def write_passages(passages: Iterable[Passage], path: str | Path) -> None:
         path = Path(path)
         with write_atomically(path) as temporary:
             if path.suffix == ".parquet":
-                pq.write_table(_table(passages), temporary, write_page_checksum=True)
+                table = _table(passages).replace_schema_metadata(dict(notes) if notes else None)
+                pq.write_table(table, temporary, write_page_checksum=True)
             else:
                 temporary.write_bytes("".join(map(_line, passages)).encode())
     except UnicodeEncodeError as err:
@@ -168,11 +196,6 @@ _SCHEMA = pa.schema(
     ]
 )
 _NEEDED = ("id", "prompt", "response", "author")
-
-
-def _is_table(path: str | Path) -> bool:
-    """Whether rows have every column of a table, null or not, and objects may be strings of JSON."""
-    return str(path) != STDIO and (Path(path).suffix.lower() == ".parquet" or Path(path).is_dir())
 
 
 def _table(passages: list[Passage]) -> pa.Table:

@@ -1,13 +1,12 @@
 """The rows of a file as JSON objects with their places, whatever kind of file people keep text in.
 
-JSON lines and JSON arrays, Parquet, CSV and TSV, plain text, and folders that Hugging Face `datasets` saved. Any other
-kind is refused with the command that converts it. What a row means is not this module's matter: see `shapes`.
+JSON lines and JSON arrays, Parquet, CSV and TSV, plain text, and data sets of Hugging Face `datasets` (`data_sets`).
+Any other kind is refused with the command that converts it. What a row means is not this module's matter: see `shapes`.
 """
 
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import json
 import sys
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from enaction.errors import PassageError
+from enaction.passages.data_sets import is_hub_id, rows_of_folder, rows_of_hub
 from enaction.passages.rows import kind
 
 STDIO = "-"
@@ -56,27 +56,36 @@ _MAGIC = {
 }
 
 
-def rows_of(path: str | Path, *, lines_of_text: bool) -> Iterator[Row]:
-    """The rows of a file, each with its place (`line 3`, `row 3`), counted from 1.
+def rows_of(
+    path: str | Path, *, lines_of_text: bool, split: str | None = None, is_limited: bool = False
+) -> Iterator[Row]:
+    """The rows of a file or data set, each with its place (`line 3`, `row 3`), counted from 1.
 
     Args:
-        path: of the file or folder; `-` is JSON on standard input.
+        path: of the file or folder, or id of a data set of the hub; `-` is JSON on standard input.
         lines_of_text: plain text gives a row a line that is not empty; otherwise the whole of it is one row. Either has
             the one key `text`.
+        split: of a data set.
+        is_limited: only the first rows will be asked for.
 
     Raises:
-        PassageError: there is no such file, it is of another kind, or it is damaged.
+        PassageError: there is no such file, it is of another kind, it is damaged, or it has no splits.
     """
     file = Path(path)
     suffix = file.suffix.lower()
-    if str(path) == STDIO:
+    is_hub = is_hub_id(str(path))
+    if split is not None and not is_hub and not file.is_dir():
+        raise PassageError(f"{shown(path)} is no data set, so that it has no split {split}; leave --split out")
+    if is_hub:
+        yield from _placed(rows_of_hub(str(path), split, is_limited=is_limited))
+    elif str(path) == STDIO:
         yield from _json_rows(path)
     elif file.is_dir():
-        yield from _saved_data_set(file)
+        yield from _placed(rows_of_folder(file, split))
     elif suffix in _CONVERTED_BY and file.exists():
         raise PassageError(f"{file}: {suffix} files are not read; convert it: {_filled(_CONVERTED_BY[suffix], file)}")
     elif suffix == ".parquet":
-        yield from _parquet_rows(file)
+        yield from _placed(_parquet_rows(file))
     elif suffix in _DELIMITERS:
         yield from _csv_rows(file, _DELIMITERS[suffix])
     elif suffix == _TEXT:
@@ -87,6 +96,13 @@ def rows_of(path: str | Path, *, lines_of_text: bool) -> Iterator[Row]:
             yield "the text", {"text": text.removesuffix("\n")}
     else:
         yield from _json_rows(path)
+
+
+def is_table(path: str | Path) -> bool:
+    """Whether rows have every column of a table, null or not, and objects may be strings of JSON."""
+    if str(path) == STDIO:
+        return False
+    return Path(path).suffix.lower() == ".parquet" or Path(path).is_dir() or is_hub_id(str(path))
 
 
 def shown(path: str | Path) -> str:
@@ -176,14 +192,19 @@ def _is_unicode(value: object) -> bool:
     return True
 
 
-def _parquet_rows(path: Path) -> Iterator[Row]:
+def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         raise PassageError(f"there is no file {path}; check the path")
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
+        for batch in pq.ParquetFile(path, page_checksum_verification=True).iter_batches(use_threads=False):
+            yield from batch.to_pylist()
     except (pa.ArrowInvalid, OSError) as err:
         raise PassageError(f"{path} is not a readable Parquet file ({first_line(err)}); write it again") from err
-    yield from ((f"row {number}", _plain(row)) for number, row in enumerate(table.to_pylist(), start=1))
+
+
+def _placed(rows: Iterable[dict[str, Any]]) -> Iterator[Row]:
+    """Rows of a table with their places."""
+    yield from ((f"row {number}", _plain(row)) for number, row in enumerate(rows, start=1))
 
 
 def _plain(value: Any) -> Any:
@@ -235,30 +256,6 @@ def _cell(cell: str, name: str, number: int) -> object:
         f"row {number}: '{name}' looks like a list of messages and",
         "write the table as JSON lines or Parquet, which hold lists (to_json(..., orient='records', lines=True))",
     )
-
-
-def _saved_data_set(folder: Path) -> Iterator[Row]:
-    """The rows of a folder that `save_to_disk` of Hugging Face `datasets` wrote."""
-    if (folder / "dataset_dict.json").is_file():
-        splits = loaded((folder / "dataset_dict.json").read_text(), str(folder / "dataset_dict.json"))
-        names = splits.get("splits", []) if isinstance(splits, dict) else []
-        first = f", such as {folder / names[0]}" if names else ""
-        raise PassageError(f"{folder} holds several splits ({', '.join(names)}); give the folder of one{first}")
-    if not (folder / "state.json").is_file():
-        files = sorted(p for p in folder.rglob("*") if p.suffix in (".parquet", ".jsonl", ".json", ".csv", ".txt"))
-        first = f"; give one of its files, such as {files[0]}" if files else "; give a file"
-        raise PassageError(f"cannot read {folder}: it is a folder that save_to_disk of datasets did not write{first}")
-    if importlib.util.find_spec("datasets") is None:
-        raise PassageError(
-            f"{folder} is a data set of the package datasets, which is not installed: pip install datasets"
-        )
-    import datasets
-
-    try:
-        rows = datasets.load_from_disk(str(folder))
-        yield from ((f"row {number}", _plain(row)) for number, row in enumerate(rows, start=1))
-    except (pa.ArrowException, OSError, ValueError, KeyError) as err:
-        raise PassageError(f"{folder} is no readable data set ({first_line(err)}); save it again") from err
 
 
 def _lines(path: str | Path) -> Iterator[tuple[int, str]]:

@@ -24,7 +24,7 @@ from pydantic import (
 
 from enaction import zoo
 from enaction.errors import StudyError
-from enaction.passages import Prompt, Sampling, read_prompts, thinned
+from enaction.passages import Prompt, Sampling, is_hub_id, read_prompts, thinned
 from enaction.reader.naming import AUTO, Dtype, canonical_dtype, known_device
 from enaction.reader.sources import absolute_name
 from enaction.study.names import FamilyName, StageName, StudyName, require_models
@@ -74,8 +74,9 @@ class Study(_Strict):
         models: by the name that tables and figures use; `NAME: MODEL` is short for `NAME: {model: MODEL}`.
         matrices: groups of models, each read all by all; by default the models of each stage.
         experiments: what is measured, by name, each with its settings; a list of names means default settings.
-        prompts: `zoo` for the requests of the embedded world, or a file of prompts (JSON lines, JSON, Parquet, CSV,
-            plain text with a prompt a line, or a folder that `datasets` saved).
+        prompts: `zoo` for the requests of the embedded world, a file of prompts (JSON lines, JSON, Parquet, CSV, plain
+            text with a prompt a line), or a data set: its folder, or its id on the hub (`ORG/NAME`, `ORG/NAME:CONFIG`).
+        split: of a data set of prompts, such as `train`; may be left out where there is one.
         prompt_column: where the prompts are in that file, if not under a name that is known.
         n_prompts: how many of them, spread evenly over the file; all by default.
         sampling: how the models' own text is written.
@@ -92,6 +93,7 @@ class Study(_Strict):
     matrices: dict[StageName, list[str]] = {}
     experiments: dict[str, dict[str, Any]] = {"matrix": {}}
     prompts: str = "zoo"
+    split: str | None = None
     prompt_column: str | None = None
     n_prompts: Annotated[int, Field(ge=2)] | None = None
     sampling: Sampling = Sampling()
@@ -134,6 +136,8 @@ class Study(_Strict):
                 raise ValueError(f"matrix '{stage}' needs two or more different models")
         if self.world_text and self.prompts != "zoo":
             raise ValueError("world_text is text of the embedded world, which answers only prompts: zoo")
+        if self.split is not None and self.prompts == "zoo":
+            raise ValueError("split is of a data set, and prompts: zoo is none; leave it out")
         return self
 
     def groups(self) -> dict[str, list[str]]:
@@ -170,7 +174,10 @@ class Study(_Strict):
             PassageError: the file is missing or malformed.
             StudyError: there are fewer prompts than `n_prompts`.
         """
-        prompts = zoo.prompts() if self.prompts == "zoo" else read_prompts(self.prompts, column=self.prompt_column)
+        if self.prompts == "zoo":
+            prompts = zoo.prompts()
+        else:
+            prompts = read_prompts(self.prompts, column=self.prompt_column, split=self.split)
         if self.n_prompts is not None and self.n_prompts > len(prompts):
             raise StudyError(f"n_prompts is {self.n_prompts}, but {self.prompts} has {len(prompts)}: lower n_prompts")
         return thinned(prompts, self.n_prompts)
@@ -229,5 +236,6 @@ def with_absolute_paths(study: Study, folder: Path) -> Study:
         )
         for name, spec in study.models.items()
     }
-    prompts = study.prompts if study.prompts == "zoo" else str((folder / study.prompts).resolve())
+    is_file = study.prompts != "zoo" and not is_hub_id(study.prompts, folder)
+    prompts = str((folder / study.prompts).resolve()) if is_file else study.prompts
     return study.model_copy(update={"models": models, "prompts": prompts})
