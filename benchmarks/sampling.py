@@ -66,14 +66,14 @@ def compare(
         sample(reader, prompts, n=per_prompt, max_new_tokens=new_tokens, batch_size=batch_size)
 
     def ours_plain() -> None:
-        can = reader._can_be_lean
-        reader._can_be_lean = False
+        can = reader._steps.can_be_lean
+        reader._steps.can_be_lean = False
         ours()
-        reader._can_be_lean = can
+        reader._steps.can_be_lean = can
 
     note = f"{len(texts)} responses of at most {new_tokens} tokens, batch {batch_size}."
     ways = {"transformers generate": generate, "enaction": ours}
-    if reader._can_be_lean:
+    if reader._steps.can_be_lean:
         ways["enaction, the model's own forward"] = ours_plain
     return race(f"{reader.name}: batch {batch_size}", note, ways, rounds)
 

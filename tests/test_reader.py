@@ -131,7 +131,7 @@ def test_no_batch_holds_more_tokens_than_its_budget(monkeypatch: pytest.MonkeyPa
     reader = Reader(tiny.llama(len(tokenizer)), tokenizer)
     framed = [frame(tokenizer, passage, "assistant") for passage in texts(12)]
     sizes: list[tuple[int, ...]] = []
-    head = reader._head
+    head = reader.head
     assert head is not None
     run = head.body.forward
     monkeypatch.setattr(head.body, "forward", lambda **given: sizes.append(given["input_ids"].shape) or run(**given))

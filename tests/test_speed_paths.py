@@ -73,11 +73,11 @@ def test_lean_steps_draw_the_samples_that_the_models_own_forward_draws(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lean, own = reader(LEAN[name]), reader(LEAN[name])
-    monkeypatch.setattr(own, "_can_be_lean", False)
-    assert lean._can_be_lean
+    monkeypatch.setattr(own._steps, "can_be_lean", False)
+    assert lean._steps.can_be_lean
     found = written(lean)
     # The probe of the route did not turn it down.
-    assert lean._can_be_lean
+    assert lean._steps.can_be_lean
     for one, two in zip(found, written(own), strict=True):
         assert one.token_ids == two.token_ids
         np.testing.assert_allclose(np.array(one.logprobs), np.array(two.logprobs), atol=1e-5)
@@ -124,13 +124,13 @@ def test_what_is_not_plainly_known_runs_its_own_forward(make: Callable[[int], Pr
 
 def test_a_lean_path_that_the_probe_does_not_confirm_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     own = reader(tiny.llama)
-    monkeypatch.setattr(own, "_can_be_lean", False)
+    monkeypatch.setattr(own._steps, "can_be_lean", False)
     expected = written(own)
     step = LeanSteps.step
     monkeypatch.setattr(LeanSteps, "step", lambda *given: step(*given) * 1.01)
     model = reader(tiny.llama)
     assert [p.token_ids for p in written(model)] == [p.token_ids for p in expected]
-    assert not model._can_be_lean
+    assert not model._steps.can_be_lean
     assert model.route.is_cached
 
 
@@ -172,7 +172,7 @@ def test_a_context_that_is_run_once_leaves_every_score_as_it_is(
     framed = several_to_each()
     alone = [model.score([f])[0] for f in framed]
     with model.reading():
-        assert model._can_share
+        assert model.forward.can_share
     shapes = fed(model, monkeypatch)
     together = model.score(framed, token_budget=budget)
     for one, two in zip(alone, together, strict=True):
@@ -198,6 +198,6 @@ def test_a_model_whose_cache_cannot_be_gone_on_from_is_read_plainly(monkeypatch:
     def refuse(*_: object) -> None:
         raise NotImplementedError
 
-    monkeypatch.setattr(plain, "_continued", refuse)
+    monkeypatch.setattr(plain.forward, "continued", refuse)
     for one, two in zip(expected, plain.score(several_to_each()), strict=True):
         np.testing.assert_allclose(one.surprisal, two.surprisal, atol=1e-5, rtol=1e-5)

@@ -29,6 +29,7 @@ from enaction.passages import Message, Passage, Prompt, Sampling, prompt_hash
 from enaction.reader import Progress, Reader
 from enaction.reader.memory import halving
 from enaction.reader.rotary import side
+from enaction.reader.stepping import keep_rows
 from enaction.words import Framing
 
 
@@ -46,6 +47,7 @@ def sample(
     batch_size: int = 64,
     author: str | None = None,
     beginnings: Mapping[str, Sequence[int]] | None = None,
+    numbers: Mapping[str, Sequence[int]] | None = None,
     progress: Progress | None = None,
 ) -> list[Passage]:
     """Sample `n` responses to each prompt.
@@ -73,6 +75,8 @@ def sample(
         beginnings: prompt id -> ids that its responses begin with, as if the author had written them (a prefill);
             `framing.beginning_ids` makes them from text. They are part of the passage, `sampling["begun_with"]` is
             their number; such a passage has no `logprobs`. `max_new_tokens` counts what is drawn.
+        numbers: prompt id -> which of its responses are sampled; all `n` by default. A response is the same whatever
+            is sampled beside it, so that this adds to what exists.
         progress: called after each batch with the number of passages done and their total.
 
     Returns:
@@ -104,7 +108,8 @@ def sample(
         _check_context(reader, prompt, len(ids), max_new_tokens)
         reader.check_ids(ids, f"prompt '{prompt.id}'")
         stops = reader.stop_ids | ({framed.end_id} if framed.end_id is not None else set())
-        requests += [_Request(prompt, k, ids, begun, stops, _stream(seed, writer, prompt, k)) for k in range(n)]
+        wanted = range(n) if numbers is None else numbers[prompt.id]
+        requests += [_Request(prompt, k, ids, begun, stops, _stream(seed, writer, prompt, k)) for k in wanted]
     order = sorted(range(len(requests)), key=lambda i: len(requests[i].ids))
     responses: dict[int, _Response] = {}
     with reader.reading():
@@ -212,7 +217,7 @@ def _sample_batch(reader: Reader, requests: list[_Request], settings: Sampling) 
             break
         if live <= 0.75 * len(kept_B) and reader.route.drops_rows:
             index = live_B.nonzero().squeeze(1)
-            cache.batch_select_indices(index)
+            keep_rows(cache, index)
             kept_B, token_B, live_B = kept_B[index], token_B[index], live_B[index]
         new_BT = token_B[:, None]
         positions_BT = positions_B1[kept_B] + step + 1

@@ -45,7 +45,7 @@ def parity(reader: Reader) -> Verdict:
         return Verdict(name, None, shown, reader.parity_error)
     return Verdict(
         name,
-        is_exact(reader.parity_error, _dtype(reader)),
+        is_exact(reader.parity_error, is_half=reader.is_coarse),
         f"largest difference {reader.parity_error:.1e} of the largest logit",
         reader.parity_error,
     )
@@ -57,7 +57,7 @@ def agreement(reader: Reader, framed: list[Framed], together: list[TokenStats]) 
     (alone,) = reader.score([longest])
     expected = _expected(reader, longest)
     measured = np.stack([alone.surprisal, alone.entropy])
-    limit = HALF_AGREEMENT if _is_half(reader) else AGREEMENT
+    limit = HALF_AGREEMENT if reader.is_coarse else AGREEMENT
     error = _largest([measured - expected])
     finite = all(np.isfinite(getattr(s, c)).all() for s in together for c in STATISTICS)
     shown = f"entropy and surprisal off by {error:.1e} nats at most"
@@ -74,10 +74,10 @@ def causality(reader: Reader, framed: list[Framed]) -> Verdict:
     kept = max(1, 2 * len(ids) // 3)
     whole_TV, part_TV = (_own_logits(reader, ids) for ids in (ids, ids[:kept]))
     errors = sorted(deviation(p, w) for p, w in zip(part_TV, whole_TV[:kept], strict=True))
-    worst = errors[-1 - int(HALF_SHARE * len(errors))] if _is_half(reader) else errors[-1]
+    worst = errors[-1 - int(HALF_SHARE * len(errors))] if reader.is_coarse else errors[-1]
     return Verdict(
         "no look ahead",
-        is_causal(worst, _dtype(reader)),
+        is_causal(worst, is_half=reader.is_coarse),
         f"taking later tokens away moves earlier logits by {worst:.1e} of the largest",
         worst,
     )
@@ -90,7 +90,7 @@ def company(reader: Reader, framed: list[Framed]) -> Verdict:
     together = reader.score(cut, token_budget=len(cut) * max(f.stop for f in cut))
     alone = reader.score(cut, token_budget=1)
     error = _largest([getattr(a, c) - getattr(t, c) for a, t in zip(alone, together, strict=True) for c in STATISTICS])
-    limit = HALF_AGREEMENT if _is_half(reader) else AGREEMENT
+    limit = HALF_AGREEMENT if reader.is_coarse else AGREEMENT
     shown = f"alone and padded with longer ones differ by {error:.1e} nats at most"
     return Verdict(COMPANY_TEST, error <= limit, shown, error, limit)
 
@@ -124,7 +124,7 @@ def switch(reader: Reader, framed: list[Framed]) -> list[Verdict]:
             *(getattr(t, c) - getattr(a, c) for t, a in zip(together, alone, strict=True) for c in STATISTICS),
         ]
     )
-    limit = HALF_REREAD if _is_half(reader) else REREAD
+    limit = HALF_REREAD if reader.is_coarse else REREAD
     shown = f"written and read across {length:,} tokens, alone and beside a short text; off by {error:.1e} nats at most"
     return [Verdict(name, error <= limit, shown, error, limit)]
 
@@ -151,7 +151,7 @@ def reread(reader: Reader, samples: list[Passage], scores: list[TokenStats]) -> 
     differences = np.concatenate(
         [np.abs(s.surprisal + np.array(p.logprobs)) for p, s in zip(samples, scores, strict=True)]
     )
-    half = _is_half(reader)
+    half = reader.is_coarse
     error = float(np.quantile(differences, 1 - HALF_SHARE) if half else differences.max(initial=0.0))
     limit = HALF_REREAD if half else REREAD
     route = reader.route
@@ -252,11 +252,3 @@ def _exact(logits_TV: Tensor, framed: Framed) -> np.ndarray:
 def _largest(differences: Sequence[np.ndarray]) -> float:
     """NaN if one is NaN, which fails every comparison with a limit, and therefore the test."""
     return float(np.max([np.abs(part).max(initial=0.0) for part in differences]))
-
-
-def _dtype(reader: Reader) -> torch.dtype:
-    return next(reader.model.parameters()).dtype
-
-
-def _is_half(reader: Reader) -> bool:
-    return reader.dtype not in ("float32", "float64")

@@ -20,6 +20,10 @@ class Blocks(NamedTuple):
 
 
 def blocks(model: nn.Module) -> Blocks | None:
-    """The longest list of modules, the first of equals; None if a model has no list."""
+    """The list of modules with the most parameters, the outermost and first of equals; None if a model has no list.
+
+    The blocks hold all but the embeddings and the head. The length says less: the experts of one block are a list too,
+    and may be more than the blocks.
+    """
     lists = [(path, module) for path, module in model.named_modules() if isinstance(module, nn.ModuleList)]
-    return Blocks(*max(lists, key=lambda item: len(item[1]))) if lists else None
+    return Blocks(*max(lists, key=lambda item: sum(p.numel() for p in item[1].parameters()))) if lists else None

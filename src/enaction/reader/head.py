@@ -19,16 +19,18 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from enaction.reader.placing import device_of, input_device, only_moves
+from enaction.reader.precision import is_coarse
 from enaction.reader.stepping import accepted, deviation
 
 PROBE_TOKENS = 24
 DIAGONAL_ROWS = 64
 # Largest deviation from the model's own logits, relative to their largest magnitude. Half precision rounds the logits
 # of the two paths at different places.
-TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}
+TOLERANCE = 1e-4
 HALF_TOLERANCE = 2e-2
 # The same for its own logits when later tokens are taken away, which gives every matrix another shape.
-LOOK_AHEAD = {torch.float32: 1e-3, torch.float64: 1e-3}
+LOOK_AHEAD = 1e-3
 HALF_LOOK_AHEAD = 5e-2
 # What a matrix product can run in; weights in any other dtype have a module that knows what to do with them.
 _ARITHMETIC = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -58,8 +60,14 @@ class Head:
             isinstance(matrix, nn.Linear)
             and type(matrix).forward is nn.Linear.forward
             and type(matrix.weight) is nn.Parameter  # and not a quantised or sharded one
-            and not (matrix._forward_hooks or matrix._forward_pre_hooks or "forward" in vars(matrix))
+            and not (matrix._forward_hooks or matrix._forward_pre_hooks)
+            and ("forward" not in vars(matrix) or only_moves(matrix))
         )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the matrix takes hidden states; in a model on several devices it may be another than the body's."""
+        return device_of(self.matrix)
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Float32 logits [N, V], a tensor of the caller's own.
@@ -82,7 +90,7 @@ class Head:
     def _cast(self, hidden_ND: Tensor) -> Tensor:
         """Some models keep their states or their matrix in float32 while the rest is half precision (Mamba, xLSTM)."""
         dtype = getattr(getattr(self.matrix, "weight", None), "dtype", None)
-        return hidden_ND.to(dtype) if dtype in _ARITHMETIC else hidden_ND
+        return hidden_ND.to(self.device, dtype if dtype in _ARITHMETIC else hidden_ND.dtype)
 
     def _transformed(self, logits_NV: Tensor) -> Tensor:
         if self.scale != 1.0:
@@ -153,7 +161,7 @@ def locate_head(model: PreTrainedModel) -> tuple[Head | None, float]:
         error = parity_error(model, head)
         if best is None or error < least:
             best, least = head, error
-        if is_exact(error, next(model.parameters()).dtype):
+        if is_exact(error, is_half=is_coarse(model)):
             break
     return best, least
 
@@ -163,7 +171,7 @@ def probe_ids(model: PreTrainedModel) -> Tensor:
     # Markers of images and sounds, where a model has them, are at the end of the vocabulary.
     vocabulary = max(1, model.config.get_text_config().vocab_size // 2)
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(vocabulary, (1, PROBE_TOKENS), generator=generator).to(model.device)
+    return torch.randint(vocabulary, (1, PROBE_TOKENS), generator=generator).to(input_device(model))
 
 
 @torch.inference_mode()
@@ -199,11 +207,11 @@ def parity_error(model: PreTrainedModel, head: Head) -> float:
     return deviation(logits_TV, own_TV)
 
 
-def is_exact(error: float, dtype: torch.dtype) -> bool:
+def is_exact(error: float, *, is_half: bool) -> bool:
     """Whether a parity error is rounding and nothing else."""
-    return error <= TOLERANCE.get(dtype, HALF_TOLERANCE)
+    return error <= (HALF_TOLERANCE if is_half else TOLERANCE)
 
 
-def is_causal(error: float, dtype: torch.dtype) -> bool:
+def is_causal(error: float, *, is_half: bool) -> bool:
     """Whether what `look_ahead` found is rounding and nothing else."""
-    return error <= LOOK_AHEAD.get(dtype, HALF_LOOK_AHEAD)
+    return error <= (HALF_LOOK_AHEAD if is_half else LOOK_AHEAD)

@@ -30,11 +30,15 @@ def measure(
     Args:
         head: what turns hidden states into logits; None where they are logits already.
         given: hidden states [M, D], or logits [M, V] of any dtype.
-        index_N: which positions are measured.
-        targets_N: int64 [N], the tokens that came.
+        index_N: which positions are measured, on any device.
+        targets_N: int64 [N], the tokens that came, on any device.
         vocabulary: length of a row of logits.
         wanted: what is computed beyond the four.
     """
+    if head is not None and given.device != head.device:
+        given = given[index_N.to(given.device)].to(head.device)
+        index_N = torch.arange(len(given))
+    index_N, targets_N = index_N.to(given.device), targets_N.to(given.device)
     is_truncated = wanted is not None and wanted.is_truncated
     if head is not None and len(index_N) and (kernel := _kernel(head, given, wanted)) is not None:
         return kernel.statistics_of(head, given[index_N], targets_N, vocabulary, wanted)

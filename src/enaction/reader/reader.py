@@ -1,43 +1,40 @@
 """The reader: one causal language model that reads passages by teacher forcing.
 
-Logits at index t-1 predict `ids[t]`: the hidden states gathered for a span `[start, stop)` are those at `start-1` to
-`stop-2`, and the last token is not fed at all. Only these positions go through the output head, a bounded slice at a
-time.
+This file is what users see. What a model has to show first is in `admission`, one forward in `forward`, batches in
+`scoring`, and the steps of a sampling loop in `writing`.
 
-Batches are sorted by length, longest first, and padded on the right: under a causal mask no measured position can see
-what follows it, so a score does not depend on what shared its batch. The attention mask is passed nevertheless.
-
-Axes: `B` batch, `T` time, `N` measured positions, `D` hidden, `V` vocabulary. Statistics are float32, in nats.
+Axes: `B` batch, `T` time, `V` vocabulary. Statistics are float32, in nats.
 """
 
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from enaction.errors import FramingError, ModelError
+from enaction.errors import FramingError
 from enaction.framing import Framed, template_of, tokenizer_fingerprint, with_switches
-from enaction.reader.batching import batches, pace_of, shared_contexts
-from enaction.reader.head import Head, is_causal, is_exact, locate_head, look_ahead, probe_ids
-from enaction.reader.lean import LeanSteps, lean_steps
+from enaction.reader.admission import vocabulary_of
+from enaction.reader.batching import pace_of
+from enaction.reader.forward import Forward
+from enaction.reader.head import Head, is_exact, locate_head
 from enaction.reader.load import load_model
-from enaction.reader.measuring import LOGITS_IN_FLIGHT, cut, measure, nothing_measured
-from enaction.reader.memory import halving
 from enaction.reader.naming import AUTO
-from enaction.reader.rotary import on_each_side, side, steady_length, switches_of
+from enaction.reader.placing import placement
+from enaction.reader.precision import dtype_of, is_coarse, quantization_of
+from enaction.reader.rotary import on_each_side, steady_length, switches_of
+from enaction.reader.scoring import Scoring
 from enaction.reader.statistics import TokenStats, Wanted
-from enaction.reader.stepping import CACHES, ROUTES, Replay, Route, accepted, deviation, prove_route
+from enaction.reader.stepping import Route
 from enaction.reader.windows import check_window, joined, windows
+from enaction.reader.writing import Steps
 
 Progress = Callable[[int, int], None]
 
@@ -53,6 +50,8 @@ class Reader:
         tokenizer: its tokenizer, fast.
         name: what the `reader` and `author` columns call it.
         dtype: dtype of the weights, `float32` or `bfloat16` and so on; statistics are float32 whatever it is.
+        quantization: how the weights are quantised, in words; None if they are plain numbers of that dtype.
+        is_coarse: whether rounding shows: weights in half precision, or quantised.
         head_path: `streamed` (body and head run separately, a bounded slice of logits) or `own logits` (the model's
             own forward, because the probe did not agree or there is no such pair).
         parity_error: largest difference of the streamed logits from the model's own on a probe, relative to their
@@ -93,7 +92,9 @@ class Reader:
         self.model = model
         self.tokenizer = tokenizer
         self.name = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
-        self.dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+        self.dtype = str(dtype_of(model)).removeprefix("torch.")
+        self.quantization = quantization_of(model)
+        self.is_coarse = is_coarse(model)
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.context_length: int | None = limit if isinstance(limit, int) and limit > 0 else None
         steady = steady_length(model.config.get_text_config())
@@ -101,35 +102,12 @@ class Reader:
             self.context_length = min(steady, self.context_length or steady)
         self.doubts: tuple[str, ...] = ()
         self.rotary_switches = switches_of(model.config.get_text_config())
-        with self.reading(), self._forward_in_question():
-            probe_11 = torch.zeros((1, 1), dtype=torch.long, device=model.device)
-            probe = model(**accepted(model, {"input_ids": probe_11, "use_cache": False}))
-            if not isinstance(getattr(probe, "logits", None), Tensor) or probe.logits.dim() != 3:
-                raise ModelError(
-                    f"{self.name} is a {type(model).__name__} and gives no next-token logits: load a causal LM"
-                )
-            if probe.logits.shape[1] != 1:
-                raise ModelError(
-                    f"{self.name} makes {probe.logits.shape[1]} predictions of 1 token (a soft prompt, as prompt "
-                    "tuning puts it in front), so they cannot be told apart: load the model without it"
-                )
-            if probe.logits.isnan().any():
-                raise ModelError(
-                    f"the logits of {self.name} are NaN in {self.dtype}: its weights are damaged, or too large for "
-                    "it; load them again, or as float32 or bfloat16"
-                )
-            self.vocabulary_size: int = probe.logits.shape[-1]
-            if not is_causal(look_ahead(model), next(model.parameters()).dtype):
-                raise ModelError(
-                    f"the predictions of {self.name} change with the tokens that come later, so they are not those of "
-                    "a causal LM: load a model that was made for writing (an encoder needs is_decoder=True in its "
-                    "configuration, and the training that goes with it)"
-                )
+        with self.reading():
+            self.vocabulary_size: int = vocabulary_of(model, self.name)
             head, self.parity_error = locate_head(model)
-        exact = is_exact(self.parity_error, next(model.parameters()).dtype)
-        self._head = head if exact else None
-        self._cache_name = CACHES[0]
-        self._can_be_lean = self._head is not None and lean_steps(self._head.body) is not None
+        exact = is_exact(self.parity_error, is_half=self.is_coarse)
+        self.forward = Forward(model, head if exact else None)
+        self._steps = Steps(self.forward, self.vocabulary_size)
         self.head_path: Literal["streamed", "own logits"] = "streamed" if exact else "own logits"
 
     @classmethod
@@ -191,13 +169,13 @@ class Reader:
         context = f"{self.context_length:,} tokens" if self.context_length else "no limit named"
         return (
             f"<Reader {self.name}: {type(self.model).__name__}, {parameters / 1e6:,.1f}M parameters, {self.dtype} on "
-            f"{self.device}, context {context}, {template}>"
+            f"{placement(self.model)}, context {context}, {template}>"
         )
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go."""
-        return self.model.device
+        """Where ids go in."""
+        return self.forward.device
 
     @property
     def fingerprint(self) -> str:
@@ -212,7 +190,7 @@ class Reader:
     @property
     def head(self) -> Head | None:
         """Body, output matrix and transform if they are run separately; None if the model's own logits are used."""
-        return self._head
+        return self.forward.head
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -269,115 +247,18 @@ class Reader:
         self, framed: Sequence[Framed], wanted: Wanted | None, token_budget: int, progress: Progress | None
     ) -> list[TokenStats]:
         for passage in framed:
-            self._check(passage)
-        if self._head is None:
-            # The model's own forward holds logits of every position; keep them near the same bound.
-            token_budget = min(token_budget, max(1, 2 * LOGITS_IN_FLIGHT // self.vocabulary_size))
-        results = [nothing_measured(self.vocabulary_size, wanted)] * len(framed)
-        measured = [i for i, f in enumerate(framed) if f.stop > f.start]
-        done = len(framed) - len(measured)
-        with self.reading():
-            planned, shared = self._plan(framed, measured, token_budget)
-            scored = halving(
-                planned,
-                lambda batch: self._score_batch([framed[i] for i in batch], shared[batch[0]], wanted),
-                size=lambda batch: len(batch) * max(framed[i].stop for i in batch),
-                too_large=lambda i: (
-                    f"memory has no room for {self.name} with passage '{framed[i].passage_id}' of {framed[i].stop - 1} "
-                    "tokens by itself: use bfloat16, read it in windows (--window N), or take a larger machine"
-                ),
-            )
-            for batch, scores in scored:
-                for index, stats in zip(batch, scores, strict=True):
-                    results[index] = stats
-                done += len(batch)
-                if progress is not None:
-                    progress(done, len(framed))
-        return results
-
-    def _plan(
-        self, framed: Sequence[Framed], measured: list[int], token_budget: int
-    ) -> tuple[list[list[int]], dict[int, int]]:
-        """Batches, and how many leading tokens each passage shares with the others of its batch, which are run once."""
-        planned, shared = [], {}
-        by_side: dict[int, list[int]] = {}
-        for i in measured:
-            by_side.setdefault(side(framed[i].stop - 1, self.rotary_switches), []).append(i)
-        for on, members in by_side.items():
-            for together, length in self._groups(framed, members, on):
-                planned += batches(framed, together, token_budget, length, pace_of(self.device.type).batch_cost)
-                shared |= dict.fromkeys(together, length)
-        return planned, shared
-
-    def _groups(self, framed: Sequence[Framed], members: list[int], on: int) -> list[tuple[list[int], int]]:
-        """Passages on one side of the switches, those that share a context together, with its length; 0 for others."""
-        if self._head is None:
-            return [(members, 0)]
-        groups, alone = shared_contexts(framed, members, pace_of(self.device.type))
-        kept = []
-        for together, length in groups:
-            # A context that is read by itself has to be on the side of the texts that continue it.
-            if side(length, self.rotary_switches) == on and self._can_share:
-                kept.append((together, length))
-            else:
-                alone = [*alone, *together]
-        return [*kept, (alone, 0)]
-
-    def _score_batch(self, batch: list[Framed], shared: int, wanted: Wanted | None) -> list[TokenStats]:
-        lengths = [f.stop - 1 - shared for f in batch]
-        longest = max(lengths)
-        ids_BT = np.zeros((len(batch), longest), dtype=np.int64)
-        mask_BT = np.zeros((len(batch), longest), dtype=np.int64)
-        for row, (f, length) in enumerate(zip(batch, lengths, strict=True)):
-            ids_BT[row, :length] = f.ids[shared : f.stop - 1]
-            mask_BT[row, :length] = 1
-        row_N = np.concatenate([np.full(f.stop - f.start, row) for row, f in enumerate(batch)])
-        position_N = np.concatenate([np.arange(f.start - 1, f.stop - 1) - shared for f in batch])
-        targets = torch.tensor([i for f in batch for i in f.ids[f.start : f.stop]], dtype=torch.long)
-        # A mask of ones says nothing, and without one the attention kernels take their plain causal path.
-        mask = None if mask_BT.all() else torch.from_numpy(mask_BT).to(self.device)
-        index_N = torch.from_numpy(row_N * longest + position_N).to(self.device)
-        context_1P = torch.tensor([batch[0].ids[:shared]], device=self.device) if shared else None
-        ids = torch.from_numpy(ids_BT).to(self.device)
-        if context_1P is None:
-            output = self._run(input_ids=ids, attention_mask=mask, use_cache=False)
-        else:
-            output = self._continued(context_1P, ids, mask)
-        given = (output.logits if self._head is None else output.last_hidden_state).flatten(0, 1)
-        columns = measure(self._head, given, index_N, targets.to(self.device), self.vocabulary_size, wanted)
-        return cut(columns, [f.stop - f.start for f in batch])
-
-    def _continued(self, context_1P: Tensor, ids_BT: Tensor, mask_BT: Tensor | None) -> Any:
-        """What `_run` gives for ids that follow a context, which is run once."""
-        rows, length, past = *ids_BT.shape, context_1P.shape[1]
-        cache = self._run(input_ids=context_1P, use_cache=True).past_key_values
-        cache.batch_repeat_interleave(rows)
-        if mask_BT is not None:
-            mask_BT = torch.cat([mask_BT.new_ones(rows, past), mask_BT], 1)
-        positions_BT = torch.arange(past, past + length, device=self.device).expand(rows, length)
-        return self._run(
-            input_ids=ids_BT,
-            attention_mask=mask_BT,
-            position_ids=positions_BT,
-            past_key_values=cache,
-            use_cache=True,
+            self.check_fits(passage)
+        scoring = Scoring(
+            self.forward, self.vocabulary_size, self.rotary_switches, wanted, token_budget, self._too_large
         )
+        with self.reading():
+            return scoring.score(framed, progress)
 
-    @cached_property
-    def _can_share(self) -> bool:
-        """Whether a probe, two texts of different length after one context, shows that a context can be shared."""
-        ids_1T = probe_ids(self.model)
-        length, past = ids_1T.shape[1], ids_1T.shape[1] // 2
-        own_TV = self._logits(self._run(input_ids=ids_1T, use_cache=False), slice(None))[0, past:]
-        mask_BT = torch.ones((2, length - past), dtype=torch.long, device=self.device)
-        mask_BT[1, -3:] = 0
-        try:
-            output = self._continued(ids_1T[:, :past], ids_1T[:, past:].repeat(2, 1), mask_BT)
-            full_TV, cut_TV = self._logits(output, slice(None))
-        except Exception:  # whatever is raised by a model whose cache cannot be repeated or continued in this way
-            return False
-        error = max(deviation(full_TV, own_TV), deviation(cut_TV[:-3], own_TV[:-3]))
-        return is_exact(error, next(self.model.parameters()).dtype)
+    def _too_large(self, framed: Framed) -> str:
+        return (
+            f"memory has no room for {self.name} with passage '{framed.passage_id}' of {framed.stop - 1} "
+            "tokens by itself: use bfloat16, read it in windows (--window N), or take a larger machine"
+        )
 
     def next_logits(
         self, ids_BT: Tensor, mask_BT: Tensor | None, positions_BT: Tensor | None, cache: Any
@@ -390,63 +271,18 @@ class Reader:
             positions_BT: position ids, or None if nothing is padded.
             cache: what the previous call returned, None at first.
         """
-        step = self._cached_step if self.route.is_cached else self._replayed_step
-        return step(ids_BT, mask_BT, positions_BT, cache)
+        return self._steps.next_logits(ids_BT, mask_BT, positions_BT, cache)
 
     @cached_property
     def route(self) -> Route:
         """How this model can be sampled from: the fastest way that a probe proved right, determined at first use."""
         with self.reading():
-            route = self._proved_route()
-            if self._can_be_lean and route != ROUTES[0]:
-                self._can_be_lean = False
-                route = self._proved_route()
-            return route
-
-    def _proved_route(self) -> Route:
-        return prove_route(
-            self._cached_step,
-            lambda ids_BT: self._logits(self._run(input_ids=ids_BT, use_cache=False), slice(None))[0],
-            max(1, self.vocabulary_size // 2),
-            self.device,
-            is_half=self.dtype not in ("float32", "float64"),
-        )
+            return self._steps.route
 
     @property
     def takes_left_padding(self) -> bool:
         """Whether prompts of different length can share a sampling batch."""
         return self.route.is_padded
-
-    def _cached_step(
-        self, ids_BT: Tensor, mask_BT: Tensor | None, positions_BT: Tensor | None, cache: Any
-    ) -> tuple[Tensor, Any]:
-        if cache is None and self._can_be_lean and self._head is not None:
-            cache = lean_steps(self._head.body)
-        if self._head is not None and isinstance(cache, LeanSteps):
-            return self._head.logits(cache.step(ids_BT, mask_BT, positions_BT)[:, -1]), cache
-        given = {"attention_mask": mask_BT, "position_ids": positions_BT, self._cache_name: cache}
-        if self._head is None and "logits_to_keep" in inspect.signature(self.model.forward).parameters:
-            given["logits_to_keep"] = 1
-        output = self._run(input_ids=ids_BT, use_cache=True, **given)
-        self._cache_name = next((name for name in CACHES if getattr(output, name, None) is not None), CACHES[0])
-        return self._logits(output, -1), getattr(output, self._cache_name, None)
-
-    def _replayed_step(
-        self, ids_BT: Tensor, mask_BT: Tensor | None, positions_BT: Tensor | None, cache: Replay | None
-    ) -> tuple[Tensor, Replay]:
-        replay = Replay(ids_BT if cache is None else torch.cat([cache.ids, ids_BT], 1))
-        return self._logits(self._run(input_ids=replay.ids, use_cache=False), -1), replay
-
-    def _run(self, **given: Any) -> Any:
-        """The body's output, or the model's own if body and head are not run separately."""
-        source = self.model if self._head is None else self._head.body
-        return source(**accepted(source, given))
-
-    def _logits(self, output: Any, positions: int | slice) -> Tensor:
-        """Float32 logits of some positions of every row."""
-        if self._head is None:
-            return output.logits[:, positions].float()
-        return self._head.logits(output.last_hidden_state[:, positions])
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -461,18 +297,12 @@ class Reader:
             for module in training:
                 module.training = True
 
-    @contextmanager
-    def _forward_in_question(self) -> Iterator[None]:
-        """Report in one line why the model's own forward fails, such as two dtypes in half precision (xLSTM)."""
-        try:
-            yield
-        except RuntimeError as error:
-            raise ModelError(
-                f"the forward of {self.name} ({type(self.model).__name__}) fails on a short text in {self.dtype} "
-                f"({str(error).strip().splitlines()[0]}): load it as float32, or fix the model"
-            ) from error
+    def check_fits(self, framed: Framed) -> None:
+        """Refuse a passage that cannot be read whole.
 
-    def _check(self, framed: Framed) -> None:
+        Raises:
+            FramingError: it is longer than the model's context, or holds ids that the model does not have.
+        """
         fed = framed.stop - 1
         if self.context_length is not None and fed > self.context_length:
             raise FramingError(

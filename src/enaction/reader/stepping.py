@@ -74,6 +74,12 @@ def accepted(module: nn.Module, given: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None and (takes_any or name in parameters)}
 
 
+def keep_rows(cache: Any, index_B: Tensor) -> None:
+    """Keep these rows of a cache. The layers of a model may lie on several devices, and a tensor on any of them takes
+    an index on the CPU."""
+    cache.batch_select_indices(index_B.cpu())
+
+
 def can_drop_rows(cache: Any) -> bool:
     """Whether rows can be taken out of a cache (transformers' caches have layers; not each kind can)."""
     return hasattr(cache, "batch_select_indices") and all(
@@ -130,7 +136,7 @@ def _worst(step: Step, texts: list[Tensor], expected: list[Tensor], route: Route
             if not can_drop_rows(cache):
                 return float("inf")
             rows = torch.tensor([0, 2], device=device)
-            cache.batch_select_indices(rows)
+            keep_rows(cache, rows)
         if i < steps:
             new_BT = torch.stack([texts[row][prompts[row] + i] for row in rows.tolist()])[:, None]
             positions_BT = torch.tensor([[prompts[row] + i] for row in rows.tolist()], device=device)
@@ -141,7 +147,7 @@ def _worst(step: Step, texts: list[Tensor], expected: list[Tensor], route: Route
 def deviation(logits: Tensor, own: Tensor) -> float:
     """Largest difference of logits from the model's own, relative to the largest of these; inf if one has a NaN or
     an infinity where the other has none."""
-    finite = own.isfinite()
+    finite, logits = own.isfinite(), logits.to(own.device)
     if logits.shape != own.shape or not torch.equal(finite, logits.isfinite()) or not finite.any():
         return float("inf")
     return float((logits - own)[finite].abs().max() / own[finite].abs().max().clamp_min(1e-6))
