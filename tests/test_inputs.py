@@ -186,6 +186,39 @@ def test_authors_of_the_file_are_kept_and_one_given_is_for_rows_without(tmp_path
     assert read_passages(_lines(tmp_path / "a.jsonl", [{"prompt": "q", "response": "r"}]))[0].author == "a"
 
 
+COMPLETION: dict[str, Any] = {"id": "c1", "object": "chat.completion", "choices": [{"message": said("so")}]}
+BATCH = {"id": "b1", "custom_id": "r1", "response": {"status_code": 200, "body": COMPLETION}, "error": None}
+
+
+@pytest.mark.parametrize(
+    ("row", "passages"),
+    [
+        (COMPLETION, [("c1", (), "so")]),
+        (BATCH, [("r1", (), "so")]),
+        (BATCH | {"body": {"messages": [user("why")]}}, [("r1", (user("why"),), "so")]),
+        ({"messages": [user("why")], "response": COMPLETION}, [("1", (user("why"),), "so")]),
+        ({"prompt": "why", "output": COMPLETION}, [("1", (user("why"),), "so")]),
+        ({"request": {"messages": CONVERSATION[:4]}, "response": COMPLETION}, [("1", tuple(CONVERSATION[:4]), "so")]),
+        (
+            COMPLETION | {"choices": [{"message": {"content": "a"}}, {"message": {"content": "b"}}]},
+            [("c1/0", (), "a"), ("c1/1", (), "b")],
+        ),
+    ],
+    ids=["completion", "batch", "joined", "beside messages", "beside a prompt", "log", "two choices"],
+)
+@pytest.mark.parametrize("write", [_lines, _parquet])
+def test_answers_of_openai_are_passages(
+    row: dict[str, Any], passages: list[tuple], write: Callable[[Path, Rows], Path], tmp_path: Path
+) -> None:
+    path = write(tmp_path / ("a.parquet" if write is _parquet else "a.jsonl"), [row])
+    assert [(p.id, p.prompt, p.response) for p in read_passages(path)] == passages
+    if passages[0][1]:
+        assert [p.messages for p in read_prompts(path)] == [passages[0][1]]
+    else:
+        with pytest.raises(PassageError, match="these are answers, which `enaction score` reads"):
+            read_prompts(path)
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
@@ -203,7 +236,26 @@ def test_authors_of_the_file_are_kept_and_one_given_is_for_rows_without(tmp_path
         ([{"conversations": [{"from": "narrator", "value": "x"}]}], "a turn from 'narrator'"),
         ([{"messages": "q"}], "'messages' is a string and must be a list"),
         ([{"prompt": "q", "response": "a"}, {"prompt": "p", "response": "b", "author": "me"}], "row 2: 'author' given"),
-        ([{"data": [{"prompt": "q"}], "response": "r"}], r"jq -c '\.data\[\]' FILE"),
+        ([{"data": [{"prompt": "q"}]}], r"jq -c '\.data\[\]' FILE"),
+        (
+            [{"prompt": ["q", "p"], "response": ["r", "s"]}],
+            r"several texts; .*\[\.prompt, \.response\] \| transpose\[\]",
+        ),
+        ([{"prompt": ["q", "p"], "answer": "r"}], r"take one of them: jq -c '\.prompt = \.prompt\[0\]'"),
+        ([{"prompt": {"0": "q"}, "answer": "r"}], "orient='records', lines=True"),
+        ([{"dialogue": [user("q"), said("r")]}], r"jq -c '\{messages: \.dialogue\}'"),
+        ([{"data": {"question": "q", "A-1": "a"}}], r"\{prompt: \.data\.question, response: \.data\[\"A-1\"\]\}"),
+        ([{"question": "q", "answers": {"text": ["a"]}}], r"prompt: \.question, response: \.answers\.text\[0\]"),
+        ([{"id": 1}], 'the row has no text; write {"prompt": ..., "response": ...}'),
+        (
+            [{"custom_id": "a", "response": {"status_code": 429, "body": {}}}],
+            r"failed, .*select\(\.response\.body\.choices\)",
+        ),
+        (
+            [{"custom_id": "a", "response": None, "error": {"code": "x"}}],
+            r"failed, .*select\(\.response\.body\.choices\)",
+        ),
+        ([COMPLETION | {"choices": [{"message": {"content": "r", "reasoning_content": "hm"}}]}], "'reasoning_content'"),
         (["text"], r"row 1 of .* is a string; make objects .*jq -c '\.\[\] \| \{prompt: \.\}' .*p.json > .*"),
         ([[user("q")]], r"row 1 of .* is a list; make objects .*messages: \."),
     ],

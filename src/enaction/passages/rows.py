@@ -11,7 +11,7 @@ from enaction.passages.types import Message, Passage, Prompt, prompt_hash
 T = TypeVar("T")
 
 # What some programs give to a template besides the messages. Nothing here hands it on, so it must not be lost unsaid.
-_BESIDE = {
+BESIDE = {
     "tools": "write what the model should see of it into a system message",
     "functions": "write what the model should see of it into a system message",
     "documents": "write what the model should see of it into a message",
@@ -92,7 +92,7 @@ def prompt_of(record: dict[str, Any], where: str) -> Prompt:
 def _messages(record: dict[str, Any], key: str, where: str) -> tuple[Message, ...]:
     if key not in record:
         raise PassageError(f'{where}: \'{key}\' missing; give a list of {{"role", "content"}} messages')
-    for name, remedy in _BESIDE.items():
+    for name, remedy in BESIDE.items():
         if record.get(name):
             raise PassageError(f"{where}: '{name}' is not given to the chat template; {remedy}, and leave it out")
     prompt = record[key]
