@@ -285,24 +285,27 @@ def document(outcomes: Sequence[Outcome]) -> str:
     lines = [
         "# Which architectures are read exactly",
         "",
-        "Written by `python -m benchmarks.architectures`; do not edit. "
-        f"transformers {transformers.__version__}, torch {torch.__version__}, Python {platform.python_version()}, CPU, "
-        "float32.",
+        f"Of {len(outcomes)} classes that `AutoModelForCausalLM` knows {len(read_)} can be read, {len(exact)} of them "
+        f"to {EXACT:.0e} nats; {streamed} are streamed. {sampled} are sampled as they are read, to "
+        f"{SAME_LOGPROB:.0e} nats. The note says why a class is not read, or not exactly.",
         "",
-        "Every class that `AutoModelForCausalLM` knows is built tiny with wide random weights (every kind of layer "
-        "kept, output transforms switched on), and read. **Error**: largest difference of entropy and surprisal from "
-        "float64 statistics of the model's own logits, nats, with texts among them that share a long context, which is "
-        "run once for all where that is exact. **Batch**: largest difference of any statistic of a text "
-        "alone and padded in a batch with longer ones, nats; in brackets that of the model's own logits where it is "
-        f"above {BATCH_FREE:.0e}. **Sampling**: how it is sampled, and the largest difference between the "
-        "log-probabilities recorded then and those found by reading the ids afresh, nats. *Streamed*: body and head "
-        "are run apart and logits exist a bounded slice at a time. *Own logits*: what stands between body and head is "
-        "not a transform that is known, so the model's own forward is used; as exact, with more memory. *Reads anew*: "
-        "no cache that agrees with the forward on a whole text, so each token costs a forward on all before it.",
+        "Each class is built tiny with wide random weights (every kind of layer kept, output transforms switched on), "
+        "and read. The columns, in nats:",
         "",
-        f"Of {len(outcomes)} classes {len(read_)} can be read, {len(exact)} of them to {EXACT:.0e} nats; {streamed} "
-        f"are streamed. {sampled} are sampled as they are read, to {SAME_LOGPROB:.0e} nats. Classes that are not "
-        "read, or not exactly, say why.",
+        "- **error**: largest difference of entropy and surprisal from float64 statistics of the model's own logits. "
+        "Some of the texts share a long context, which is run once for all where that is exact.",
+        "- **batch**: largest difference of any statistic of a text alone and padded in a batch with longer ones; in "
+        f"brackets that of the model's own logits where it is above {BATCH_FREE:.0e}.",
+        "- **sampling**: how the class is sampled, and the largest difference between the log-probabilities recorded "
+        "then and those of the same ids read afresh.",
+        "",
+        "*Streamed*: body and head are run separately, and logits exist a bounded slice at a time. *Own logits*: what "
+        "lies between body and head is not a known transform, so the model's own forward is used; this is as exact "
+        "and takes more memory. *Reads anew*: no cache agrees with the forward on a whole text, so each token costs a "
+        "forward on all tokens before it.",
+        "",
+        f"Written by `python -m benchmarks.architectures`; do not edit. transformers {transformers.__version__}, torch "
+        f"{torch.__version__}, Python {platform.python_version()}, CPU, float32.",
         "",
         "| model type | class | path | error | batch | sampling | note |",
         "|---|---|---|---|---|---|---|",
