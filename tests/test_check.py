@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from enaction.check import CheckReport, Verdict, check, everyday_prompts
 from enaction.cli import main
 from enaction.cli.check import _as_json
+from enaction.cli.showing import finite
 from enaction.errors import FramingError, ModelError
 from enaction.reader import Reader
 
@@ -104,7 +105,7 @@ def test_a_transform_that_nobody_knows_is_a_note_and_no_failure() -> None:
     assert report.facts["path"] == "own logits"
     assert report.is_right
     infinite = replace(report, tests=(Verdict(PARITY, None, "", float("inf")),))
-    assert json.loads(json.dumps(_as_json(infinite), allow_nan=False))["tests"][0]["value"] is None
+    assert json.loads(json.dumps(finite(_as_json(infinite)), allow_nan=False))["tests"][0]["value"] is None
 
 
 def test_a_wrong_temperature_raises_the_identity_alarm(monkeypatch: pytest.MonkeyPatch) -> None:

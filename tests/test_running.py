@@ -74,7 +74,13 @@ def test_the_command_prints_one_screen_and_on_demand_everything(finished: Finish
     assert printed["--full"].startswith("\n".join(first[:-1]))
     assert "Identity: sum" in printed["--full"]
     assert "Identity: sum" not in printed[""]
-    assert len(json.loads(printed["--json"])) == len(finished.findings)
+    data = json.loads(printed["--json"])
+    assert len(data["findings"]) == len(finished.findings)
+    assert all(finding["definition"] for finding in data["findings"])
+    assert data["answer"][0] in " ".join(printed[""].split())
+    assert data["cautions"] == [statement.sentence for statement in finished.cautions()]
+    assert len(data["claims"]) == len(finished.claims())
+    assert Path(data["files"]["report"]).is_file()
     with pytest.raises(StudyError):
         finished.tokens("a", "nobody")
     with pytest.raises(PassageError):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from enaction.cli.options import MODEL_HELP, ReaderOptions, WrittenIn, with_reader_options
-from enaction.cli.showing import counting, literal
+from enaction.cli.options import AsJson, ModelArgument, ReaderOptions, WrittenIn, with_reader_options
+from enaction.cli.showing import counting, literal, print_json, results
 
 if TYPE_CHECKING:
     from enaction.check import CheckReport
@@ -21,11 +19,11 @@ MARKS = {True: "[green]pass[/]", False: "[bold red]FAIL[/]", None: "[dim]note[/]
 
 @with_reader_options
 def command(
-    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    model: ModelArgument,
     framing: WrittenIn = None,
     *,
     reading: ReaderOptions,
-    as_json: Annotated[bool, typer.Option("--json", help="Print facts and tests as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show facts about a model and test it on text that it writes; exit 1 if a test fails.
 
@@ -50,7 +48,7 @@ def command(
             progress=lambda done, total: bar.update(bar.task_ids[0], completed=done, total=total),
         )
     if as_json:
-        typer.echo(json.dumps(_as_json(report), ensure_ascii=False, indent=2, allow_nan=False))
+        print_json(_as_json(report))
     else:
         _show(report)
     if not report.is_right:
@@ -58,7 +56,7 @@ def command(
 
 
 def _show(report: CheckReport) -> None:
-    console = Console()
+    console = results()
     facts = Table(title=literal(f"{report.model}: facts"), title_justify="left", show_header=False)
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -95,16 +93,11 @@ def _as_json(report: CheckReport) -> dict[str, object]:
         "model": report.model,
         "framing": report.framing,
         "is_right": report.is_right,
-        "error": _number(report.error),
+        "error": report.error,
         "warnings": list(report.warnings),
         "facts": report.facts,
         "tests": [
-            {"name": t.name, "passed": t.passed, "shown": t.shown, "value": _number(t.value), "limit": t.limit}
+            {"name": t.name, "passed": t.passed, "shown": t.shown, "value": t.value, "limit": t.limit}
             for t in report.tests
         ],
     }
-
-
-def _number(value: float | None) -> float | None:
-    """JSON has no infinity and no NaN; `shown` says which."""
-    return value if value is not None and math.isfinite(value) else None

@@ -6,8 +6,8 @@ import os
 from importlib import resources
 from pathlib import Path
 
-from enaction.cli.run import AsJson, Full, Out, show
-from enaction.cli.showing import phases
+from enaction.cli.options import AsJson
+from enaction.cli.run import Full, Out, carry_out
 
 
 def command(out: Out = None, as_json: AsJson = False, full: Full = False) -> None:
@@ -16,9 +16,5 @@ def command(out: Out = None, as_json: AsJson = False, full: Full = False) -> Non
     Samples fresh passages from every embedded model, reads them all with all as assistant turn, user turn and without
     template, and prints what that says, with intervals and nulls. Example: `enaction demo --out runs/demo`
     """
-    from enaction.running import run
-
     study = Path(str(resources.files("enaction.study") / "shipped" / "demo.yaml"))
-    with phases() as progress:
-        finished = run(study, out, workers=os.cpu_count() or 1, progress=progress)
-    show(finished, as_json=as_json, full=full)
+    carry_out(study, out, workers=os.cpu_count() or 1, as_json=as_json, full=full)

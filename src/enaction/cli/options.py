@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
-from rich.console import Console
 
-from enaction.cli.showing import literal
+from enaction.cli import completing
+from enaction.cli.showing import remark
 from enaction.errors import FramingError, ModelError
 from enaction.reader.naming import AUTO, DEVICE_HELP, DTYPE_ALIASES, DTYPE_HELP, Dtype, canonical_dtype, known_device
 
@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from enaction.reader import Reader
 
 MODEL_HELP = "Hub id (optionally @revision), folder, .gguf file, or zoo:NAME."
-Model = Annotated[str, typer.Option(help=MODEL_HELP)]
+Model = Annotated[str, typer.Option(help=MODEL_HELP, autocompletion=completing.models)]
+ModelArgument = Annotated[str, typer.Argument(help=MODEL_HELP, autocompletion=completing.models)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")]
 WrittenIn = Annotated[
     Literal["assistant", "none"] | None,
     typer.Option(help="assistant or none; by default assistant if there is a chat template."),
 ]
 PromptColumn = Annotated[str | None, typer.Option(help="Column or key of the prompts.")]
+Split = Annotated[str | None, typer.Option(help="Split of a data set, as in train or train[:100].")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take the first N only.")]
 Base = Annotated[
     Path | None, typer.Option(help="Base file of an embedded adapter (zoo:smollm2-...), if it is not installed.")
@@ -81,7 +84,7 @@ class ReaderOptions:
             trust_remote_code=self.trust_remote_code,
             base=self.base,
         )
-        Console(stderr=True, soft_wrap=True).print(literal(f"{reader.name}: {reader.dtype} on {reader.device}"))
+        remark(f"{reader.name}: {reader.dtype} on {reader.device}")
         return reader
 
 

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from enaction.cli.run import AsJson, Full, show
+from enaction.cli import stopping
+from enaction.cli.options import AsJson
+from enaction.cli.run import Full, show
 
 
 def command(
@@ -22,4 +24,5 @@ def command(
     """
     from enaction.running import analyse_again
 
+    stopping.explain(f"{run} keeps its passages and token tables; the same command makes the report anew")
     show(analyse_again(run, png=png), as_json=as_json, full=full)

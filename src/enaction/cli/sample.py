@@ -6,16 +6,26 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from enaction.cli.options import Limit, Model, PromptColumn, ReaderOptions, WrittenIn, with_reader_options
-from enaction.cli.showing import counting
+from enaction.cli.options import (
+    AsJson,
+    Limit,
+    Model,
+    PromptColumn,
+    ReaderOptions,
+    Split,
+    WrittenIn,
+    with_reader_options,
+)
+from enaction.cli.showing import counting, print_json, remark
 
 
 @with_reader_options
 def command(
     model: Model,
-    prompts: Annotated[str, typer.Option(help="Prompts: .jsonl, .json, .parquet, .csv, .txt; `-` is stdin; or `zoo`.")],
+    prompts: Annotated[
+        str, typer.Option(help="Prompts: .jsonl, .json, .parquet, .csv, .txt; a data set; `-`; or `zoo`.")
+    ],
     out: Annotated[str, typer.Option("--out", "-o", help="JSONL (or .parquet) file; `-` is stdout.")] = "-",
     n: Annotated[int, typer.Option("-n", min=1, help="Responses to each prompt.")] = 1,
     temperature: Annotated[float, typer.Option(help="1 is the model's own distribution, 0 is greedy.")] = 1.0,
@@ -26,22 +36,31 @@ def command(
     batch_size: Annotated[int, typer.Option(min=1, help="Responses sampled together.")] = 64,
     author: Annotated[str | None, typer.Option(help="Author's name in the passages; the model by default.")] = None,
     prompt_column: PromptColumn = None,
+    split: Split = None,
     limit: Limit = None,
+    as_json: AsJson = False,
     *,
     reading: ReaderOptions,
 ) -> None:
     """Sample passages with their token ids and log-probabilities.
 
-    Of whole conversations, what comes before the last reply is the prompt; of plain text, each line.
+    Of whole conversations, what comes before the last reply is the prompt; of plain text, each line. A data set is a
+    folder, or an id on the Hugging Face hub (ORG/NAME, ORG/NAME:CONFIG).
     Example: `enaction sample --model zoo:ash-rl --prompts zoo -n 2 -o ash.jsonl`
     """
     from enaction import zoo
+    from enaction.errors import UserError
     from enaction.files import require_place
     from enaction.passages import read_prompts, write_passages
 
+    if as_json and out == "-":
+        raise UserError("--json prints a summary where the passages would go: give a file with --out")
     if out != "-":
         require_place(Path(out), (".jsonl", ".ndjson", ".parquet"))
-    chosen = (zoo.prompts() if prompts == "zoo" else read_prompts(prompts, column=prompt_column))[:limit]
+    if prompts == "zoo":
+        chosen = zoo.prompts()[:limit]
+    else:
+        chosen = read_prompts(prompts, column=prompt_column, split=split, limit=limit)
     reader = reading.load(model)
     from enaction.sampling import sample  # imported late: a wrong name is reported without torch
 
@@ -61,8 +80,19 @@ def command(
         )
     write_passages(passages, out if out == "-" else Path(out))
     halves = sum("\ufffd" in passage.response for passage in passages)
-    if halves:
-        Console(stderr=True).print(
-            f"{halves} responses hold half of a character (cut off inside one, say); other readers see \\ufffd there",
-            markup=False,
+    if as_json:
+        print_json(
+            {
+                "model": reader.name,
+                "prompts": len(chosen),
+                "passages": len(passages),
+                "passages_cut_off": sum(passage.ended is False for passage in passages),
+                "passages_with_halves": halves,
+                "cautions": list(reader.doubts),
+                "files": {"passages": out},
+            }
+        )
+    elif halves:
+        remark(
+            f"{halves} responses hold half of a character (cut off inside one, say); other readers see \\ufffd there"
         )

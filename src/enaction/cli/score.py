@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from enaction.cli.options import Limit, Model, PromptColumn, ReaderOptions, with_reader_options
-from enaction.cli.showing import counting, literal
+from enaction.cli.options import AsJson, Limit, Model, PromptColumn, ReaderOptions, Split, with_reader_options
+from enaction.cli.showing import counting, literal, messages, print_json, remark
 from enaction.words import Framing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from enaction.passages import Passage
+
+_AVERAGED = ("entropy", "surprisal")
 
 
 @with_reader_options
 def command(
-    passages: Annotated[str, typer.Argument(help="Passages: .jsonl, .json, .parquet, .csv, .txt; `-` is stdin.")],
+    passages: Annotated[str, typer.Argument(help="Passages: .jsonl, .json, .parquet, .csv, .txt; a data set; `-`.")],
     model: Model,
     out: Annotated[Path, typer.Option("--out", "-o", help="Parquet (or .csv) file for the token table.")],
     framing: Annotated[
@@ -28,27 +35,35 @@ def command(
     ] = None,
     prompt_column: PromptColumn = None,
     response_column: Annotated[str | None, typer.Option(help="Column or key of the responses.")] = None,
+    split: Split = None,
     limit: Limit = None,
     window: Annotated[
         int | None,
         typer.Option(min=2, help="Read longer passages in sliding windows of N tokens, half a window apart."),
     ] = None,
+    as_json: AsJson = False,
     *,
     reading: ReaderOptions,
 ) -> None:
     """Surprisal, entropy, varentropy and rank of every response token; prints a summary by author.
 
     Whole conversations (`messages`, or `conversations` as ShareGPT has it) are read at every turn of the assistant.
+    A data set is a folder, or an id on the Hugging Face hub (ORG/NAME, ORG/NAME:CONFIG).
     Example: `enaction score ash.jsonl --model zoo:birch-rl -o tokens.parquet`
     """
-    import numpy as np
-
     from enaction.files import require_place
     from enaction.passages import read_passages
     from enaction.tokens import default_framing, score_passages, table_notes, write_token_table
 
     require_place(out, (".parquet", ".csv"))
-    read = read_passages(passages, author=author, prompt_column=prompt_column, response_column=response_column)[:limit]
+    read = read_passages(
+        passages,
+        author=author,
+        prompt_column=prompt_column,
+        response_column=response_column,
+        split=split,
+        limit=limit,
+    )
     reader = reading.load(model)
     framing = framing or default_framing(reader, read)
     with counting(f"reading with {reader.name}", len(read)) as bar:
@@ -60,25 +75,55 @@ def command(
             progress=lambda done, _: bar.update(bar.task_ids[0], completed=done),
         )
     write_token_table(tokens, out)
+    means, notes = _means(tokens, read), table_notes(tokens)
+    if as_json:
+        print_json(
+            {
+                "model": reader.name,
+                "framing": framing,
+                "authors": means,
+                "cautions": _told(notes, window),
+                "definitions": _DEFINITIONS,
+                "files": {"tokens": str(out)},
+            }
+        )
+        return
     summary = Table(
         title=literal(f"{reader.name} reads, framing {framing}: means over tokens without end-of-turn"),
         title_justify="left",
     )
     for heading in ("author", "passages", "tokens", "entropy (nats)", "surprisal (nats)"):
         summary.add_column(heading, justify="left" if heading == "author" else "right")
+    for row in means:
+        shown = ["nothing to read" if row[c] is None else f"{row[c]:.3f}" for c in ("entropy", "surprisal")]
+        summary.add_row(literal(row["author"]), str(row["passages"]), str(row["tokens"]), *shown)
+    messages(soft_wrap=True).print(summary)
+    for line in _told(notes, window):
+        remark(line)
+    remark(f"token table: {out}")
+
+
+_DEFINITIONS = {
+    "entropy": "mean over tokens without end-of-turn of the entropy of the distribution that predicted the token, nats",
+    "surprisal": "mean over tokens without end-of-turn of minus the log-probability of the token, nats",
+    "passages": "passages of the author that were given",
+    "tokens": "their tokens without end-of-turn",
+}
+
+
+def _means(tokens: pa.Table, passages: Sequence[Passage]) -> list[dict[str, Any]]:
+    """The summary, a row an author in input order; None as the mean of nothing."""
+    import numpy as np
+
     author_N = np.array(tokens["author"].to_pylist())
     is_text_N = ~tokens["is_end"].to_numpy()
-    for author in dict.fromkeys(p.author for p in read):
-        mask = (author_N == author) & is_text_N
-        n_passages = sum(p.author == author for p in read)
-        means = [tokens[c].to_numpy()[mask] for c in ("entropy", "surprisal")]
-        shown = [f"{m.mean():.3f}" if mask.any() else "nothing to read" for m in means]
-        summary.add_row(literal(author), str(n_passages), str(int(mask.sum())), *shown)
-    console = Console(stderr=True, soft_wrap=True)
-    console.print(summary)
-    for line in _told(table_notes(tokens), window):
-        console.print(literal(line))
-    console.print(literal(f"token table: {out}"))
+    rows = []
+    for author in dict.fromkeys(p.author for p in passages):
+        mask_N = (author_N == author) & is_text_N
+        means = {c: float(tokens[c].to_numpy()[mask_N].mean()) if mask_N.any() else None for c in _AVERAGED}
+        count = sum(p.author == author for p in passages)
+        rows.append({"author": author, "passages": count, "tokens": int(mask_N.sum()), **means})
+    return rows
 
 
 def _told(notes: dict[str, Any], window: int | None) -> list[str]:

@@ -1,11 +1,22 @@
-"""What commands share: progress bars on stderr, so that stdout stays clean for results."""
+"""What commands share in what they print: results on standard output, all else on standard error.
+
+Everything that is printed passes `harmless`: what a terminal would obey (escapes, marks of direction) appears as its
+code, whether it comes from a name, an error, a warning of a library or a traceback. Consoles of rich, which colour and
+move by escapes of their own, write past the guarded streams and make the text harmless themselves.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any, cast
 
-from rich.console import Console
+import typer
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,12 +27,123 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.text import Text
 
+# C0 without tab and line break, DEL and C1, marks of direction, separators of lines, and halves of characters.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\ufffb]"
+)
+# Whether remarks are left out, and the bar on the screen, above which they are printed.
+_is_quiet = False
+_bar: Progress | None = None
 
-def progress_bar() -> Progress:
-    """A bar with counts, elapsed time and an ETA."""
-    return Progress(
+
+def harmless(text: str) -> str:
+    """Text without what a terminal would obey, but for tabs and line breaks: as its codes, `\\x1b` for ESC."""
+    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def printable(text: str) -> str:
+    """The same on one line: line breaks and tabs are codes too."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def literal(text: str) -> Text:
+    """Text for a table of rich, of which nothing is taken for its markup."""
+    return Text(printable(text))
+
+
+class _Guarded:
+    """A stream of text that makes harmless what is written to it, and is the stream otherwise."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        self.stream.write(harmless(text.replace("\r\n", "\n").replace("\r", "\n")))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Make harmless what anybody prints while the block runs: libraries, warnings, tracebacks."""
+    with redirect_stdout(cast("Any", _Guarded(sys.stdout))), redirect_stderr(cast("Any", _Guarded(sys.stderr))):
+        yield
+
+
+class _HarmlessConsole(Console):
+    """A console whose own escapes pass and whose text is harmless."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=harmless(segment.text))
+
+
+def results(**options: Any) -> Console:
+    """The console of results: standard output."""
+    return _HarmlessConsole(file=_beneath(sys.stdout), **options)
+
+
+def messages(**options: Any) -> Console:
+    """The console of all else: standard error."""
+    return _HarmlessConsole(file=_beneath(sys.stderr), **options)
+
+
+def _beneath(stream: Any) -> Any:
+    return stream.stream if isinstance(stream, _Guarded) else stream
+
+
+@contextmanager
+def quietly(is_quiet: bool) -> Iterator[None]:
+    """Print no bars and no remarks while the block runs, if so asked."""
+    global _is_quiet
+    before, _is_quiet = _is_quiet, is_quiet
+    try:
+        yield
+    finally:
+        _is_quiet = before
+
+
+def remark(text: str | Text, style: str = "") -> None:
+    """A line on standard error that nobody needs who knows; nothing under `--quiet`."""
+    if not _is_quiet:
+        console = messages() if _bar is None else _bar.console
+        console.print(literal(text) if isinstance(text, str) else text, style=style, soft_wrap=True, highlight=False)
+
+
+def print_error(text: str) -> None:
+    """The one line of an error."""
+    messages(soft_wrap=True).print(f"enaction: {printable(text)}", markup=False, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """A result for programs on standard output: JSON in ASCII, `null` for what JSON has no number for."""
+    typer.echo(json.dumps(finite(value), indent=1, allow_nan=False))
+
+
+def finite(value: Any) -> Any:
+    """Plain data without infinities and NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A bar with counts, elapsed time and an ETA; nothing where nobody watches (a log, `--quiet`)."""
+    global _bar
+    console = messages()
+    bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description:<28}", markup=False),
         BarColumn(bar_width=30),
@@ -29,18 +151,16 @@ def progress_bar() -> Progress:
         TimeElapsedColumn(),
         TextColumn("eta"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
+        disable=_is_quiet or not console.is_terminal,
+        redirect_stdout=False,
     )
-
-
-def printable(text: str) -> str:
-    """Text without what a terminal would obey: escapes, line breaks and marks of direction as their codes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def literal(text: str) -> Text:
-    """Text for a table of rich, of which nothing is taken for its markup."""
-    return Text(printable(text))
+    before, _bar = _bar, bar
+    try:
+        with bar:
+            yield bar
+    finally:
+        _bar = before
 
 
 _PHASES = {"sampling": "sampling passages", "reading": "reading", "analysing": "analysing"}

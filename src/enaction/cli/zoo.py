@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
-from enaction.cli.options import Base
-from enaction.cli.run import AsJson
-from enaction.cli.showing import progress_bar
+from enaction.cli import completing, stopping
+from enaction.cli.options import AsJson, Base
+from enaction.cli.showing import print_json, progress_bar, results
+from enaction.cli.talking import with_talking_options
 from enaction.errors import UserError
 
 _Device = Literal["cpu", "cuda"]
+EmbeddedName = Annotated[str, typer.Argument(help="Name, e.g. ash-rl.", autocompletion=completing.embedded)]
 
 app = typer.Typer(help="The embedded models.", no_args_is_help=True, rich_markup_mode="markdown")
 
 
 @app.command("list")
+@with_talking_options
 def list_models(as_json: AsJson = False) -> None:
     """List the embedded models. Example: `enaction zoo list`"""
     from enaction import zoo
@@ -29,18 +30,19 @@ def list_models(as_json: AsJson = False) -> None:
     listed = zoo.names(everything=True)
     if as_json:
         facts = [{"name": n, "family": zoo.family(n), "stage": zoo.stage(n), "kind": zoo.kind(n)} for n in listed]
-        typer.echo(json.dumps(facts))
+        print_json(facts)
         return
     table = Table(Column("name", no_wrap=True), "family", "stage", "kind", "description", "size")
     for name in listed:
         size = sum(file.stat().st_size for file in zoo.path(name).glob("*.safetensors")) / 1e6
         row = (f"zoo:{name}", zoo.family(name), zoo.stage(name), zoo.kind(name), zoo.note(name))
         table.add_row(*row, f"{size:.1f} MB")
-    Console().print(table)
+    results().print(table)
 
 
 @app.command("path")
-def path(name: Annotated[str, typer.Argument(help="Name, e.g. ash-rl.")]) -> None:
+@with_talking_options
+def path(name: EmbeddedName) -> None:
     """Print the folder of an embedded model. Example: `enaction zoo path ash-rl`"""
     from enaction import zoo
     from enaction.reader.sources import embedded_name
@@ -49,7 +51,8 @@ def path(name: Annotated[str, typer.Argument(help="Name, e.g. ash-rl.")]) -> Non
 
 
 @app.command("card")
-def card(name: Annotated[str, typer.Argument(help="Name, e.g. ash-rl.")]) -> None:
+@with_talking_options
+def card(name: EmbeddedName) -> None:
     """Print the card of an embedded model. Example: `enaction zoo card ash-rl`"""
     from enaction import zoo
     from enaction.reader.sources import embedded_name
@@ -58,6 +61,7 @@ def card(name: Annotated[str, typer.Argument(help="Name, e.g. ash-rl.")]) -> Non
 
 
 @app.command("build")
+@with_talking_options
 def build(
     out: Annotated[Path, typer.Option(help="Where to build; an interrupted build resumes.")] = Path("runs/zoo"),
     family: Annotated[list[str] | None, typer.Option(help="Only these families; by default all but smollm2.")] = None,
@@ -82,12 +86,13 @@ def build(
     unknown = [name for name in families if name not in (*RECIPES, adapting.FAMILY)]
     if unknown:
         raise UserError(f"no family {', '.join(unknown)}; the families are {', '.join(RECIPES)} and {adapting.FAMILY}")
+    stopping.explain(f"finished steps are kept in {out}, and the same command resumes from there")
     if adapting.FAMILY in families:
         families.remove(adapting.FAMILY)
         _build_adapters(out, base, jobs)
     if families:
         _build_families(out, families, jobs, all_arms=all_arms, device=device)
-    Console().print(f"models: {out / 'models'}")
+    results().print(f"models: {out / 'models'}", markup=False, soft_wrap=True)
 
 
 def _build_families(out: Path, families: list[str], jobs: int, *, all_arms: bool, device: _Device) -> None:

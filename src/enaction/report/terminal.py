@@ -21,11 +21,11 @@ from enaction.paper.verdict import Answer, KeyNumber
 from enaction.shown import NONE, short_names
 
 # With fewer columns a terminal wraps lines, which is better than losing digits.
-_WIDTH = 100
+WIDTH = 100
 _NAME_LIMITS = (28, 22, 18, 14)
 _STYLES = {"own": "bold", "strong": "bold", "bad": "bold red", "mean": "italic"}
 # A headline that is longer than this, the title of its page included, is cut after a clause; the report has all of it.
-_LONGEST = 2 * _WIDTH - 8
+_LONGEST = 2 * WIDTH - 8
 
 
 def show(
@@ -47,7 +47,7 @@ def show(
         cautions: printed above everything else.
         full: the brief tables and all sentences of every page too.
     """
-    console = console or Console(highlight=False, width=max(_WIDTH, Console().width))
+    console = console or Console(highlight=False, width=max(WIDTH, Console().width))
     for caution in cautions:
         console.print(f"Caution: {caution.sentence}", markup=False, style="bold red")
     if answer is not None:
@@ -131,7 +131,7 @@ def _page(console: Console, page: Page) -> None:
         console.print(f"- {statement.sentence}", markup=False, style=style)
 
 
-def tables(grid: Grid, width: int = _WIDTH, *, compact: bool = False) -> list[Table]:
+def tables(grid: Grid, width: int = WIDTH, *, compact: bool = False) -> list[Table]:
     """A table of text as rich tables that fit: one if it does, else blocks of columns, each with the names.
 
     Args:
