@@ -24,6 +24,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from enaction.continuing import continued
 from enaction.errors import ModelError, UserError
 from enaction.framing import Framed, frame
 from enaction.reader import Reader
@@ -288,3 +289,19 @@ def test_nnsight_gives_the_same(reader: Reader, framed: list[Framed]) -> None:
     treatment = Treated(reader, [f]).read([Edit(Spot(2), where, value.numpy())], [capture])
     np.testing.assert_allclose(treatment.captured[capture][0], state[0, where[0]].numpy(), atol=1e-5)
     np.testing.assert_allclose(treatment.scores[0].entropy, _entropy(logits[0])[f.start - 1 :], atol=1e-5)
+
+
+def test_sampling_under_edits_draws_from_what_reading_under_them_gives(reader: Reader, framed: list[Framed]) -> None:
+    f, value = framed[0], 2 * _direction(_width(reader))
+    ids = f.ids[: f.start]
+    edits = [Edit(Spot(2), None, value)]
+    drawn = continued(reader, ids, 3, 5, edits=edits, stops=frozenset())
+    for one in drawn:
+        text = Framed((*ids, *one.ids), f.start, f.start + len(one.ids), False)
+        score = Treated(reader, [text]).read(edits).scores[0]
+        np.testing.assert_allclose(-score.surprisal, one.logprobs, atol=3e-5)
+    plain = continued(reader, ids, 3, 5, stops=frozenset())
+    own = reader.score([Framed((*ids, *plain[0].ids), f.start, f.start + 5, False)])[0]
+    np.testing.assert_allclose(-own.surprisal, plain[0].logprobs, atol=3e-5)
+    assert plain != drawn
+    assert continued(reader, ids, 2, 5, stops=frozenset({plain[0].ids[0]}))[0].ids[-1] == plain[0].ids[0]

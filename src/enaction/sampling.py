@@ -205,7 +205,7 @@ def _sample_batch(reader: Reader, requests: list[_Request], settings: Sampling) 
             new_BT, cache = torch.cat([ids_BT[kept_B], drawn_BT[kept_B, :step]], 1), None
         mask = mask_BT[kept_B, : longest + step] if is_padded else None
         logits_BV, cache = reader.next_logits(new_BT, mask, positions_BT if is_padded else None, cache)
-        token_B, logprob_B = _draw(logits_BV, uniform_BT[kept_B, step], settings.temperature, settings.top_p)
+        token_B, logprob_B = draw(logits_BV, uniform_BT[kept_B, step], settings.temperature, settings.top_p)
         drawn_BT[kept_B, step] = token_B
         logprob_BT[kept_B, step] = logprob_B
         stopped_B = live_B & ((token_B[:, None] == stop_S) & stops_BS[kept_B]).any(1)
@@ -235,7 +235,7 @@ def _sample_batch(reader: Reader, requests: list[_Request], settings: Sampling) 
     return responses
 
 
-def _draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
+def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
     """One token for each row by inverting the distribution function, and its log-probability; at 0 the most probable.
 
     The cumulative sum is float64: in float32 the tail of a large vocabulary would be lost to rounding, and with it the

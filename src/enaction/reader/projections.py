@@ -18,22 +18,22 @@ class Projection(NamedTuple):
 
     Attributes:
         module: its output is [B, T, F].
-        index: int64 [C], which of the F numbers, heads side by side; None for all.
+        channels: int64 [C], which of the F numbers, heads side by side; None for all.
     """
 
     module: nn.Module
-    index: Tensor | None
+    channels: Tensor | None
 
     def of(self, output: Tensor) -> Tensor:
         """The part [B, T, C]."""
-        return output if self.index is None else output[..., self.index]
+        return output if self.channels is None else output[..., self.channels]
 
     def put(self, output: Tensor, part: Tensor) -> Tensor:
         """The output with this part in place of its own."""
-        if self.index is None:
+        if self.channels is None:
             return part
         changed = output.clone()
-        changed[..., self.index] = part
+        changed[..., self.channels] = part
         return changed
 
 
