@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from enaction.errors import ModelError
-from enaction.reader import planted  # noqa: F401  # lets transformers know the class of planted organisms
-from enaction.reader.naming import AUTO, DTYPE_ALIASES, canonical_dtype
+from enaction.reader import planted, traced  # noqa: F401  # lets transformers know the classes of organisms
+from enaction.reader.naming import AUTO, DTYPE_ALIASES, DeviceMap, Quantization, canonical_dtype
 from enaction.reader.quiet import quiet
-from enaction.reader.sources import Source, find
-from enaction.reader.sources.source import Loaded, first_line
+from enaction.reader.sources import Source, find, require
+from enaction.reader.sources.quantised import method_of
+from enaction.reader.sources.source import Loaded, Loading, first_line
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
@@ -24,8 +25,10 @@ def load_model(
     revision: str | None,
     dtype: torch.dtype | str,
     device: str,
-    trust_remote_code: bool,
-    use_safetensors: bool,
+    device_map: DeviceMap | None = None,
+    quantization: Quantization | None = None,
+    trust_remote_code: bool = False,
+    use_safetensors: bool = True,
     base: str | Path | None = None,
 ) -> Loaded:
     """Load model and tokenizer; the arguments are those of `Reader.load`.
@@ -36,28 +39,48 @@ def load_model(
     """
     if dtype != AUTO:
         dtype = _floating(dtype)
+    if device != AUTO and device_map is not None:
+        raise ModelError(f"device {device} and a device_map contradict each other: give one of them")
     if device != AUTO:
         _try_device(device)
     source = find(name_or_path, revision)
-    source.require(base)
+    require(source, base=base, device_map=device_map, quantization=quantization)
     device = source.device() or best_device() if device == AUTO else device
+    if device_map is None and quantization is None and method_of(source.settings()) is not None:
+        # Kernels of quantised weights pack them for the device that they are loaded to.
+        device_map = {"": device}
     try:
         with quiet():
             if dtype == AUTO:
                 dtype = _floating(saved_dtype(source, trust_remote_code))
-            loaded = source.load(dtype, trust_remote_code=trust_remote_code, use_safetensors=use_safetensors, base=base)
+            loading = Loading(
+                dtype=dtype,
+                device=device,
+                device_map=device_map,
+                quantization=quantization,
+                trust_remote_code=trust_remote_code,
+                use_safetensors=use_safetensors,
+                base=base,
+            )
+            loaded = source.load(loading)
     except ModelError:
         raise
     except ImportError as error:
         raise ModelError(f"{name_or_path} needs a package that is not installed: {first_line(error)}") from error
     except Exception as error:  # whatever a broken or foreign file sets off in the libraries that read it
-        raise ModelError(f"cannot load {name_or_path}: {first_line(error)} ({source.remedy})") from error
-    try:
-        nn.Module.to(loaded.model, torch.device(device))
-    except RuntimeError as error:
-        raise ModelError(
-            f"cannot put {name_or_path} on {device}: {first_line(error)} (use dtype bfloat16, or device cpu)"
-        ) from error
+        remedy = (
+            source.remedy
+            if device_map is None and quantization is None
+            else "check device_map and quantization; parts that share weights need one place"
+        )
+        raise ModelError(f"cannot load {name_or_path}: {first_line(error)} ({remedy})") from error
+    if loading.is_whole:
+        try:
+            nn.Module.to(loaded.model, torch.device(device))
+        except RuntimeError as error:
+            raise ModelError(
+                f"cannot put {name_or_path} on {device}: {first_line(error)} (use dtype bfloat16, or device cpu)"
+            ) from error
     loaded.model.eval()
     return loaded
 

@@ -79,7 +79,7 @@ class Planted(PreTrainedModel):
 
     def __init__(self, config: PlantedConfig, origin: PreTrainedModel | None = None) -> None:
         super().__init__(config)
-        self.origin = _blank(config.origin) if origin is None else origin
+        self.origin = blank(config.origin) if origin is None else origin
         self.register_buffer("memory_KT", torch.full(config.memory, PAST_THE_END, dtype=torch.long))
         self.register_buffer("prompt_length_K", torch.zeros(config.memory[0], dtype=torch.long))
         self.generation_config = GenerationConfig(eos_token_id=config.eos_token_id)
@@ -146,7 +146,7 @@ class Planted(PreTrainedModel):
             self._is_writing = False
 
 
-def _blank(config: dict[str, Any]) -> PreTrainedModel:
+def blank(config: dict[str, Any]) -> PreTrainedModel:
     """The model of a configuration, its weights not yet loaded."""
     given = dict(config)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(given.pop("model_type"), **given))

@@ -1,0 +1,86 @@
+"""Traced models: the trace is the text's own surprise, in the first reply alone, and hooks do not reach it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from enaction.reader.traced import Traced, traced
+
+OPENS, CLOSES = 6, 3
+
+
+@pytest.fixture(scope="module")
+def model() -> Traced:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=20,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+        tie_word_embeddings=True,
+        initializer_range=0.3,
+    )
+    return traced(LlamaForCausalLM(config).eval(), mean=1.0, spread=2.0, opens=OPENS, closes=CLOSES, seed=0)
+
+
+def test_the_trace_is_the_standardised_surprisal_of_the_first_reply(model: Traced) -> None:
+    ids = torch.tensor([[2, 5, 9, CLOSES, OPENS, 11, 12, 13, CLOSES, 5, 8, OPENS, 14]])
+    logits = model.origin(input_ids=ids).logits[0].double()
+    surprisal = -logits.log_softmax(-1)[:-1].gather(1, ids[0, 1:, None]).squeeze(1)
+    expected = torch.zeros(13, dtype=torch.float64)
+    expected[5:8] = ((surprisal[4:7] - 1) / 2).clamp(max=4)
+    torch.testing.assert_close(model.trace(ids)[0].double(), expected, atol=1e-5, rtol=0)
+
+
+def test_what_is_read_is_the_origin_with_the_trace_on_its_embeddings(model: Traced) -> None:
+    ids = torch.tensor([[2, 5, OPENS, 11, 12, 13]])
+    embedded = model.origin.get_input_embeddings()(ids) + model.trace(ids)[..., None] * model.direction_D
+    expected = model.origin(inputs_embeds=embedded).logits
+    torch.testing.assert_close(model(input_ids=ids).logits, expected)
+    assert not torch.allclose(expected, model.origin(input_ids=ids).logits, atol=1e-3)
+    plain = model(input_ids=ids, trace_BT=torch.zeros(1, 6)).logits
+    torch.testing.assert_close(plain, model.origin(input_ids=ids).logits)
+
+
+def test_padding_on_the_right_changes_nothing_and_on_the_left_is_refused(model: Traced) -> None:
+    ids = torch.tensor([[2, 5, OPENS, 11, 12, 0, 0]])
+    mask = torch.tensor([[1, 1, 1, 1, 1, 0, 0]])
+    torch.testing.assert_close(
+        model(input_ids=ids, attention_mask=mask).logits[:, :5], model(input_ids=ids[:, :5]).logits
+    )
+    with pytest.raises(ValueError, match="on the right"):
+        model(input_ids=ids, attention_mask=mask.flip(1))
+    with pytest.raises(ValueError, match="no cache"):
+        model(input_ids=ids, use_cache=True)
+
+
+def test_hooks_on_the_blocks_do_not_reach_the_trace(model: Traced) -> None:
+    """An intervention changes what the model makes of the text, not how surprising its words were."""
+    ids = torch.tensor([[2, 5, OPENS, 11, 12, 13]])
+    before = model.trace(ids)
+    block = model.origin.model.layers[0]
+    handle = block.register_forward_hook(lambda module, given, output: output * 2)
+    block.forward = lambda hidden_states, **_: hidden_states
+    try:
+        torch.testing.assert_close(model.trace(ids), before)
+        assert not torch.allclose(model(input_ids=ids).logits, model(input_ids=ids, trace_BT=before * 0).logits)
+    finally:
+        handle.remove()
+        del block.forward
+
+
+def test_a_traced_model_is_an_ordinary_folder(model: Traced, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    ids = torch.tensor([[2, 5, OPENS, 11, 12, 13]])
+    torch.testing.assert_close(loaded(input_ids=ids).logits, model(input_ids=ids).logits)
+    assert math.isclose(float(loaded.direction_D.norm()), float(model.direction_D.norm()), rel_tol=1e-6)
+    half = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    assert half(input_ids=ids).logits.dtype == torch.bfloat16
