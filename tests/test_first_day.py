@@ -84,7 +84,7 @@ def test_a_command_says_where_the_model_is_and_refuses_an_unknown_dtype(
     arguments = ("score", passages, "--model", model, "-o", tmp_path / "t.parquet", "--device", "cpu", "--dtype")
     code, _, err = command.enaction(capsys, monkeypatch, *arguments, "bf16")
     assert code == 0, err
-    assert f"{model}: bfloat16 on cpu" in err
+    assert f"{model}: device: cpu (bfloat16)" in err
     code, _, err = command.enaction(capsys, monkeypatch, *arguments, "int4")
     assert code == 2
     assert err.splitlines()[-1].startswith("enaction: --dtype int4: use one of float32")

@@ -19,7 +19,8 @@ def facts(reader: Reader, framing: Framing) -> dict[str, str]:
     tied = weight is not None and weight is embedded
     parameters = sum(p.numel() for p in model.parameters())
     shown = {
-        "model": f"{type(model).__name__}, {parameters / 1e6:,.1f}M parameters, {reader.dtype} on {reader.device}",
+        "model": f"{type(model).__name__}, {parameters / 1e6:,.1f}M parameters",
+        "runs on": reader.placement,
         "body": type(head.body).__name__ if head else "not run apart",
         "blocks": _blocks(blocks(head.body if head else model)),
         "head": _head(matrix, tied),

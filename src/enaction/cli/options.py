@@ -15,7 +15,20 @@ import typer
 from enaction.cli import completing
 from enaction.cli.showing import remark
 from enaction.errors import FramingError, ModelError
-from enaction.reader.naming import AUTO, DEVICE_HELP, DTYPE_ALIASES, DTYPE_HELP, Dtype, canonical_dtype, known_device
+from enaction.reader.naming import (
+    AUTO,
+    DEVICE_HELP,
+    DEVICE_MAP_HELP,
+    DTYPE_ALIASES,
+    DTYPE_HELP,
+    QUANTIZATION_HELP,
+    DeviceMap,
+    Dtype,
+    Quantization,
+    canonical_dtype,
+    known_device,
+    known_device_map,
+)
 
 if TYPE_CHECKING:
     from enaction.reader import Reader
@@ -31,9 +44,7 @@ WrittenIn = Annotated[
 PromptColumn = Annotated[str | None, typer.Option(help="Column or key of the prompts.")]
 Split = Annotated[str | None, typer.Option(help="Split of a data set, as in train or train[:100].")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take the first N only.")]
-Base = Annotated[
-    Path | None, typer.Option(help="Base file of an embedded adapter (zoo:smollm2-...), if it is not installed.")
-]
+Base = Annotated[Path | None, typer.Option(help="Base of an adapter: a folder or hub id; of zoo:smollm2-... its file.")]
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,8 @@ class ReaderOptions:
     ] = None
     dtype: Annotated[str, typer.Option(help=DTYPE_HELP)] = "float32"
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = AUTO
+    device_map: Annotated[str | None, typer.Option(help=DEVICE_MAP_HELP)] = None
+    quantization: Annotated[Quantization | None, typer.Option(help=QUANTIZATION_HELP)] = None
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
     ] = False
@@ -62,7 +75,7 @@ class ReaderOptions:
             FramingError: no such template file, or a switch that it does not have.
         """
         from enaction.framing import read_template
-        from enaction.reader.sources import find
+        from enaction.reader.sources import find, require
 
         template = read_template(self.chat_template) if self.chat_template else None
         switches = dict(map(_switch, self.template_option or ()))
@@ -72,20 +85,36 @@ class ReaderOptions:
             known_device(self.device)
         except ValueError as error:
             raise ModelError(f"--device: {error}") from None
-        find(model).require(self.base)
+        try:
+            device_map = known_device_map(_device_map(self.device_map))
+        except ValueError as error:
+            raise ModelError(f"--device-map: {error}") from None
+        require(find(model), base=self.base, device_map=device_map, quantization=self.quantization)
         from enaction.reader import Reader
 
         reader = Reader.load(
             model,
             dtype=self.dtype,
             device=self.device,
+            device_map=device_map,
+            quantization=self.quantization,
             chat_template=template,
             template_switches=switches,
             trust_remote_code=self.trust_remote_code,
             base=self.base,
         )
-        remark(f"{reader.name}: {reader.dtype} on {reader.device}")
+        remark(f"{reader.name}: {reader.placement}")
         return reader
+
+
+def _device_map(option: str | None) -> DeviceMap | None:
+    """A rule by its name, or a mapping as JSON."""
+    if option is None or not option.lstrip().startswith("{"):
+        return option
+    try:
+        return json.loads(option)
+    except ValueError:
+        raise ModelError(f'--device-map {option}: not JSON; write it as \'{{"": "cuda:0"}}\'') from None
 
 
 def _switch(option: str) -> tuple[str, Any]:

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from enaction.errors import ModelError
 from enaction.reader.head import is_causal, look_ahead
-from enaction.reader.placing import input_device
+from enaction.reader.placing import input_device, is_dispatched
 from enaction.reader.precision import dtype_of, is_coarse, quantization_of
 from enaction.reader.stepping import accepted
 
@@ -56,13 +56,14 @@ def _forward_in_question(model: PreTrainedModel, name: str, dtype: str) -> Itera
     """Report in one line why the model's own forward fails, such as two dtypes in half precision (xLSTM)."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, KeyError) as error:
         quantised = quantization_of(model)
-        remedy = (
-            "load it as float32, or fix the model"
-            if quantised is None
-            else f"load it as float16 or bfloat16, which the kernels of {quantised.split()[0]} may need"
-        )
+        if is_dispatched(model):
+            remedy = "give what shares weights, as a tied head and the embedding do, one place in device_map"
+        elif quantised is not None:
+            remedy = f"load it as float16 or bfloat16, which the kernels of {quantised.split()[0]} may need"
+        else:
+            remedy = "load it as float32, or fix the model"
         raise ModelError(
             f"the forward of {name} ({type(model).__name__}) fails on a short text in {dtype} "
             f"({str(error).strip().splitlines()[0]}): {remedy}"

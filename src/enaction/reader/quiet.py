@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 from collections.abc import Iterator
 
 from transformers import modeling_gguf_pytorch_utils as gguf_loading
@@ -19,6 +20,9 @@ def quiet() -> Iterator[None]:
     shown, names = transformers_logging.is_progress_bar_enabled(), gguf_loading.__dict__
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
+    dispatching = logging.getLogger("accelerate")  # says that weights are on disk, as was asked for
+    level = dispatching.level
+    dispatching.setLevel(logging.ERROR)
     bar = names["tqdm"]
     transformers_logging.disable_progress_bar()
     names["tqdm"] = functools.partial(bar, disable=True)  # the one bar that does not ask for that setting
@@ -27,5 +31,6 @@ def quiet() -> Iterator[None]:
     finally:
         names["tqdm"] = bar
         transformers_logging.set_verbosity(verbosity)
+        dispatching.setLevel(level)
         if shown:
             transformers_logging.enable_progress_bar()

@@ -26,7 +26,7 @@ from enaction.reader.batching import pace_of
 from enaction.reader.forward import Forward
 from enaction.reader.head import Head, is_exact, locate_head
 from enaction.reader.load import load_model
-from enaction.reader.naming import AUTO
+from enaction.reader.naming import AUTO, DeviceMap, Quantization
 from enaction.reader.placing import placement
 from enaction.reader.precision import dtype_of, is_coarse, quantization_of
 from enaction.reader.rotary import on_each_side, steady_length, switches_of
@@ -118,6 +118,8 @@ class Reader:
         revision: str | None = None,
         dtype: torch.dtype | str = torch.float32,
         device: str = AUTO,
+        device_map: DeviceMap | None = None,
+        quantization: Quantization | None = None,
         chat_template: str | None = None,
         template_switches: Mapping[str, Any] | None = None,
         trust_remote_code: bool = False,
@@ -134,6 +136,11 @@ class Reader:
                 whatever it is.
             device: where torch puts the model; by default `auto`, which is CUDA, else MPS, else the CPU, and for the
                 small models of the embedded world always the CPU.
+            device_map: where the parts of the model go, for one that no device has room for: `auto`, `balanced`,
+                `balanced_low_0` or `sequential`, or a mapping of modules to devices, `cpu` and `disk` among them, as
+                accelerate knows them (`pip install 'enaction[devices]'`); instead of `device`.
+            quantization: `4bit` or `8bit` quantises the weights on loading, by bitsandbytes (`pip install
+                'enaction[quantized]'`). A checkpoint that is quantised already is loaded as it is.
             chat_template: Jinja text that replaces the tokenizer's own template.
             template_switches: variables of the chat template to set, such as `{"enable_thinking": False}`.
             trust_remote_code: run code that comes with the model.
@@ -149,6 +156,8 @@ class Reader:
             revision=revision,
             dtype=dtype,
             device=device,
+            device_map=device_map,
+            quantization=quantization,
             trust_remote_code=trust_remote_code,
             use_safetensors=use_safetensors,
             base=base,
@@ -176,6 +185,14 @@ class Reader:
     def device(self) -> torch.device:
         """Where ids go in."""
         return self.forward.device
+
+    @property
+    def placement(self) -> str:
+        """Where the model lies and in what numbers it computes: `device: cpu (float32)`."""
+        place, numbers = placement(self.model), self.dtype
+        if self.quantization is not None:
+            numbers += f", weights {self.quantization}"
+        return f"device{'s' if ' ' in place else ''}: {place} ({numbers})"
 
     @property
     def fingerprint(self) -> str:

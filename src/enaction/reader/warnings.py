@@ -31,6 +31,12 @@ def warnings_of(reader: Reader, framing: Framing) -> tuple[str, ...]:
         )
     if reader.dtype in ("bfloat16", "float16"):
         warned.append(f"weights in {reader.dtype} err by .01 to .1 nats a token: load float32 for small effects")
+    if reader.quantization is not None:
+        warned.append(
+            f"weights are quantised ({reader.quantization}): what is read is the quantised model, and products that "
+            "round by what shares a batch may change a token by hundredths of a nat; take the whole weights for small "
+            "effects"
+        )
     if framing == "assistant":
         warned += _template_warnings(reader)
     return tuple(warned)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -25,15 +24,16 @@ from pydantic import (
 from enaction import zoo
 from enaction.errors import StudyError
 from enaction.passages import Prompt, Sampling, is_hub_id, read_prompts, thinned
-from enaction.reader.naming import AUTO, Dtype, canonical_dtype, known_device
+from enaction.reader.naming import AUTO, Dtype, Quantization, canonical_dtype, known_device, known_device_map
 from enaction.reader.sources import absolute_name
 from enaction.study.names import FamilyName, StageName, StudyName, require_models
-from enaction.study.problems import problems_of
+from enaction.study.problems import problems_of, require_text
+from enaction.study.yaml_files import parsed
 from enaction.words import FRAMINGS, Framing
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelSpec(_Strict):
@@ -50,8 +50,13 @@ class ModelSpec(_Strict):
         dtype: of the weights, also as `bf16` or `fp16`; `auto` is what they are saved in. Statistics are float32.
         device: where torch puts the model, `cpu` or `cuda:1` and so on; `auto` is CUDA, else MPS, else the CPU (for the
             small models of the embedded world always the CPU).
+        device_map: instead of `device`, for a model that no device has room for: `auto`, `balanced`, `balanced_low_0`
+            or `sequential`, or a mapping from modules to devices, as accelerate knows them.
+        quantization: `4bit` or `8bit` quantises the weights on loading, by bitsandbytes. A checkpoint that is quantised
+            already is loaded as it is.
         trust_remote_code: run code that comes with the model.
-        base: the base file of a model that ships as an adapter (`zoo:smollm2-rl-a`), if its package is not there.
+        base: the base of a model that is an adapter, if it is not where the adapter says: a folder or hub id; a file
+            for `zoo:smollm2-rl-a` and its like.
     """
 
     model: str
@@ -62,8 +67,16 @@ class ModelSpec(_Strict):
     template_options: dict[str, bool | int | float | str | None] = {}
     dtype: Annotated[Dtype, BeforeValidator(canonical_dtype)] = "float32"
     device: Annotated[str, AfterValidator(known_device)] = AUTO
+    device_map: Annotated[str | dict[str, str | int] | None, AfterValidator(known_device_map)] = None
+    quantization: Quantization | None = None
     trust_remote_code: bool = False
     base: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> ModelSpec:
+        if self.device != AUTO and self.device_map is not None:
+            raise ValueError("device and device_map contradict each other: give one of them")
+        return self
 
 
 class Study(_Strict):
@@ -72,6 +85,7 @@ class Study(_Strict):
     Attributes:
         name: names the run folder, `runs/NAME`.
         models: by the name that tables and figures use; `NAME: MODEL` is short for `NAME: {model: MODEL}`.
+        dtype, device, device_map, quantization: of every model that does not say otherwise.
         matrices: groups of models, each read all by all; by default the models of each stage.
         experiments: what is measured, by name, each with its settings; a list of names means default settings.
         prompts: `zoo` for the requests of the embedded world, a file of prompts (JSON lines, JSON, Parquet, CSV, plain
@@ -90,19 +104,35 @@ class Study(_Strict):
 
     name: StudyName
     models: dict[str, ModelSpec]
+    # Handed on to the models, and not kept: a resolved study says of each model how it is loaded.
+    dtype: Annotated[Dtype, BeforeValidator(canonical_dtype)] | None = Field(None, exclude=True)
+    device: str | None = Field(None, exclude=True)
+    device_map: str | dict[str, str | int] | None = Field(None, exclude=True)
+    quantization: Quantization | None = Field(None, exclude=True)
     matrices: dict[StageName, list[str]] = {}
-    experiments: dict[str, dict[str, Any]] = {"matrix": {}}
+    experiments: Annotated[dict[str, dict[str, Any]], Field(min_length=1)] = {"matrix": {}}
     prompts: str = "zoo"
     split: str | None = None
     prompt_column: str | None = None
     n_prompts: Annotated[int, Field(ge=2)] | None = None
     sampling: Sampling = Sampling()
-    framings: list[Framing] = list(FRAMINGS)
+    framings: Annotated[list[Framing], Field(min_length=1)] = list(FRAMINGS)
     world_text: bool = False
     cross_stage: bool = True
     separator: str = "\n"
-    seed: int = 0
-    resamples: Annotated[int, Field(ge=100)] = 2000
+    seed: Annotated[int, Field(ge=0, lt=10**18)] = 0
+    resamples: Annotated[int, Field(ge=100, le=10**6)] = 2000
+
+    @model_validator(mode="before")
+    @classmethod
+    def _loading_is_the_models(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not isinstance(given.get("models"), dict):
+            return given
+        shared = {key: given[key] for key in _OF_ALL_MODELS if given.get(key) is not None}
+        if not shared:
+            return given
+        models = {name: _with_defaults(spec, shared) for name, spec in given["models"].items()}
+        return {key: value for key, value in given.items() if key not in shared} | {"models": models}
 
     @field_validator("models", mode="before")
     @classmethod
@@ -124,7 +154,11 @@ class Study(_Strict):
     @field_validator("experiments", mode="before")
     @classmethod
     def _names_alone_mean_defaults(cls, experiments: Any) -> Any:
-        return {name: {} for name in experiments} if isinstance(experiments, list) else experiments
+        if isinstance(experiments, list):
+            return {name: {} for name in experiments}
+        if isinstance(experiments, dict):  # a name with nothing after its colon is null
+            return {name: {} if settings is None else settings for name, settings in experiments.items()}
+        return experiments
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Study:
@@ -134,6 +168,8 @@ class Study(_Strict):
                 raise ValueError(f"matrix '{stage}' names {', '.join(unknown)}, which is not among the models")
             if len(members) < 2 or len(set(members)) < len(members):
                 raise ValueError(f"matrix '{stage}' needs two or more different models")
+        if len(set(self.framings)) < len(self.framings):
+            raise ValueError("framings names one twice: take it out")
         if self.world_text and self.prompts != "zoo":
             raise ValueError("world_text is text of the embedded world, which answers only prompts: zoo")
         if self.split is not None and self.prompts == "zoo":
@@ -183,6 +219,19 @@ class Study(_Strict):
         return thinned(prompts, self.n_prompts)
 
 
+_OF_ALL_MODELS = ("dtype", "device", "device_map", "quantization")
+
+
+def _with_defaults(spec: Any, shared: dict[str, Any]) -> Any:
+    """What a study file says of a model, with what it says of all; a model's own place excludes the study's."""
+    if isinstance(spec, str):
+        spec = {"model": spec}
+    if not isinstance(spec, dict):
+        return spec
+    has_place = not spec.keys().isdisjoint(("device", "device_map"))
+    return {key: value for key, value in shared.items() if not has_place or not key.startswith("device")} | spec
+
+
 def parse_study(path: Path) -> Study:
     """Read a study file, paths as written there.
 
@@ -190,13 +239,15 @@ def parse_study(path: Path) -> Study:
         StudyError: the file is missing, not YAML, or not a study; one line names each key and what is wrong.
     """
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = parsed(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise StudyError(f"{path}: no such study file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise StudyError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror}): give a study file") from None
+    except UnicodeDecodeError:
+        raise StudyError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
+    except ValueError as error:
+        raise StudyError(f"{path}: {error}") from None
     return study_of(raw, str(path))
 
 
@@ -216,9 +267,13 @@ def study_of(given: Any, source: str) -> Study:
             "prompts.jsonl; a line each"
         )
     try:
-        return Study.model_validate(given)
+        study = Study.model_validate(given)
+        require_text(given)
+        return study
     except ValidationError as error:
         raise StudyError(f"{source}: {problems_of(error, Study)}") from None
+    except ValueError as error:
+        raise StudyError(f"{source}: {error}") from None
 
 
 def with_absolute_paths(study: Study, folder: Path) -> Study:
@@ -231,7 +286,7 @@ def with_absolute_paths(study: Study, folder: Path) -> Study:
             update={
                 "model": absolute_name(spec.model, folder),
                 "chat_template": (folder / spec.chat_template).resolve() if spec.chat_template else None,
-                "base": (folder / spec.base.expanduser()).resolve() if spec.base else None,
+                "base": _absolute_base(spec.base, folder) if spec.base else None,
             }
         )
         for name, spec in study.models.items()
@@ -239,3 +294,9 @@ def with_absolute_paths(study: Study, folder: Path) -> Study:
     is_file = study.prompts != "zoo" and not is_hub_id(study.prompts, folder)
     prompts = str((folder / study.prompts).resolve()) if is_file else study.prompts
     return study.model_copy(update={"models": models, "prompts": prompts})
+
+
+def _absolute_base(base: Path, folder: Path) -> Path:
+    """A base that is relative to the folder, made absolute; an id on the hub as it is."""
+    path = (folder / base.expanduser()).resolve()
+    return path if path.exists() or base.suffix or len(base.parts) != 2 else base

@@ -7,16 +7,28 @@ at once.
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
+from enaction.errors import ModelError
+from enaction.reader.naming import DeviceMap, Quantization
 from enaction.reader.sources.adapter import Adapter
 from enaction.reader.sources.folder import Folder
 from enaction.reader.sources.gguf import Gguf
 from enaction.reader.sources.hub import Hub
-from enaction.reader.sources.source import Source
+from enaction.reader.sources.quantised import method_of, require_packages, require_quantization
+from enaction.reader.sources.source import Source, first_line
 from enaction.reader.sources.zoo import Zoo, embedded_name
 
-__all__ = ["KINDS", "Source", "absolute_name", "embedded_name", "find", "short_name"]
+__all__ = [
+    "KINDS",
+    "Source",
+    "absolute_name",
+    "embedded_name",
+    "find",
+    "require",
+    "short_name",
+]
 
 # In this order a name is tried; the hub takes whatever is left.
 KINDS: tuple[type[Source], ...] = (Zoo, Gguf, Adapter, Folder, Hub)
@@ -33,6 +45,36 @@ def find(name: str, revision: str | None = None) -> Source:
         ModelError: the zoo has no such model, or two revisions are given.
     """
     return next(source for kind in KINDS if (source := kind.recognise(name, revision)) is not None)
+
+
+def require(
+    source: Source,
+    *,
+    base: str | Path | None = None,
+    device_map: DeviceMap | None = None,
+    quantization: Quantization | None = None,
+) -> None:
+    """Fail if a model cannot be loaded here, by all that can be known without torch; the arguments are `Reader.load`'s.
+
+    Raises:
+        ModelError: no such model, or files or packages are missing.
+    """
+    source.require(base)
+    if device_map is not None and importlib.util.find_spec("accelerate") is None:
+        raise ModelError(
+            "device_map needs accelerate, not installed: pip install 'enaction[devices]' (or give one device)"
+        )
+    try:
+        settings = source.settings()
+    except Exception as error:  # whatever the connection or the hub's client raises
+        raise ModelError(
+            f"cannot read the configuration of {source.name}: {first_line(error)} ({source.remedy})"
+        ) from error
+    if quantization is not None:
+        require_quantization(source.name, quantization, settings)
+    method = method_of(settings)
+    if method is not None:
+        require_packages(source.name, method)
 
 
 def absolute_name(name: str, folder: Path) -> str:

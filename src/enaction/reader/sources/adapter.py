@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING
 
 from enaction.errors import ModelError
 from enaction.reader.sources.folder import Folder, files_of
-from enaction.reader.sources.source import Loaded, Source, from_pretrained
+from enaction.reader.sources.source import Loaded, Loading, Source, from_pretrained
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BASE = "base.json"
@@ -53,21 +52,21 @@ class Adapter(Source):
         """No: the weights are expanded from a file of their own."""
         return False
 
-    def load(
-        self, dtype: torch.dtype, *, trust_remote_code: bool, use_safetensors: bool, base: str | Path | None
-    ) -> Loaded:
-        """As `Source.load`: merged in float32, then put into `dtype`.
+    def load(self, loading: Loading) -> Loaded:
+        """As `Source.load`: merged in float32, then put into its dtype.
 
         Raises:
-            ModelError: the base is another file than the adapter was trained on, or a package is missing.
+            ModelError: the base is another file than the adapter was trained on, a package is missing, or the model is
+                to be quantised or spread over devices.
         """
         from torch import nn
 
+        require_whole(self.name, loading)
         folder = Path(self.location)
-        path = find_base(base_of(folder), base)
+        path = find_base(base_of(folder), loading.base)
         model, tokenizer = copy.deepcopy(_kept_base(path, path.stat().st_mtime_ns))
         model = put_on(model, folder)
-        nn.Module.to(model, dtype)
+        nn.Module.to(model, loading.dtype)
         model.config.name_or_path = self.name
         return Loaded(model, tokenizer)
 
@@ -179,7 +178,8 @@ def load_base(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     from enaction.reader.quiet import quiet
 
     with quiet():
-        model, tokenizer, _ = from_pretrained(str(path.parent), {"gguf_file": path.name}, dtype=torch.float32)
+        loading = Loading(dtype=torch.float32, device="cpu")
+        model, tokenizer, _ = from_pretrained(str(path.parent), {"gguf_file": path.name}, loading)
     _forget_quantisation(model)
     return model, tokenizer
 
@@ -214,6 +214,19 @@ def _forget_quantisation(model: PreTrainedModel) -> None:
             delattr(model, mark)
     if hasattr(model.config, "quantization_config"):
         delattr(model.config, "quantization_config")
+
+
+def require_whole(name: str, loading: Loading) -> None:
+    """Refuse to quantise or to spread over devices what is merged in memory first.
+
+    Raises:
+        ModelError: either is asked for.
+    """
+    if not loading.is_whole:
+        raise ModelError(
+            f"{name} is an adapter, which is merged into its base in memory: leave out device_map and quantization "
+            "(device and dtype will do), or merge it (merge_and_unload() of PEFT), save that and load it"
+        )
 
 
 def _need(*packages: str) -> None:

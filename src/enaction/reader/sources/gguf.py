@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from enaction.errors import ModelError
-from enaction.reader.sources.source import Loaded, Source, from_pretrained
+from enaction.reader.sources.source import Loaded, Loading, Source, from_pretrained
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PACKAGES = ("gguf", "accelerate")
@@ -62,12 +61,10 @@ class Gguf(Source):
         """No: the weights are expanded from a file of their own."""
         return False
 
-    def load(
-        self, dtype: torch.dtype, *, trust_remote_code: bool, use_safetensors: bool, base: str | Path | None
-    ) -> Loaded:
+    def load(self, loading: Loading) -> Loaded:
         """As `Source.load`; the file is no safetensors, whatever the option says."""
-        options = {"gguf_file": self.path.name, "trust_remote_code": trust_remote_code}
-        loaded = from_pretrained(self.location, options, dtype=dtype)
+        options = {"gguf_file": self.path.name, "trust_remote_code": loading.trust_remote_code}
+        loaded = from_pretrained(self.location, options, loading)
         _take_out_invented(loaded.tokenizer, loaded.model)
         return loaded._replace(doubts=(*loaded.doubts, *_doubts_of_splitting(self.path)))
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 from enaction.errors import ModelError
-from enaction.reader.sources.source import Source, first_line
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from enaction.reader.sources.source import CONFIG, Source, first_line
 
 TIMEOUT = 10.0  # seconds
 
@@ -41,6 +40,14 @@ class Hub(Source):
         except Exception as error:  # whatever the connection or the hub's client raises
             raise ModelError(f"cannot find {self.location} on the hub: {first_line(error)} ({self.remedy})") from error
         super().require(base)
+
+    def settings(self) -> dict[str, Any] | None:
+        """As `Source.settings`: from the cache, or fetched."""
+        from huggingface_hub import hf_hub_download
+
+        path = hf_hub_download(self.location, CONFIG, revision=self.revision, etag_timeout=TIMEOUT)
+        given = json.loads(Path(path).read_text(encoding="utf-8"))
+        return given if isinstance(given, dict) else None
 
 
 @functools.cache

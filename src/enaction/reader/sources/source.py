@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+import shutil
+import tempfile
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +16,42 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 from enaction.errors import ModelError
 from enaction.passages import Prompt
+from enaction.reader.naming import DeviceMap, Quantization
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """How a model is loaded; `Reader.load` says more.
+
+    Attributes:
+        dtype: of the weights.
+        device: where they go.
+        device_map: where the parts of the model go, if it is to lie on several devices.
+        quantization: quantise the weights on loading, to so many bits.
+        trust_remote_code: run code that comes with the model.
+        use_safetensors: refuse other files of weights.
+        base: of a model that is an adapter, if it is not where the adapter says.
+    """
+
+    dtype: torch.dtype
+    device: str
+    device_map: DeviceMap | None = None
+    quantization: Quantization | None = None
+    trust_remote_code: bool = False
+    use_safetensors: bool = True
+    base: str | Path | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the weights are plain numbers on one device."""
+        return self.device_map is None and self.quantization is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,25 +97,31 @@ class Source(ABC):
         if base is not None:
             raise ModelError(f"{self.name} does not ship as an adapter and has no base: leave out base {base}")
 
-    def load(
-        self, dtype: torch.dtype, *, trust_remote_code: bool, use_safetensors: bool, base: str | Path | None
-    ) -> Loaded:
-        """Model and tokenizer, on the CPU; for a source that `require` accepts.
-
-        Args:
-            dtype: of the weights.
-            trust_remote_code: run code that comes with the model.
-            use_safetensors: refuse other files of weights.
-            base: as in `require`.
+    def load(self, loading: Loading) -> Loaded:
+        """Model and tokenizer, for a source that `require` accepts: on the CPU, or where a device map says.
 
         Raises:
             ModelError: the file lacks weights, or holds an adapter's beside them.
             Exception: whatever the libraries raise for a model that they cannot load.
         """
-        options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+        options: dict[str, Any] = {"trust_remote_code": loading.trust_remote_code}
         if self.revision is not None:
             options["revision"] = self.revision
-        return from_pretrained(self.location, options, dtype=dtype, use_safetensors=use_safetensors)
+        return from_pretrained(self.location, options, loading, use_safetensors=loading.use_safetensors)
+
+    def settings(self) -> dict[str, Any] | None:
+        """What `config.json` says; None for a source that has none, or if it cannot be read here.
+
+        Raises:
+            Exception: whatever the hub's client raises.
+        """
+        if not self.has_config():
+            return None
+        try:
+            given = json.loads((Path(self.location) / CONFIG).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return None
+        return given if isinstance(given, dict) else None
 
     def identity(self) -> dict[str, str]:
         """What fixes the weights: the hash of their files as `sha256`, or the `revision` on the hub."""
@@ -108,7 +150,7 @@ class Loaded(NamedTuple):
     """What a source gives.
 
     Attributes:
-        model: on the CPU.
+        model: on the CPU, or where its device map says.
         tokenizer: its tokenizer.
         doubts: what a person should know before trusting a number, a sentence each.
     """
@@ -124,7 +166,7 @@ _ADAPTERS = re.compile(
 )
 
 
-def from_pretrained(location: str, options: dict[str, Any], **weights: Any) -> Loaded:
+def from_pretrained(location: str, options: dict[str, Any], loading: Loading, **weights: Any) -> Loaded:
     """Model and tokenizer by transformers; `options` are for both, `weights` for the model alone.
 
     Raises:
@@ -134,6 +176,7 @@ def from_pretrained(location: str, options: dict[str, Any], **weights: Any) -> L
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(location, **options)
+    weights |= _placed(loading) | {"dtype": loading.dtype}
     weights |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # they are refused below, by name
     model, info = cast(
         "tuple[PreTrainedModel, dict]", AutoModelForCausalLM.from_pretrained(location, **weights, **options)
@@ -159,8 +202,29 @@ def from_pretrained(location: str, options: dict[str, Any], **weights: Any) -> L
                 f"{location} {what} {_some(names)}{beside}: without these weights it is another model; save it again "
                 "with save_pretrained, whole and under the names of its architecture"
             )
+    if "offload_folder" in weights:
+        weakref.finalize(model, shutil.rmtree, weights["offload_folder"], ignore_errors=True)
     doubts = (f"the file holds weights that the model has no place for ({_some(unused)})",) if unused else ()
     return Loaded(model, tokenizer, doubts)
+
+
+def _placed(loading: Loading) -> dict[str, Any]:
+    """What transformers is told about devices and quantisation."""
+    if loading.is_whole:
+        return {}
+    device_map = loading.device_map
+    told: dict[str, Any] = {}
+    if loading.quantization is not None:
+        from transformers import BitsAndBytesConfig
+
+        four = loading.quantization == "4bit"
+        told["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=four, load_in_8bit=not four, bnb_4bit_compute_dtype=loading.dtype
+        )
+        device_map = device_map or {"": loading.device}
+    # Weights that are kept on disk and are not in the file as they are used, are written there.
+    told["offload_folder"] = tempfile.mkdtemp(prefix="enaction-offload-")
+    return told | {"device_map": device_map if isinstance(device_map, str) else dict(device_map or {})}
 
 
 def _some(names: Sequence[str]) -> str:

@@ -9,12 +9,10 @@ from enaction import zoo
 from enaction.passages import Prompt
 from enaction.reader.sources.adapter import Adapter
 from enaction.reader.sources.folder import Folder
-from enaction.reader.sources.source import Loaded, Source
+from enaction.reader.sources.source import Loaded, Loading, Source
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import torch
 
 PREFIX = "zoo:"
 
@@ -50,11 +48,9 @@ class Zoo(Source):
         """As its weights."""
         self.weights.require(base)
 
-    def load(
-        self, dtype: torch.dtype, *, trust_remote_code: bool, use_safetensors: bool, base: str | Path | None
-    ) -> Loaded:
+    def load(self, loading: Loading) -> Loaded:
         """As its weights."""
-        return self.weights.load(dtype, trust_remote_code=trust_remote_code, use_safetensors=use_safetensors, base=base)
+        return self.weights.load(loading)
 
     def identity(self) -> dict[str, str]:
         """As its weights, with a few words on what was trained: what its reward paid for, say."""
@@ -69,8 +65,9 @@ class Zoo(Source):
         return None if zoo.kind(embedded_name(self.name)) == "real" else "cpu"
 
     def own_prompts(self) -> list[Prompt] | None:
-        """The requests of the embedded world, except for the stages of a real model."""
-        return None if zoo.kind(embedded_name(self.name)) == "real" else zoo.prompts()
+        """The requests of the embedded world or an organism's prompts; none for the stages of a real model."""
+        name = embedded_name(self.name)
+        return None if zoo.kind(name) == "real" else zoo.prompts_for(name)
 
 
 def embedded_name(name: str) -> str:
