@@ -11,7 +11,7 @@ were longer than the requested window.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from enaction.errors import FramingError, ModelError, StudyError, UserError
 from enaction.files import write_atomically
-from enaction.framing import Framed, frame, retokenisation_drift, special_ids, template_date
+from enaction.framing import Decode, Framed, frame, retokenisation_drift, special_ids, template_date, token_texts
 from enaction.passages import Passage
 from enaction.reader.rotary import on_each_side
 from enaction.reader.warnings import warnings_of
@@ -53,6 +53,8 @@ SCHEMA = pa.schema(
 )
 
 _NOTES = b"enaction"
+# A column that tables may have beside those of SCHEMA: what each token adds to the text, nothing for the end of a turn.
+TEXT = "text"
 
 
 def score_passages(
@@ -63,9 +65,16 @@ def score_passages(
     separator: str = "\n",
     window: int | None = None,
     token_budget: int | None = None,
+    known: Mapping[str, tuple[np.ndarray, TokenStats]] | None = None,
+    with_text: bool = True,
     progress: Progress | None = None,
 ) -> pa.Table:
     """Read passages in one framing; the token table, in the order of the passages.
+
+    Its column `text` holds what each token adds to the response, so that the texts of a passage together are the
+    response (without outer white space that a template strips, and without a first token that nothing predicts). A
+    token that ends inside a character has an empty text, and the one that completes the character has the whole of it;
+    the end of a turn has an empty text.
 
     Args:
         reader: who reads.
@@ -74,6 +83,9 @@ def score_passages(
         separator: between question and response in `user` and `none`.
         window: read longer passages in windows of this many tokens (`Reader.score`); the notes say how many.
         token_budget: tokens in a batch, by default what suits the device.
+        known: passage id -> token ids and their statistics by an earlier reading, which is taken where the ids are the
+            same now; see `known_rows`.
+        with_text: decode the tokens. Runs do without, since it can be done later (`with_text`).
         progress: called after each batch with the number of passages done and their total.
 
     Raises:
@@ -87,10 +99,24 @@ def score_passages(
         framed.append(frame(reader.tokenizer, passage, framing, separator=separator))
         if framed[-1].is_own:
             drift.append(_drift(reader, passage, framing, separator))
-    scores = reader.score(framed, window=window, token_budget=token_budget, progress=progress)
+    kept = [_known((known or {}).get(p.id), f) for p, f in zip(passages, framed, strict=True)]
+    unread = [f for f, stats in zip(framed, kept, strict=True) if stats is None]
+    n_kept = len(framed) - len(unread)
+
+    def advance(done: int, total: int) -> None:
+        if progress is not None:
+            progress(n_kept + done, n_kept + total)
+
+    if n_kept:
+        advance(0, len(unread))
+    fresh = iter(reader.score(unread, window=window, token_budget=token_budget, progress=advance) if unread else ())
+    scores = [next(fresh) if stats is None else stats for stats in kept]
     _refuse_nan(reader, passages, scores)
     table = token_table(reader.name, framing, zip(passages, framed, scores, strict=True))
     read = list(zip(passages, framed, strict=True))
+    if with_text:
+        decode = _decoder(reader)
+        table = _and_text(table, (text for p, f in read for text in _texts(reader, decode, p, f)))
     notes = {
         "reader": reader.name,
         "framing": framing,
@@ -103,6 +129,7 @@ def score_passages(
         "passages_by_text": sum(p.token_ids is not None and not f.is_own for p, f in read),
         "passages_that_would_drift": sum(d > 0 for d in drift),
         "tokens_that_would_drift": sum(drift),
+        "passages_without_prompt": sum(not p.prompt for p in passages),
         "passages_with_halves": sum("\ufffd" in p.response for p in passages),
         "passages_with_special": sum(not f.is_own and _holds_special(reader, f) for f in framed),
         "passages_without_rows": sum(f.stop == f.start for f in framed),
@@ -116,6 +143,87 @@ def score_passages(
         "passages_in_windows": 0 if window is None else sum(f.stop - 1 > window for f in framed),
     }
     return table.replace_schema_metadata({_NOTES: json.dumps(notes).encode()})
+
+
+def _known(known: tuple[np.ndarray, TokenStats] | None, framed: Framed) -> TokenStats | None:
+    """Statistics of an earlier reading, if it was of these very tokens."""
+    if known is None or not np.array_equal(known[0], framed.ids[framed.start : framed.stop]):
+        return None
+    return known[1]
+
+
+def known_rows(table: pa.Table) -> dict[str, tuple[np.ndarray, TokenStats]]:
+    """Passage id -> token ids and statistics of a token table of one author, for `score_passages`."""
+    from enaction.reader import TokenStats  # torch, which reading a table does without
+
+    names = table["passage_id"].combine_chunks()
+    code_N = names.indices.to_numpy() if len(names) else np.empty(0, np.int64)
+    columns = [table[name].to_numpy() for name in ("token_id", "surprisal", "entropy", "varentropy", "rank")]
+    order_N = np.argsort(code_N, kind="stable")
+    ends = np.searchsorted(code_N[order_N], np.arange(len(names.dictionary)), side="right")
+    of_passage = {}
+    for name, rows in zip(names.dictionary.to_pylist(), np.split(order_N, ends[:-1]), strict=True):
+        ids, *statistics = (column[rows] for column in columns)
+        of_passage[name] = ids, TokenStats(*statistics)
+    return of_passage
+
+
+def with_text(table: pa.Table, reader: Reader) -> pa.Table:
+    """A token table of this reader with what each token adds to the text, as `score_passages` gives it.
+
+    Of a table of a run, say, which holds token ids alone. The texts of a passage are what its ids decode to: of a text
+    with characters that the tokenizer does not know or changes, that is another than the text itself.
+
+    Args:
+        table: whole passages, as they were read.
+        reader: whose tokens they are.
+    """
+    columns = (
+        table[name].to_pylist() for name in ("author", "framing", "passage_id", "position", "token_id", "is_end")
+    )
+    rows = list(zip(*columns, strict=True))
+    passages: list[list[tuple]] = []
+    for row in rows:
+        is_next = bool(passages) and row[:3] == passages[-1][-1][:3] and row[3] > passages[-1][-1][3]
+        if not is_next:
+            passages.append([])
+        passages[-1].append(row)
+    decode, texts = _decoder(reader), []
+    for passage in passages:
+        n_end = int(passage[-1][-1])
+        texts += [*token_texts(decode, [row[4] for row in passage[: len(passage) - n_end]]), *[""] * n_end]
+    return _and_text(table, texts)
+
+
+def _decoder(reader: Reader) -> Decode:
+    """The tokenizer's decoding, which knows what it has decoded before: few tokens come alone or in pairs once."""
+    known: dict[tuple[int, ...], str] = {}
+
+    def decode(ids: list[int]) -> str:
+        text = known.get(key := tuple(ids))
+        if text is None:
+            decoded = reader.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            text = str(decoded)
+            if len(ids) <= 2:
+                known[key] = text
+        return text
+
+    return decode
+
+
+def _texts(reader: Reader, decode: Decode, passage: Passage, framed: Framed) -> list[str]:
+    """The text of each measured token of a passage."""
+    n_end = int(framed.has_end)
+    ids = framed.ids[framed.start - framed.skipped : framed.stop - n_end]
+    told = None
+    if not framed.is_own:
+        found = reader.tokenizer(passage.response, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        told = [end for _, end in found["offset_mapping"]] if tuple(found["input_ids"]) == ids else None
+    return [*token_texts(decode, ids, passage.response, told)[framed.skipped :], *[""] * n_end]
+
+
+def _and_text(table: pa.Table, texts: Iterable[str]) -> pa.Table:
+    return table.append_column(pa.field(TEXT, _NAME), pa.array(list(texts), pa.string()).dictionary_encode())
 
 
 def default_framing(reader: Reader, passages: Sequence[Passage]) -> Framing:
@@ -233,7 +341,7 @@ def read_token_table(path: Path) -> pa.Table:
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
         raise StudyError(f"{path} is not a token table: it is missing the columns {', '.join(missing)}")
-    return table.select(SCHEMA.names)
+    return table.select([name for name in (*SCHEMA.names, TEXT) if name in table.column_names])
 
 
 def _joined(parts: Iterable[np.ndarray], dtype: type[np.generic]) -> np.ndarray:

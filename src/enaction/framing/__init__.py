@@ -15,7 +15,7 @@ Nothing here changes the tokenizer. A template that asks for today's date gets `
 otherwise the same text would be read in another context tomorrow, and own text in another one than it was written in.
 
 `template` renders conversations, `slots` finds where a response goes, `ids` turns text into ids and says what ids mean,
-`frames` puts these together, `drift` counts what re-tokenising would change.
+`frames` puts these together, `drift` counts what re-tokenising would change, `texts` gives each token its text.
 """
 
 from enaction.framing.drift import retokenisation_drift
@@ -31,11 +31,13 @@ from enaction.framing.template import (
     template_of,
     with_switches,
 )
+from enaction.framing.texts import Decode, token_texts
 from enaction.words import FRAMINGS, Framing
 
 __all__ = [
     "FRAMINGS",
     "TEMPLATE_DATE",
+    "Decode",
     "Framed",
     "FramedPrompt",
     "Framing",
@@ -51,6 +53,7 @@ __all__ = [
     "template_date",
     "template_habits",
     "template_of",
+    "token_texts",
     "tokenizer_fingerprint",
     "with_switches",
 ]

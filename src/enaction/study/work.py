@@ -51,7 +51,12 @@ def read_cells(
         passages = run.passages(cell.author)
         try:
             table = score_passages(
-                reader, passages, cell.framing, separator=study.separator, progress=_increments(reader_name, advance)
+                reader,
+                passages,
+                cell.framing,
+                separator=study.separator,
+                with_text=False,
+                progress=_increments(reader_name, advance),
             )
         except FramingError as error:
             if cell not in optional:
