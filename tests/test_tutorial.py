@@ -34,15 +34,22 @@ def _blocks() -> list[Block]:
 
 
 def _run(line: str, folder: Path) -> str:
-    """What a command of the page prints on standard output."""
+    """What a command of the page prints: results (standard output) and summaries (standard error)."""
     program, *arguments = shlex.split(line)
     assert program in {"enaction", "python"}, line
     command = [sys.executable, *(["-m", "enaction"] if program == "enaction" else []), *arguments]
     environment = {**os.environ, "COLUMNS": "100", "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8", check=False
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        check=False,
     )
-    assert done.returncode == 0, f"{line}\n{done.stderr}"
+    assert done.returncode == 0, f"{line}\n{done.stdout}"
     return done.stdout
 
 
