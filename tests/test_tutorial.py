@@ -1,4 +1,4 @@
-"""docs/tutorial.md is real: its files and commands, in their order, print what the page shows."""
+"""Commands of the pages can be given, and those of docs/tutorial.md print what the page shows, in their order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from typing import NamedTuple
 
 import pytest
 
-PAGE = Path(__file__).parents[1] / "docs" / "tutorial.md"
+from enaction.cli.commands import application
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "tutorial.md"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 # What is fenced, what it is, and for a file the name that the text before it gives.
 FENCED = re.compile(r"(?:`([\w.]+)`[^`]*?)?^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -77,6 +81,50 @@ def _missing(shown: str, printed: str) -> list[str]:
         else:
             rest = rest[at + 1 :]
     return missing
+
+
+def _fenced(page: Path) -> list[str]:
+    """The lines of the fenced blocks of a page."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        line for block in re.findall(r"^```.*?^```$", text, re.DOTALL | re.MULTILINE) for line in block.splitlines()
+    ]
+
+
+def _parse(line: str) -> None:
+    """Let the command line read the options of a command, and carry nothing out."""
+    command, (_, *arguments) = application(), shlex.split(line, comments=True)
+    name = "enaction"
+    while hasattr(command, "commands") and not arguments[0].startswith("-"):
+        name = arguments.pop(0)
+        command = command.commands[name]
+    if arguments != ["--version"]:
+        command.make_context(name, arguments)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_commands_of_a_page_have_the_options_that_they_are_given(page: Path) -> None:
+    for line in _fenced(page):
+        if line.startswith("enaction "):
+            _parse(line)
+
+
+def test_a_command_with_an_option_that_does_not_exist_is_found() -> None:
+    with pytest.raises(Exception, match="--colour"):
+        _parse("enaction run a.yaml --colour  # red")
+    with pytest.raises(KeyError, match="runs"):
+        _parse("enaction runs a.yaml")
+
+
+def test_the_targets_of_make_that_pages_name_exist() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = {
+        name
+        for page in PAGES
+        for name in re.findall(r"(?:^|`)make ([a-z][\w-]*)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert named >= {"demo", "test", "real"}
+    assert named <= targets
 
 
 def test_the_page_gives_each_file_a_name_and_each_output_a_command() -> None:
