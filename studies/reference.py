@@ -27,9 +27,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "studies.md"
 
 _OPENING = """# Studies: every key of a study file
 
-This page is generated from the code by `python studies/reference.py`; a test says when it is out of date.
-
-A study file is YAML. It names models and prompts, and everything else has a default. The smallest one:
+This page lists every key that a study file can have, with its default. A study file is YAML; it names models
+and prompts, and everything else has a default. The [tutorial](tutorial.md) shows one with its output. The
+smallest:
 
 ```yaml
 name: first
@@ -39,8 +39,11 @@ models:
 prompts: prompts.jsonl
 ```
 
-`enaction run first.yaml` carries it out and writes `runs/first`. A key that does not exist is refused with the
-nearest one that does. Paths are relative to the study file.
+`enaction run first.yaml` runs it and writes `runs/first`. With three or more models there is a verdict for
+each reader; two share one number. A key that does not exist is refused, and the message names the nearest one
+that does. Paths are relative to the study file.
+
+This page is generated from the code by `python studies/reference.py`; a test says when it is out of date.
 """
 
 _WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", Any: "anything"}
