@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from enaction.experiments.surprise.clean import Clean
+from enaction.experiments.clean import Clean
 from enaction.experiments.surprise.steering import HALF_LIFE, Rows
 from enaction.stats import bins
 from enaction.stats.decoding import foretold_by, means_by_code

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from enaction.experiments.surprise.clean import Clean
+from enaction.experiments.clean import Clean
 from enaction.reader import Reader
 from enaction.reader.interventions import Edit, Spot, Treated
 from enaction.stats import bins
@@ -180,12 +180,10 @@ class Rows:
             self.columns.setdefault(name, []).append(np.broadcast_to(np.asarray(value), length))
 
 
-def steer(bench: Bench, plans: Plans, fold: int, seed: int, step: Callable[[], None]) -> Rows:
+def steer(bench: Bench, plans: Plans, fold: int, seed: int, rows: Rows, step: Callable[[], None]) -> None:
     """Every clamp of a half, as sums over prompts and keys."""
-    rows = Rows()
     for request in requests(plans, bench.layers):
         _carry_out(bench, request, fold, seed, rows, step)
-    return rows
 
 
 @dataclass(frozen=True)

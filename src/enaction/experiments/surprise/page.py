@@ -1,0 +1,195 @@
+"""The page of surprise: whether its trace moves entropy, beside its controls, and what of the gap it explains."""
+
+from __future__ import annotations
+
+from enaction.chart import Axis, Chart, Key, Panel, Points, Rule, stage_colours
+from enaction.experiments.surprise.analysis import AUTHORSHIP, CONTROLS
+from enaction.findings import Finding, Findings
+from enaction.page import Cell, Grid, Page, Section, Statement
+from enaction.shown import left_out, number, short_names, table, value, verdict_of, with_interval
+from enaction.words import in_training_order, stage_label
+
+_VERDICTS = {"surprise moves entropy": "effect", "surprise does not move entropy": "no effect"}
+_PRIMARY = {"trace": "surprise", "key": "entropy", "rank": 1}
+_KEYS = {"none": "raw", "entropy": "within H_t", "token": "within token"}
+
+
+def page(findings: Findings, title: str, question: str) -> Page:
+    """What the report shows of surprise."""
+    stages = in_training_order(findings.values("stage"))
+    statements = [s for stage in stages for f in findings.select("surprise_verdict", stage=stage) for s in _answer(f)]
+    statements += [s for stage in stages for s in _gap(findings.at(stage=stage))]
+    statements += left_out(findings, "Left out", "left_out")
+    charts: dict[str, Chart] = {}
+    if findings.select("steering_effect"):
+        charts["steering"] = _steering(findings)
+    if findings.select("decoded", predictor="state").measured:
+        charts["decoded"] = _decoded(findings, stages)
+    grids = [_slopes(findings), _explained(findings), _decoding(findings)]
+    grids = [grid for grid in grids if grid.rows]
+    return Page(title, question, statements, [Section(charts=[*charts], grids=grids)], charts)
+
+
+def _answer(finding: Finding) -> list[Statement]:
+    words = finding.notes[0]
+    slope = "" if finding.estimate is None else f" (slope {with_interval(finding, 2)} where 1 is full control)"
+    keys = "; ".join(finding.notes[1:])
+    text = f"{words}{slope}; {keys}." if keys else f"{words}{slope}."
+    verdict = _VERDICTS.get(words, "")
+    return [
+        Statement(
+            text,
+            ("surprise_verdict", "steering_slope"),
+            finding.where,
+            verdict,  # pyright: ignore[reportArgumentType]
+            str(finding.where["reader"]),
+            outcome=words,
+        )
+    ]
+
+
+def _gap(findings: Findings) -> list[Statement]:
+    """Of each reader, what of the own-foreign gap goes with surprise and what is set by it."""
+    made = []
+    for reader in dict.fromkeys(findings.values("reader")):
+        of = findings.at(reader=reader)
+        observed = of.one("gap_explained", way="observed", trace="surprise", key="entropy")
+        set_ = of.one(
+            "gap_explained", way="counterfactual", trace="surprise", key="entropy", rank=1, kind="centroid", draw=0
+        )
+        if observed is None or set_ is None or observed.estimate is None or set_.estimate is None:
+            continue
+        random = [
+            value(f)
+            for f in of.select("gap_explained", way="counterfactual", trace="surprise", key="entropy", kind="rotated")
+            if f.estimate is not None
+        ]
+        spread = f"; random directions {number(min(random), 2)} to {number(max(random), 2)}" if random else ""
+        authorship = of.one("trace_authorship", trace="surprise")
+        doubt = (
+            f" Surprise tells own from foreign by itself (AUROC {number(authorship.estimate, 2)}), so that this may be "
+            "authorship."
+            if authorship is not None and (authorship.estimate or 0) > AUTHORSHIP
+            else ""
+        )
+        text = (
+            f"of the gap between foreign and own text {with_interval(observed, 2)} goes with surprise at equal H_t, "
+            f"and {with_interval(set_, 2)} goes away when foreign tokens get own levels of surprise{spread}.{doubt}"
+        )
+        where = {"reader": reader, "stage": set_.where.get("stage")}
+        made.append(Statement(text, ("gap_explained",), where, verdict_of(set_), str(reader)))
+    return made
+
+
+def _steering(findings: Findings) -> Chart:
+    """Nats of entropy a nat of surprise: what steering gives beside what is natural, and the controls."""
+    verdicts = [*findings.select("surprise_verdict")]
+    readers = [str(f.where["reader"]) for f in verdicts]
+    names = short_names(readers)
+    looks = (("none", 1, "silver", "square"), ("entropy", 1, "blue", "circle"), ("token", 1, "orange", "diamond"))
+    marks: list[Points] = []
+    for at, (key, rank, colour, marker) in enumerate(looks):
+        found = [findings.one("steering_slope", reader=r, trace="surprise", key=key, rank=rank) for r in readers]
+        marks.append(
+            Points(
+                [f.estimate if f else None for f in found],
+                [len(readers) - i + 0.2 * (1 - at) for i in range(len(readers))],
+                colour,  # pyright: ignore[reportArgumentType]
+                [f.low if f else None for f in found],
+                [f.high if f else None for f in found],
+                "x",
+                marker=marker,  # pyright: ignore[reportArgumentType]
+            )
+        )
+    for kind, shift in zip(CONTROLS, (-0.28, -0.34, -0.4), strict=True):
+        found = [findings.one("control_slope", reader=r, kind=kind) for r in readers]
+        marks.append(
+            Points(
+                [f.estimate if f else None for f in found],
+                [len(readers) - i + shift for i in range(len(readers))],
+                "grey",
+                [f.low if f else None for f in found],
+                [f.high if f else None for f in found],
+                "x",
+                marker="bar",
+                faint=True,
+            )
+        )
+    heights = [float(len(readers) - i) for i in range(len(readers))]
+    axis = Axis("slope of the entropy that follows on what is natural at the level set")
+    panel = Panel(
+        [Rule("x", 0), Rule("x", 1, line="dashed"), *marks],
+        axis,
+        Axis(ticks=heights, names=[names[r] for r in readers], bare=True),
+    )
+    legend = [Key(_KEYS[key], colour, marker, "none") for key, _, colour, marker in looks]  # pyright: ignore
+    legend.append(Key("random controls, range over draws", "grey", "bar", "none"))
+    caption = (
+        "Rank-1 clamp of the trace of surprise at all layers, 95 % intervals over prompts: 0 is no effect, 1 the "
+        "natural one. Raw: without holding fixed what was known before; on models whose surprise does nothing by "
+        "design, raw is far above 0. Grey: random controls, mean and range over draws."
+    )
+    return Chart(caption, [[panel]], width=7.2, height=1.2 + 0.45 * len(readers), legend=legend)
+
+
+def _decoded(findings: Findings, stages: list[str]) -> Chart:
+    """R^2 of surprisal by layer for each stage, mean over readers, beside the best predictor without states."""
+    colours = stage_colours(stages)
+    marks: list[Points | Rule] = []
+    for stage in stages:
+        of = findings.at(stage=stage, target="surprisal", texts="all")
+        layers = sorted({f.where["layer"] for f in of.select("decoded", predictor="state")})
+        means = [_mean([*of.select("decoded", predictor="state", layer=layer)]) for layer in layers]
+        marks.append(Points(layers, means, colours[stage], line="solid", label=stage_label(stage)))
+        pair = _mean([*of.select("decoded", predictor="pair")])
+        if pair is not None:
+            marks.append(Rule("y", pair, colours[stage], "dotted"))
+    panel = Panel(marks, Axis("residual layer"), Axis("R² of surprisal, held-out prompts"))
+    caption = (
+        "What a linear probe of the residual stream at a token explains of the token's surprisal, means over readers; "
+        "dotted: what the pair of tokens explains by itself, without a model."
+    )
+    legend = [Key(stage_label(stage), colours[stage], "circle", "solid") for stage in stages]
+    return Chart(caption, [[panel]], width=5.2, height=3.4, legend=legend)
+
+
+def _mean(found: list[Finding]) -> float | None:
+    known = [value(f) for f in found if f.estimate is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _slopes(findings: Findings) -> Grid:
+    return table(
+        Findings(f for f in findings if f.quantity in ("steering_slope", "steering_effect", "steering_shift")),
+        "Steering: what clamping to another level does",
+        {"reader": "reader", "trace": "levels of", "key": "held fixed", "rank": "rank"},
+        {
+            "steering_slope": "slope (1: natural)",
+            "steering_effect": "nats a nat",
+            "steering_shift": "mean shift, nats",
+        },
+        labels={"key": lambda key: _KEYS[key]},
+        show=lambda f: Cell(with_interval(f, 2)),
+    )
+
+
+def _explained(findings: Findings) -> Grid:
+    return table(
+        Findings(f for f in findings if f.where.get("draw", 0) == 0 and f.quantity in ("gap_explained", "gap_kept")),
+        "Share of the own-foreign gap that goes with a trace (observed) or goes away with it (counterfactual)",
+        {"reader": "reader", "way": "how", "trace": "trace", "key": "held fixed", "kind": "directions"},
+        {"gap_explained": "share of the gap", "gap_kept": "gap kept by the sham"},
+        labels={"key": lambda key: _KEYS[key]},
+        show=lambda f: Cell(with_interval(f, 2)),
+    )
+
+
+def _decoding(findings: Findings) -> Grid:
+    return table(
+        Findings(f for f in findings if f.quantity == "decoded_beyond"),
+        "Decoded beyond what token, pair, position and H_t say without a model",
+        {"reader": "reader", "target": "what"},
+        {"decoded_beyond": "R² of the best layer less the best of these"},
+        labels={"target": lambda name: name.replace("_", " ")},
+        beside={"which": lambda row: "; ".join(row["decoded_beyond"].notes) if "decoded_beyond" in row else ""},
+    )
