@@ -61,7 +61,7 @@ def _forward_in_question(model: PreTrainedModel, name: str, dtype: str) -> Itera
         if is_dispatched(model):
             remedy = "give what shares weights, as a tied head and the embedding do, one place in device_map"
         elif quantised is not None:
-            remedy = f"load it as float16 or bfloat16, which the kernels of {quantised.split()[0]} may need"
+            remedy = f"{quantised} does not take it here: try dtype bfloat16 or float16, or plain weights"
         else:
             remedy = "load it as float32, or fix the model"
         raise ModelError(

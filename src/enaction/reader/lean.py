@@ -162,6 +162,8 @@ def lean_steps(body: nn.Module) -> LeanSteps | None:
     parameters = list(body.parameters())
     if sum(p.numel() for p in parameters) > MOST_PARAMETERS or any(p.dtype != torch.float32 for p in parameters):
         return None
+    if any(type(p) is not nn.Parameter for p in parameters):  # quantised in place (torchao), say
+        return None
     if any(type(module) is not kind for module, kind in _parts(body)) or not all(map(_is_plain, body.modules())):
         return None
     return LeanSteps(body)

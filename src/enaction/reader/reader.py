@@ -9,6 +9,7 @@ Axes: `B` batch, `T` time, `V` vocabulary. Statistics are float32, in nats.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -308,7 +309,9 @@ class Reader:
         for module in training:
             module.training = False
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), warnings.catch_warnings():
+                # What bitsandbytes says at every product: `check` says that the weights are quantised.
+                warnings.filterwarnings("ignore", message="MatMul8bitLt")
                 yield
         finally:
             for module in training:
