@@ -100,6 +100,14 @@ def carry_out() -> int:
     return code if isinstance(code, int) else 0
 
 
+# How typer names the variable that an option could have come from.
+_VARIABLE = re.compile(rf" \(env var: '\[?'?({_PREFIX}\w+).*?\)(?=[:;]|$)")
+
+
+def _if_set(found: re.Match[str]) -> str:
+    return found[0] if found[1] in os.environ else ""
+
+
 def _usage(error: Any) -> int | None:
     """Print what is wrong with the options, and give the exit code; None for an error of another kind.
 
@@ -112,7 +120,7 @@ def _usage(error: Any) -> int | None:
         error.show()
     else:
         command = context.command_path if context is not None else "enaction"
-        message = " ".join(error.format_message().split()).rstrip(".")
+        message = _VARIABLE.sub(_if_set, " ".join(error.format_message().split())).rstrip(".")
         asks = message.endswith("?")
         print_error(f"{message[:1].lower()}{message[1:]}{' See' if asks else '; see'} `{command} --help`")
     return error.exit_code

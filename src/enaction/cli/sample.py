@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from enaction.cli import resuming
 from enaction.cli.options import (
     AsJson,
     Limit,
@@ -18,6 +19,9 @@ from enaction.cli.options import (
     with_reader_options,
 )
 from enaction.cli.showing import counting, print_json, remark
+
+# Full batches of responses in a part, which is kept when the command is stopped.
+_BATCHES = 4
 
 
 @with_reader_options
@@ -51,7 +55,7 @@ def command(
     from enaction import zoo
     from enaction.errors import UserError
     from enaction.files import require_place
-    from enaction.passages import read_prompts, write_passages
+    from enaction.passages import read_passages, read_prompts, write_passages
 
     if as_json and out == "-":
         raise UserError("--json prints a summary where the passages would go: give a file with --out")
@@ -64,21 +68,39 @@ def command(
     reader = reading.load(model)
     from enaction.sampling import sample  # imported late: a wrong name is reported without torch
 
-    with counting(f"sampling {reader.name}", len(chosen) * n) as bar:
-        passages = sample(
-            reader,
-            chosen,
-            n=n,
-            temperature=temperature,
-            top_p=top_p,
-            max_new_tokens=max_new_tokens,
-            framing=framing,
-            seed=seed,
-            batch_size=batch_size,
-            author=author,
-            progress=lambda done, _: bar.update(bar.task_ids[0], completed=done),
+    given = {
+        "n": n,
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_new_tokens": max_new_tokens,
+        "framing": framing,
+        "seed": seed,
+        "author": author,
+    }
+    # Standard output has no place for parts; elsewhere each is a few full batches.
+    most = len(chosen) * n if out == "-" else _BATCHES * batch_size
+    groups = resuming.grouped(chosen, lambda _: n, most)
+    counts = [n * len(group) for group in groups]
+    with counting(f"sampling {reader.name}", sum(counts)) as bar:
+        parts = resuming.in_parts(
+            Path(out),
+            resuming.settings_of(reader, model, chosen) | given,
+            counts,
+            make=lambda number: sample(
+                reader,
+                groups[number],
+                **given,
+                batch_size=batch_size,
+                progress=lambda done, _: bar.update(bar.task_ids[0], completed=sum(counts[:number]) + done),
+            ),
+            write=write_passages,
+            read=read_passages,
         )
-    write_passages(passages, out if out == "-" else Path(out))
+    passages = [passage for part in parts for passage in part]
+    if out == "-":
+        write_passages(passages, out)
+    else:
+        resuming.finish(Path(out), lambda path: write_passages(passages, path), has_parts=len(parts) > 1)
     halves = sum("\ufffd" in passage.response for passage in passages)
     if as_json:
         print_json(

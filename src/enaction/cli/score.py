@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from enaction.cli import resuming
 from enaction.cli.options import AsJson, Limit, Model, PromptColumn, ReaderOptions, Split, with_reader_options
 from enaction.cli.showing import counting, literal, messages, print_json, remark
 from enaction.words import Framing
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from enaction.passages import Passage
+    from enaction.reader import Reader
 
 _AVERAGED = ("entropy", "surprisal")
 
@@ -53,7 +55,7 @@ def command(
     """
     from enaction.files import require_place
     from enaction.passages import read_passages
-    from enaction.tokens import default_framing, score_passages, table_notes, write_token_table
+    from enaction.tokens import default_framing, table_notes, write_token_table
 
     require_place(out, (".parquet", ".csv"))
     read = read_passages(
@@ -66,15 +68,8 @@ def command(
     )
     reader = reading.load(model)
     framing = framing or default_framing(reader, read)
-    with counting(f"reading with {reader.name}", len(read)) as bar:
-        tokens = score_passages(
-            reader,
-            read,
-            framing,
-            window=window,
-            progress=lambda done, _: bar.update(bar.task_ids[0], completed=done),
-        )
-    write_token_table(tokens, out)
+    tokens, n_parts = _read(reader, read, framing, window, out, model)
+    resuming.finish(out, lambda path: write_token_table(tokens, path), has_parts=n_parts > 1)
     means, notes = _means(tokens, read), table_notes(tokens)
     if as_json:
         print_json(
@@ -101,6 +96,43 @@ def command(
     for line in _told(notes, window):
         remark(line)
     remark(f"token table: {out}")
+
+
+def _read(
+    reader: Reader, passages: Sequence[Passage], framing: Framing, window: int | None, out: Path, model: str
+) -> tuple[pa.Table, int]:
+    """The token table, read in parts that are kept until it is whole, and how many these were."""
+    from enaction.framing import frame
+    from enaction.tokens import joined_tables, read_token_table, score_passages, write_token_table
+
+    groups = resuming.grouped(passages, _length, resuming.tokens_of_part(reader))
+    if len(groups) > 1:  # what cannot be read is found before anything is
+        for passage in passages:
+            framed = frame(reader.tokenizer, passage, framing)
+            if window is None:
+                reader.check_fits(framed)
+    counts = [len(group) for group in groups]
+    with counting(f"reading with {reader.name}", len(passages)) as bar:
+        tables = resuming.in_parts(
+            out,
+            resuming.settings_of(reader, model, passages) | {"framing": framing, "window": window},
+            counts,
+            make=lambda number: score_passages(
+                reader,
+                groups[number],
+                framing,
+                window=window,
+                progress=lambda done, _: bar.update(bar.task_ids[0], completed=sum(counts[:number]) + done),
+            ),
+            write=write_token_table,
+            read=read_token_table,
+        )
+    return joined_tables(tables), len(tables)
+
+
+def _length(passage: Passage) -> int:
+    """About how many tokens a passage has with its prompt."""
+    return 1 + (len(passage.response) + sum(len(message["content"]) for message in passage.prompt)) // 4
 
 
 _DEFINITIONS = {
@@ -132,6 +164,7 @@ def _told(notes: dict[str, Any], window: int | None) -> list[str]:
         "passages_in_windows": f"are longer than {window} tokens and were read in windows",
         "passages_across_switch": "cross the length at which the model turns positions otherwise; their tokens were "
         "read as the model would write them",
+        "passages_without_prompt": "have no prompt; their text alone was read",
         "passages_without_rows": "have no token to measure",
         "passages_by_text": "have token_ids of another tokenizer; their text was read",
         "passages_with_halves": "hold half of a character (\\ufffd), which nobody wrote so",

@@ -2,8 +2,9 @@
 
 A signal raises KeyboardInterrupt, so that files are closed and workers end. Libraries swallow that at times, or turn it
 into an error of their own (in the middle of an import, say): what has been asked is therefore remembered, and a process
-that has not ended after `PATIENCE` seconds, or is asked again, ends at once. Files appear whole or not at all, so that
-nothing is lost by that.
+that has not ended after `PATIENCE` seconds, or is asked again, ends at once; so does one that is importing, since an
+exception inside of torch's own initialisation aborts the process. Files appear whole or not at all, so that nothing is
+lost by that.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ _is_asked = False
 
 def explain(kept: str) -> None:
     """Set what is said if the process is stopped from now on: what is kept, and how to resume."""
+    from enaction.cli.showing import printable
+
     global _kept
-    _kept = kept
+    _kept = printable(kept)
 
 
 def is_asked() -> bool:
@@ -36,18 +39,16 @@ def is_asked() -> bool:
 
 
 def say() -> None:
-    """Say on standard error that the process was stopped, and what is kept."""
-    from enaction.cli.showing import print_error
-
-    print_error(f"stopped; {_kept}")
+    """Say on standard error that the process was stopped, and what is kept; without imports, one of which may hang."""
+    sys.stderr.write(f"enaction: stopped; {_kept}\n")
+    sys.stderr.flush()
 
 
 @contextmanager
 def listening() -> Iterator[None]:
     """Handle the signals that ask for an end while the block runs: Ctrl-C, SIGTERM, and the end of the terminal."""
-    global _is_asked
-    _is_asked = False
-    explain(NOTHING_KEPT)
+    global _is_asked, _kept
+    _is_asked, _kept = False, NOTHING_KEPT
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield
         return
@@ -65,7 +66,7 @@ def listening() -> Iterator[None]:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     global _is_asked
-    if _is_asked:
+    if _is_asked or _is_importing(frame):
         _end_at_once()
     _is_asked = True
     timer = threading.Timer(PATIENCE, _end_at_once)
@@ -74,8 +75,18 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
 def _end_at_once() -> None:
     """End without clean-up; temporary files are swept by the next run, workers end with their parent."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\x1b[?25h")  # a bar hides the cursor
     say()
     sys.stdout.flush()
     os._exit(CODE)

@@ -31,7 +31,7 @@ class Experiment(BaseModel):
         asks: its question, one sentence.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     name: ClassVar[str]
     title: ClassVar[str]
     asks: ClassVar[str]

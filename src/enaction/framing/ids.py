@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from enaction.errors import FramingError
+from enaction.framing.limits import PanicError, panics_caught
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -42,19 +44,25 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str, special: bool) -> Enco
         special: whether the tokenizer puts its own special tokens in front.
 
     Raises:
-        FramingError: a text that is no Unicode.
+        FramingError: a text that is no Unicode, or that the tokenizer gives up on.
     """
     if not text and not special:
         return Encoded([], [], [])
     try:
-        encoding = tokenizer(
-            text,
-            add_special_tokens=special,
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-            return_attention_mask=False,
-            verbose=False,
-        )
+        with panics_caught(are_likely=_may_panic(tokenizer)):
+            encoding = tokenizer(
+                text,
+                add_special_tokens=special,
+                return_offsets_mapping=True,
+                return_special_tokens_mask=True,
+                return_attention_mask=False,
+                verbose=False,
+            )
+    except PanicError as error:
+        raise FramingError(
+            f"the tokenizer gives up on a text ({str(error).splitlines()[0]}): an expression in its tokenizer.json "
+            "takes for ever; correct it, or leave the text out"
+        ) from None
     except TypeError as error:  # what the tokenizers' library raises for half of a surrogate pair
         raise FramingError(
             "a text holds half of a character (a lone surrogate): write it whole, or as \\ufffd"
@@ -70,6 +78,21 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str, special: bool) -> Enco
     # A text that begins with BOS itself (a prompt exported with its special tokens) gets no second one.
     first = front if ids[:front] == ids[front : 2 * front] else 0
     return Encoded(ids[first:keep], [b for b, _ in offsets[first:keep]], [e for _, e in offsets[first:keep]])
+
+
+# A group that repeats and is repeated, as in `(a+)+`: the usual cause of an endless search.
+_NESTED = re.compile(r"[+*}]\)[+*{]")
+_MAY_PANIC: WeakKeyDictionary[PreTrainedTokenizerBase, bool] = WeakKeyDictionary()
+
+
+def _may_panic(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether an expression of the tokenizer can take for ever; the library panics then."""
+    if tokenizer not in _MAY_PANIC:
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        parts = (getattr(backend, "normalizer", None), getattr(backend, "pre_tokenizer", None))
+        states = [part.__getstate__() for part in parts if part is not None]
+        _MAY_PANIC[tokenizer] = any(isinstance(s, bytes) and _NESTED.search(s.decode()) for s in states)
+    return _MAY_PANIC[tokenizer]
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from jinja2 import TemplateSyntaxError
 
 from enaction.errors import FramingError
+from enaction.framing.limits import SECONDS, OverLimitError, limited
 from enaction.passages import Message, worded_extras
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ TEMPLATE_DATE = datetime(2024, 7, 26)
 SENTINEL = "Enaction7f3a9c51Sentinel"
 
 _REMEDY = "use --framing none or --chat-template FILE"
+# Templates that ran out of time, each of which is tried once.
+_ENDLESS: set[str] = set()
+_WORDS_ENDLESS = f"the chat template is not done after {SECONDS:g} s, a loop in it probably: correct it, or {_REMEDY}"
+# What a template may add to the words of a conversation, characters.
+_LONGEST_ADDED = 1_000_000
+_LONGEST_FACTOR = 20
 
 
 def render(
@@ -39,13 +46,21 @@ def render(
         FramingError: no chat template, several without a default, or one that fails on these turns.
     """
     template = template_of(tokenizer)
+    if template in _ENDLESS:
+        raise FramingError(_WORDS_ENDLESS)
     try:
-        text = tokenizer.apply_chat_template(
-            [cast("dict[str, Any]", dict(m)) for m in messages],
-            chat_template=_dated(template),
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-        )
+        with limited():
+            text = tokenizer.apply_chat_template(
+                [cast("dict[str, Any]", dict(m)) for m in messages],
+                chat_template=_dated(template),
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+            )
+    except OverLimitError:
+        _ENDLESS.add(template)
+        raise FramingError(_WORDS_ENDLESS) from None
+    except MemoryError:
+        raise FramingError(f"the chat template makes a text that no memory holds: correct it, or {_REMEDY}") from None
     except TemplateSyntaxError as error:
         raise FramingError(
             f"the chat template is not valid Jinja ({error.message}, line {error.lineno}): correct it, or {_REMEDY}"
@@ -57,6 +72,12 @@ def render(
             f"the chat template refuses the turns ({roles}): {reason}; change the prompt, or {_REMEDY}"
         ) from error
     assert isinstance(text, str)
+    most = _LONGEST_ADDED + _LONGEST_FACTOR * sum(len(str(m)) for m in messages)
+    if len(text) > most:
+        raise FramingError(
+            f"the chat template makes {len(text):,} characters of the turns, a loop in it probably: correct it, or "
+            f"{_REMEDY}"
+        )
     return text
 
 

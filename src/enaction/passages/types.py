@@ -57,12 +57,12 @@ class Sampling(BaseModel):
         batch_size: responses that are sampled together; changes no response.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    per_prompt: Annotated[int, Field(ge=1)] = 2
-    temperature: Annotated[float, Field(ge=0)] = 1.0
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    per_prompt: Annotated[int, Field(ge=1, le=10_000)] = 2
+    temperature: Annotated[float, Field(ge=0, le=100)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    max_new_tokens: Annotated[int, Field(ge=1)] = 110
-    batch_size: Annotated[int, Field(ge=1)] = 64
+    max_new_tokens: Annotated[int, Field(ge=1, le=10**6)] = 110
+    batch_size: Annotated[int, Field(ge=1, le=10**5)] = 64
 
 
 # What `Passage.sampling` holds for a passage that was sampled here.

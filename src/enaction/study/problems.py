@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,7 @@ from enaction.study.names import plain
 
 # Kind of a problem by the beginning of pydantic's name for it -> what the value must be.
 _WANTED = {
+    "finite": "a finite number",
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",
@@ -42,6 +44,33 @@ def problems_of(error: ValidationError, of: type[BaseModel]) -> str:
     return "; ".join(dict.fromkeys(_sentence(dict(problem), of) for problem in error.errors()))
 
 
+# No file system takes a longer name, and no model's id or word of a study is as long.
+_LONGEST = 4_000  # characters
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def require_text(given: Any, place: str = "") -> None:
+    """Fail if plain data holds text that neither a file's name nor a prompt can be: NUL, halves of characters, pages.
+
+    Raises:
+        ValueError: it does; the message names the key.
+    """
+    if isinstance(given, dict):
+        for key, value in given.items():
+            require_text(key, place)
+            require_text(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(given, list):
+        for value in given:
+            require_text(value, place)
+    elif isinstance(given, str):
+        if _UNUSABLE.search(given):
+            raise ValueError(f"{plain(place)}: {_shown(given)} holds a character that no file or text has: take it out")
+        if len(given) > _LONGEST:
+            raise ValueError(
+                f"{plain(place)[:60]}: has {len(given):,} characters, and at most {_LONGEST:,} can be meant"
+            )
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """A question for the nearest of the names, with a blank before it; empty if none is near."""
     near = difflib.get_close_matches(name.lower(), list(names), n=1, cutoff=0.6)
@@ -63,9 +92,14 @@ def _sentence(problem: dict[str, Any], of: type[BaseModel]) -> str:
         return f"{key}: there is no {_shown(given)}.{did_you_mean(str(given), allowed)} Use one of {', '.join(allowed)}"
     if place and place[-1] == "[key]":
         return f"{key}: a name must be text; put it in quotes"
+    if sort == "too_short":
+        return f"{key}: is empty; give at least {problem['ctx']['min_length']}, or leave the key out for the default"
     if sort in _LIMITS:
         words, bound = _LIMITS[sort]
-        return f"{key}: must be {words} {problem['ctx'][bound]:g}, and is {_shown(given)}"
+        limit = problem["ctx"][bound]
+        return (
+            f"{key}: must be {words} {f'{limit:,}' if isinstance(limit, int) else f'{limit:g}'}, and is {_shown(given)}"
+        )
     wanted = _WANTED.get(sort.partition("_")[0])
     if wanted is not None:
         return f"{key}: is {_shown(given)}, and must be {wanted}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enaction.errors import ModelError
+from enaction.reader.sources.plausible import require_plausible
 from enaction.reader.sources.source import Source
 
 # Settings fix a model too: a soft cap or a planted factor is in the configuration and not in the weights.
@@ -33,16 +34,12 @@ class Folder(Source):
         return name.startswith((".", "~"))
 
     def require(self, base: str | Path | None = None) -> None:
-        """Fail if there is no such folder, or no model in it."""
+        """Fail if there is no such folder, no model in it, or a configuration that cannot be that of its weights."""
         if not Path(self.location).is_dir():
             raise ModelError(f"there is no model folder {self.name}: check the path")
         if not (Path(self.location) / "config.json").is_file():
-            if (Path(self.location) / "adapter_config.json").is_file():
-                raise ModelError(
-                    f"the folder {self.name} holds an adapter without its model: merge them (AutoPeftModelForCausalLM"
-                    ".from_pretrained(FOLDER).merge_and_unload() of PEFT) and save that, with the tokenizer"
-                )
             raise ModelError(f"the folder {self.name} holds no config.json: give a folder that save_pretrained wrote")
+        require_plausible(Path(self.location), self.name)
         super().require(base)
 
 
