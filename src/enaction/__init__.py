@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # type checkers do not follow `_HOMES`
     from enaction.sampling import sample as sample
     from enaction.study.config import Study as Study
     from enaction.tokens import score_passages as score_passages
+    from enaction.tokens import with_text as with_text
 
 __version__ = "0.1.0"
 
@@ -39,6 +40,7 @@ _HOMES = {
     "run": "running",
     "sample": "sampling",
     "score_passages": "tokens",
+    "with_text": "tokens",
     "write_passages": "passages",
 }
 

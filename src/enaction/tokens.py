@@ -53,6 +53,8 @@ SCHEMA = pa.schema(
 )
 
 _NOTES = b"enaction"
+# Notes that count something of a table; the others say how all of it was read.
+_COUNTED = ("passages", "tokens_", "first_tokens_")
 # A column that tables may have beside those of SCHEMA: what each token adds to the text, nothing for the end of a turn.
 TEXT = "text"
 
@@ -211,15 +213,41 @@ def _decoder(reader: Reader) -> Decode:
     return decode
 
 
+def token_ends(
+    reader: Reader, passages: Sequence[Passage], framing: Framing, *, separator: str = "\n"
+) -> list[np.ndarray]:
+    """Of each passage, the characters of the response up to and including each of its tokens, by their position.
+
+    So that the tokens of readers with different tokenizers can be laid side by side. The end of a turn has none.
+
+    Args:
+        reader: whose tokens they are.
+        passages, framing, separator: as in `score_passages`.
+
+    Raises:
+        FramingError: this reader cannot read a passage in this framing.
+    """
+    decode, ends = _decoder(reader), []
+    for passage in passages:
+        framed = frame(reader.tokenizer, passage, framing, separator=separator)
+        ends.append(np.cumsum([len(text) for text in _all_texts(reader, decode, passage, framed)], dtype=np.int64))
+    return ends
+
+
 def _texts(reader: Reader, decode: Decode, passage: Passage, framed: Framed) -> list[str]:
     """The text of each measured token of a passage."""
+    return _all_texts(reader, decode, passage, framed)[framed.skipped :]
+
+
+def _all_texts(reader: Reader, decode: Decode, passage: Passage, framed: Framed) -> list[str]:
+    """The text of each token of a response, a first one that nothing predicts too."""
     n_end = int(framed.has_end)
     ids = framed.ids[framed.start - framed.skipped : framed.stop - n_end]
     told = None
     if not framed.is_own:
         found = reader.tokenizer(passage.response, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         told = [end for _, end in found["offset_mapping"]] if tuple(found["input_ids"]) == ids else None
-    return [*token_texts(decode, ids, passage.response, told)[framed.skipped :], *[""] * n_end]
+    return [*token_texts(decode, ids, passage.response, told), *[""] * n_end]
 
 
 def _and_text(table: pa.Table, texts: Iterable[str]) -> pa.Table:
@@ -293,6 +321,17 @@ def token_table(reader: str, framing: Framing, read: Iterable[tuple[Passage, Fra
     }
     arrays = [pa.array(columns[field.name]).cast(field.type) for field in SCHEMA]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def joined_tables(tables: Sequence[pa.Table]) -> pa.Table:
+    """The table of passages that one reader read in one framing, a part at a time, with the notes of all."""
+    notes = [table_notes(table) for table in tables]
+    whole = dict(notes[0])
+    for of in notes[1:]:
+        whole |= {name: whole[name] + of[name] for name in whole if name.startswith(_COUNTED)}
+        whole["warnings"] = list(dict.fromkeys([*whole["warnings"], *of["warnings"]]))
+    joined = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+    return joined.replace_schema_metadata({_NOTES: json.dumps(whole).encode()})
 
 
 def table_notes(table: pa.Table) -> dict[str, Any]:
