@@ -71,12 +71,6 @@ def test_a_tied_head_is_not_missing_and_unused_weights_are_told(tmp_path: Path) 
     assert any("score.weight" in warning for warning in check(more, max_new_tokens=4).warnings)
 
 
-def test_an_adapter_folder_without_its_model_says_how_to_merge(tmp_path: Path) -> None:
-    (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(ModelError, match="holds an adapter without its model: merge them"):
-        Reader.load(str(tmp_path))
-
-
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # of names that PEFT uses
 def test_a_model_and_its_adapter_in_one_folder_are_refused(tmp_path: Path) -> None:
     """Transformers puts the adapter on the model and tells nothing of the model's own missing weights."""

@@ -18,6 +18,7 @@ from enaction.reader.sources.gguf import Gguf
 from enaction.reader.sources.hub import Hub
 from enaction.reader.sources.quantised import method_of, require_packages, require_quantization
 from enaction.reader.sources.source import Source, first_line
+from enaction.reader.sources.tuned import Tuned
 from enaction.reader.sources.zoo import Zoo, embedded_name
 
 __all__ = [
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 # In this order a name is tried; the hub takes whatever is left.
-KINDS: tuple[type[Source], ...] = (Zoo, Gguf, Adapter, Folder, Hub)
+KINDS: tuple[type[Source], ...] = (Zoo, Gguf, Adapter, Tuned, Folder, Hub)
 
 
 def find(name: str, revision: str | None = None) -> Source:

@@ -172,7 +172,7 @@ def load_base(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     Raises:
         ModelError: packages that read GGUF files are missing.
     """
-    _need("gguf", "accelerate")
+    need("gguf", "accelerate")
     import torch
 
     from enaction.reader.quiet import quiet
@@ -198,7 +198,7 @@ def put_on(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """
     if not (folder / ADAPTER).is_file():
         return model
-    _need("peft")
+    need("peft")
     from peft import PeftModel
 
     with warnings.catch_warnings():
@@ -229,10 +229,12 @@ def require_whole(name: str, loading: Loading) -> None:
         )
 
 
-def _need(*packages: str) -> None:
+def need(*packages: str) -> None:
+    """Fail if a package is not installed.
+
+    Raises:
+        ModelError: with the line that installs it.
+    """
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        raise ModelError(
-            f"a model that ships as an adapter needs {' and '.join(missing)}, not installed: "
-            "pip install 'enaction[adapters]'"
-        )
+        raise ModelError(f"an adapter needs {' and '.join(missing)}, not installed: pip install 'enaction[adapters]'")
