@@ -53,6 +53,8 @@ SCHEMA = pa.schema(
 )
 
 _NOTES = b"enaction"
+# Differences of sums come out this far below 0.
+_ROUNDING = -0.01
 # Notes that count something of a table; the others say how all of it was read.
 _COUNTED = ("passages", "tokens_", "first_tokens_")
 # A column that tables may have beside those of SCHEMA: what each token adds to the text, nothing for the end of a turn.
@@ -368,7 +370,7 @@ def read_token_table(path: Path) -> pa.Table:
     """Read Parquet as `write_token_table` wrote it.
 
     Raises:
-        StudyError: no such file, not Parquet, or not a token table.
+        StudyError: no such file, not Parquet, not a token table, or one with values that no reader measures.
     """
     try:
         # One small file: a pool of threads and a data set of files cost more than reading it.
@@ -380,7 +382,31 @@ def read_token_table(path: Path) -> pa.Table:
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
         raise StudyError(f"{path} is not a token table: it is missing the columns {', '.join(missing)}")
+    if wrong := _unsound(table):
+        raise StudyError(f"{path} is damaged ({wrong}): remove it and score the passages again")
     return table.select([name for name in (*SCHEMA.names, TEXT) if name in table.column_names])
+
+
+def _unsound(table: pa.Table) -> str | None:
+    """What is wrong with the values of a table, which may be made by hand; None for nothing."""
+    for field in SCHEMA:
+        column = table[field.name]
+        if column.null_count:
+            return f"'{field.name}' is missing in {column.null_count} rows"
+        is_number = pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
+        if not (pa.types.is_floating(field.type) or pa.types.is_integer(field.type)):
+            continue
+        if not is_number:
+            return f"'{field.name}' holds {column.type} and no numbers"
+        value_N = column.to_numpy()
+        if np.isnan(value_N).any():
+            return f"'{field.name}' is NaN in {int(np.isnan(value_N).sum())} rows"
+        # A token that a model rules out is infinitely surprising; all else is finite.
+        if field.name != "surprisal" and np.isinf(value_N).any():
+            return f"'{field.name}' is infinite in {int(np.isinf(value_N).sum())} rows"
+        if (value_N < _ROUNDING).any():
+            return f"'{field.name}' is negative in {int((value_N < _ROUNDING).sum())} rows"
+    return None
 
 
 def _joined(parts: Iterable[np.ndarray], dtype: type[np.generic]) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from enaction import stats
-from enaction.errors import StudyError
+from enaction.errors import PassageError, StudyError
 from enaction.passages import Passage, Prompt
 from enaction.study.config import Study
 from enaction.study.planning import Plan, framing_for
@@ -165,6 +165,22 @@ class Data:
             self._passages[author] = self.run.passages(author)
         return self._passages[author]
 
+    def _with_prompts(self, author: str) -> list[Passage]:
+        """An author's passages, of which each answers a prompt that is known.
+
+        Raises:
+            PassageError: one does not.
+        """
+        passages = self.passages(author)
+        strange = next((p for p in passages if p.prompt_id not in self.prompt_code), None)
+        if strange is not None:
+            raise PassageError(
+                f"{self.run.folder / 'passages'}: text of {author} is damaged ('{strange.id}' answers no prompt of the "
+                f"run, '{strange.prompt_id}'): remove its file, and `enaction run` with the same study and --out "
+                "writes it again"
+            )
+        return passages
+
     def key(self, reader: str, author: str, framing: Framing) -> Cell:
         """The cell of a reader and author where `framing` is asked for."""
         return Cell(reader, author, framing_for(self.own_framing[reader], framing))
@@ -178,7 +194,14 @@ class Data:
         if cell in self._tokens:
             self._tokens.move_to_end(cell)
             return self._tokens[cell]
-        tokens = self._tokens[cell] = _columns(self.run.tokens(cell), self.passages(cell.author))
+        try:
+            tokens = self._tokens[cell] = _columns(self.run.tokens(cell), self.passages(cell.author))
+        except KeyError as error:
+            raise StudyError(
+                f"{self.run.folder / 'tokens'}: the table of {cell.reader} on {cell.author} ({cell.framing}) is "
+                f"damaged (there is no passage {error}): remove it, and `enaction run` with the same study and --out "
+                "reads it again"
+            ) from error
         self._held_bytes += tokens.n_bytes
         while self._held_bytes > HELD_BYTES and len(self._tokens) > 1:
             self._held_bytes -= self._tokens.popitem(last=False)[1].n_bytes
@@ -186,7 +209,7 @@ class Data:
 
     def prompt_codes(self, author: str) -> np.ndarray:
         """[M] index of the prompt of each of an author's passages."""
-        return np.array([self.prompt_code[p.prompt_id] for p in self.passages(author)], dtype=np.int64)
+        return np.array([self.prompt_code[p.prompt_id] for p in self._with_prompts(author)], dtype=np.int64)
 
     def cell(self, reader: str, author: str, framing: Framing) -> CellMeans:
         """What a reader found in an author's text where `framing` is asked for.
@@ -203,7 +226,7 @@ class Data:
             StudyError: no token was measured.
         """
         if cell not in self._means:
-            means = pool(self.tokens(cell), self.passages(cell.author), self.prompt_code)
+            means = pool(self.tokens(cell), self._with_prompts(cell.author), self.prompt_code)
             if not np.isfinite(means.entropy).any():
                 raise StudyError(
                     f"{cell.reader} found no token to measure in {cell.author}'s passages ({cell.framing}): all of its "
