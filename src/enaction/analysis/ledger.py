@@ -242,6 +242,10 @@ STREAMS: dict[tuple[str, str], tuple[int, ...]] = {
     ("calibration", "null error"): (31,),
     ("calibration", "differences"): (32,),
     ("controls", "arms"): (5,),
+    ("reaction", "shuffles"): (51,),
+    ("commitment", "shuffled labels"): (61,),
+    ("commitment", "clusters"): (62,),
+    ("commitment", "probe"): (63,),
 }
 
 

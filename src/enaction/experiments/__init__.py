@@ -20,6 +20,7 @@ from enaction.experiments.framings import Framings
 from enaction.experiments.matrix import Matrix
 from enaction.experiments.persona import Persona
 from enaction.experiments.prior import Prior
+from enaction.experiments.reaction import Reaction
 from enaction.experiments.splice import Splice
 from enaction.experiments.stages import Stages
 from enaction.experiments.thesis import Thesis
@@ -44,6 +45,7 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
         Splice,
         Calibration,
         Thesis,
+        Reaction,
     )
 }
 

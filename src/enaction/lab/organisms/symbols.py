@@ -8,8 +8,8 @@ itself: surprisal has to be computed from the pair. What sets the entropy is wha
 `surprise`: the surprisal of the newest symbol, s_t: H_{t+1} = clip(.4 + .6 s_t, .35, 2).
 `mixed`:    the regime, and s_t beside it: clip(h + .5 s_t, .35, 2), h = .25 or 1.
 `regime`:   the regime alone, .6 or 1.8. A null: surprisal has no effect on anything.
-`delayed`:  the regime alone. A null in which surprisal is used, and so represented: whether s_t > H_t picks the order
-            from which the symbol after the next one is taken.
+`delayed`:  the regime alone. A null in which surprisal is used, and so represented: whether s_t > 1.3, which in both
+            regimes is whether the likeliest symbol did not come, picks the order of the symbol after the next.
 `belief`:   who wrote the text: 1.2 - .5 tanh(L_t / 4), where L_t is the sum over the symbols so far of
             log p(symbol) under this very process minus that under `stranger`. Not the last surprisal: given L_t the
             entropy is a number.
@@ -39,6 +39,8 @@ WORDS = (UNKNOWN, *REGIMES, *SYMBOLS)
 _FIRST_REGIME, _FIRST_SYMBOL = 1, 1 + len(REGIMES)
 # What the regime word counts as having cost, nats: at this surprisal `surprise` expects as much as it has.
 FIRST_SURPRISAL = 1.0
+# Above this a surprisal counts as high, nats.
+SURPRISING = 1.3
 _LOWEST, _HIGHEST = 0.35, 2.0
 _SETTLED = np.array([0.6, 1.8])
 _STRANGER, _SWING, _SCALE = 1.2, 0.5, 4.0
@@ -48,8 +50,8 @@ _STRANGER, _SWING, _SCALE = 1.2, 0.5, 4.0
 class State:
     """What a process knows when it predicts the next symbol; each [B].
 
-    regime: 0 or 1. previous: token id. surprisal: of the newest symbol, nats. surprised: whether that was above the
-    entropy it was drawn with; surprised_before: the same of the symbol before it. log_odds: own minus other, nats.
+    regime: 0 or 1. previous: token id. surprisal: of the newest symbol, nats. surprised: whether that was above
+    `SURPRISING`; surprised_before: the same of the symbol before it. log_odds: own minus other, nats.
     other: the state of the other process that reads along.
     """
 
@@ -104,7 +106,7 @@ class Process:
             state,
             previous=_FIRST_SYMBOL + symbol_B,
             surprisal=surprisal_B,
-            surprised=surprisal_B > self.entropy(state),
+            surprised=surprisal_B > SURPRISING,
             surprised_before=state.surprised,
             log_odds=log_odds_B,
             other=other,
