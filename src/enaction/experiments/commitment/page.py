@@ -1,0 +1,228 @@
+"""The page of commitment: curves of agreement, and a sentence on each label that says whether it was planned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from enaction.chart import SERIES, Axis, Chart, Colour, Key, Panel, Rule, curve_of
+from enaction.experiments.commitment.broken import CONTRASTS
+from enaction.experiments.commitment.curves import PEAKED
+from enaction.findings import Finding, Findings
+from enaction.page import Grid, Page, Section, Statement, Verdict
+from enaction.shown import number, pvalue, table, value, verdict_of, verdict_words, with_interval
+from enaction.words import in_training_order
+
+_VARIETY = {
+    "label_entropy": "entropy, nats",
+    "top_share": "commonest label",
+    "unique_labels": "labels",
+    "none_share": "without a label",
+    "chance_within": "chance in the prompt",
+    "chance_pooled": "chance between prompts",
+    "word_end": "its word ends at token",
+    "settled_before_word_pooled": "settled before it, over chance between prompts",
+    "settled_before_word_within": "settled before it, over chance in the prompt",
+}
+_BROKEN = {
+    "prefill_surprisal": "surprisal of the beginning, nats a token",
+    "returns": "goes on with the prompt's label",
+}
+# At least this much of what chance leaves has to be settled before its word for a plan.
+_MOST = 0.5
+# Below this many nats prompts do not differ enough for a probe to say anything.
+_LITTLE = 0.05
+
+
+def page(findings: Findings, title: str, question: str) -> Page:
+    """What the report shows of commitment."""
+    readers = _readers(findings)
+    statements: list[Statement] = []
+    for reader in readers:
+        of = findings.at(reader=reader)
+        for label in of.values("label"):
+            statements += _statements(of.at(label=label), reader, label)
+    charts = {"commitment": _curves(findings, readers)} if readers else {}
+    grids = _grids(findings, readers) if readers else []
+    return Page(title, question, statements, [Section(charts=[*charts], grids=grids)], charts)
+
+
+def _readers(findings: Findings) -> list[str]:
+    """Readers in the order of training, then of the study."""
+    stages = in_training_order([str(s) for s in findings.values("stage")])
+    return [str(r) for stage in stages for r in findings.at(stage=stage).values("reader")]
+
+
+def verdict(findings: Findings) -> tuple[str, Verdict]:
+    """Planned, peaked or neither, of one reader and label; in words, and as a verdict."""
+    chance = findings.one("chance_pooled")
+    between = findings.one("settled_before_word_pooled")
+    within = findings.one("settled_before_word_within")
+    if chance is None:
+        return "not known", ""
+    if value(chance) >= PEAKED:
+        return "peaked: it hardly ever differs, whatever the prompt", "no effect"
+    if between is None:
+        at_start = findings.one("excess_pooled", k=0)
+        if at_start is None:
+            return "not known", ""
+        if _is_planned(at_start):
+            return "settled by the prompt; where its word lies is not known", "effect"
+        return "not settled by the prompt; where its word lies is not known", "no effect"
+    if _is_planned(between):
+        by_response = within is not None and _is_planned(within)
+        return f"planned, {'in the words before it' if by_response else 'by the prompt'}", "effect"
+    if between.low is not None and between.low > 0:
+        return "planned in part", "effect"
+    return "not planned: it is settled when its word is written", "no effect"
+
+
+def _is_planned(excess: Finding) -> bool:
+    return excess.low is not None and excess.low > 0 and value(excess) >= _MOST
+
+
+def _statements(findings: Findings, reader: str, label: str) -> list[Statement]:
+    """What is said of one label of one reader."""
+    place = {"reader": reader, "label": label, **_stage(findings)}
+    subject = f"{reader}, {label}"
+    words, outcome = verdict(findings)
+    chance, within = findings.one("chance_pooled"), findings.one("chance_within")
+    before, end = findings.one("settled_before_word_pooled"), findings.one("word_end")
+    made = []
+    if chance is not None:
+        text = f"{words}. Chance is {number(value(chance), 2)} between prompts and {_number(within)} in a prompt"
+        if before is not None and end is not None:
+            text += (
+                f"; before the label's word, which ends at token {number(value(end), 1)}, "
+                f"{with_interval(before, 2)} of what chance leaves is settled"
+            )
+        about = ("settled_before_word_pooled", "chance_pooled")
+        made.append(
+            Statement(f"{text}.", about, place, outcome, subject, outcome="planned" if "planned," in words else "")
+        )
+    none = findings.one("none_share")
+    if none is not None and value(none) > 0.2:
+        text = f"{number(value(none), 2)} of the samples have no label, so that its numbers are about the rest too"
+        examples = f": {'; '.join(none.notes)}" if none.notes else ""
+        made.append(Statement(f"{text}{examples}.", ("none_share",), place, "", subject))
+    gains = findings.select("probe_gain").measured
+    room = findings.one("probe_room")
+    if gains and room is not None and value(room) > _LITTLE:
+        best = max(gains, key=value)
+        text = (
+            f"the state before the answer says {with_interval(best, 2)} nats of {_number(room)} about the label of a "
+            f"prompt that the probe was not fitted to (layer {best.where['layer']}, p = {pvalue(best)})"
+        )
+        foretells: Verdict = "effect" if best.p is not None and best.p < 0.05 else "no effect"
+        made.append(Statement(f"{text}.", ("probe_gain",), place, foretells, subject))
+    made += _broken(findings, place, subject)
+    moved = findings.one("moved", arm="words")
+    if moved is not None:
+        text = (
+            f"with another prompt's keys and values at the user's words, {with_interval(moved, 2)} more of the answers "
+            "have that prompt's label than with an unrelated prompt's"
+        )
+        made.append(Statement(f"{text}.", ("moved",), place, verdict_of(moved), subject))
+    return made
+
+
+def _broken(findings: Findings, place: dict[str, Any], subject: str) -> list[Statement]:
+    """What a broken plan costs, in the longest window, beside what another author's style costs."""
+    windows = findings.values("window")
+    if not windows:
+        return []
+    at = findings.at(window=windows[-1])
+    cost = at.one("violation")
+    if cost is None:
+        return []
+    style, share = at.one("style"), findings.one("planned_share")
+    if share is not None and value(share) < _MOST:
+        text = f"no prompt settles it (its commonest has {number(value(share), 2)}), so no plan is there to be broken"
+        return [Statement(f"{text}.", ("planned_share",), place, "", subject)]
+    words = verdict_words(cost, below="lowers entropy", above="raises entropy", none="costs no entropy")
+    text = f"own text of another label {words}: {with_interval(cost)} nats over tokens {windows[-1]}"
+    if style is not None:
+        text += f"; another author's text of the right label: {with_interval(style)}"
+    return [Statement(f"{text}.", ("violation", "style"), place, verdict_of(cost), subject)]
+
+
+def _stage(findings: Findings) -> dict[str, Any]:
+    stage = next(iter(findings.values("stage")), None)
+    return {} if stage is None else {"stage": stage}
+
+
+def _number(finding: Finding | None) -> str:
+    return number(value(finding) if finding else None, 2)
+
+
+def _curves(findings: Findings, readers: Sequence[str]) -> Chart:
+    """Excess of agreement over chance between prompts: a panel for each label, a line for each reader."""
+    labels = findings.values("label", "excess_pooled")
+    colours: dict[str, Colour] = {reader: SERIES[i % len(SERIES)] for i, reader in enumerate(readers)}
+    panels = []
+    for label in labels:
+        at = findings.at(label=label)
+        marks: list[Any] = [
+            curve_of(at.select("excess_pooled", reader=reader).measured, lambda f: f.where["k"], colour=colours[reader])
+            for reader in readers
+        ]
+        ends = [f for f in at.select("word_end").measured if f.where["reader"] in colours]
+        marks += [Rule("x", value(f), colour=colours[f.where["reader"]], line="dotted") for f in ends]
+        x, y = Axis("tokens given"), Axis("agreement, excess over chance" if label == labels[0] else "")
+        panels.append(Panel([Rule("y", 0), *marks], x, y, str(label)))
+    caption = (
+        "How often a response that is written anew from its first tokens has the label of the original, in excess of "
+        "the chance that two prompts have the same label (0: chance, 1: always), 95 % intervals. Dotted: where the "
+        "label's own word ends. A label that hardly ever differs has no curve to read: see its chance."
+    )
+    legend = [Key(f"{r}", colours[r], "circle", "solid") for r in readers]
+    return Chart(
+        caption, [panels], width=1.5 + 2.6 * len(panels), height=3.4, legend=legend, share_x="all", share_y="row"
+    )
+
+
+def _grids(findings: Findings, readers: Sequence[str]) -> list[Grid]:
+    rows = {"reader": "model", "label": "label"}
+    variety = table(
+        Findings(f for f in findings if f.quantity in _VARIETY),
+        "Variety and commitment",
+        rows,
+        _VARIETY,
+        order=lambda reader, label: readers.index(reader),
+        show=lambda f: with_interval(f, 2),
+    )
+    windows = findings.values("window")
+    grids = [variety]
+    for window in windows:
+        costs = table(
+            findings.at(window=window),
+            f"What a broken plan costs: entropy over tokens {window} after the beginning, nats",
+            rows,
+            {name: what for name, (_, _, what) in CONTRASTS.items()} | {"violation_by_author": "foreign minus own"},
+            order=lambda reader, label: readers.index(reader),
+        )
+        grids.append(costs)
+    if windows:
+        grids.append(
+            table(
+                Findings(f for f in findings if f.quantity in _BROKEN and "arm" in f.where),
+                "Beginnings",
+                rows | {"arm": "beginning"},
+                _BROKEN,
+                order=lambda reader, label, arm: readers.index(reader),
+                show=lambda f: with_interval(f, 2),
+            )
+        )
+    moved = findings.select("moved_share")
+    if moved:
+        grids.append(
+            table(
+                Findings(f for f in findings if f.quantity in ("moved_share", "kept_share")),
+                "Answers under another prompt's keys and values",
+                rows | {"arm": "at"},
+                {"moved_share": "donor's label", "kept_share": "own label"},
+                order=lambda reader, label, arm: readers.index(reader),
+                show=lambda f: with_interval(f, 2),
+            )
+        )
+    return grids
