@@ -6,6 +6,7 @@ time: `Reader.load(name)` reads passages with a model, `sample` writes them, `sc
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from enaction.lazy import lazily
@@ -26,6 +27,9 @@ if TYPE_CHECKING:  # type checkers do not follow `_HOMES`
     from enaction.tokens import with_text as with_text
 
 __version__ = "0.1.0"
+
+# A library prints nothing by itself: who wants to hear of its work adds a handler to the logger `enaction`.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 # Public name -> where it is defined.
 _HOMES = {

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -64,14 +65,20 @@ def _name_variables(command: Any, path: str) -> None:
         _name_variables(inner, f"{path}{name} ")
     for option in command.params if path else ():
         if option.param_type_name == "option":
-            name = next((given for given in option.opts if given.startswith("--")), option.opts[0])
-            variables = [_variable(f"{path}{name}"), *([_variable(name)] if name in _OF_ALL else [])]
-            option.envvar = variables if len(variables) > 1 else variables[0]
+            names = variables(path, option.opts)
+            option.envvar = names if len(names) > 1 else names[0]
 
 
-def _variable(name: str) -> str:
-    """`run --n-prompts` as `ENACTION_RUN_N_PROMPTS`."""
-    return "_".join([_PREFIX, *re.findall("[a-z0-9]+", name.lower())]).upper()
+def variables(path: str, names: Sequence[str]) -> list[str]:
+    """The variables of the environment that set an option, the first that is set before the others.
+
+    Args:
+        path: of the command, as in `zoo list`.
+        names: of the option, as in `--out` and `-o`.
+    """
+    name = next((name for name in names if name.startswith("--")), names[0])
+    given = [f"{path} {name}", *([name] if name in _OF_ALL else [])]
+    return ["_".join([_PREFIX, *re.findall("[a-z0-9]+", words.lower())]).upper() for words in given]
 
 
 def carry_out() -> int:
