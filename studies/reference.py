@@ -46,6 +46,35 @@ that does. Paths are relative to the study file.
 This page is generated from the code by `python studies/reference.py`; a test says when it is out of date.
 """
 
+_GROWTH = """## A run grows
+
+A run folder that exists is resumed, also after its study file has changed. Each text and each cell notes in its file
+what it was made from: weights, tokenizer and template of the model, its settings, the seed, the sampling settings, the
+prompts with their words, and the texts that it was made of. That decides what is kept, never the name of a file.
+
+| change | what happens |
+|---|---|
+| another model, framing or experiment | its texts and cells are added; the others are kept |
+| more prompts (a longer file, a larger `n_prompts`) | new prompts are answered and read; answers that exist are kept, and so are their token rows. A larger `n_prompts` is spread over the file anew: a prompt that is no longer among them is left out |
+| a larger `sampling.per_prompt` | the further responses are sampled and read |
+| a larger `sampling.max_new_tokens` | responses that ended by themselves are kept; those that the limit had cut off are sampled anew, from the same random numbers, and so begin with the same tokens |
+| settings of an experiment | texts that follow from them are made anew; of their passages and readings those that are the same are kept |
+| `resamples`, `matrices`, `stage`, `family` | the analysis is done again |
+| `device`, `batch_size`, `workers`, another folder of the same weights | nothing |
+
+The result is that of a run made at once, within the rounding of batches: the tokens are the same, and statistics differ
+by a few units in the last place of float32, as they do with another batch size. Texts made of others (shuffled, moved)
+are made anew without a model. The command says which texts it writes again, and why.
+
+Refused, with the key and both values: another `name`, `seed`, `separator`, `temperature` or `top_p`; other weights,
+tokenizer files, template, `dtype` or settings of a model; other words of a prompt; fewer prompts, shorter or fewer
+responses; a model, framing or experiment that is missing. Each would change or forget what the run holds: put it back,
+or give `--out` another folder. Runs of versions that made no such notes are resumed and gain experiments, no more.
+
+One command at a time works in a run folder; `enaction report` may read it at any time. The study.yaml in a run folder
+is a study file like any other; its paths are relative to that folder, so that a run can be moved with its study.
+"""
+
 _WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", Any: "anything"}
 _BOUNDS = (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below"))
 
@@ -64,6 +93,7 @@ def page() -> str:
         guide = f"experiments/{name}.md"
         linked = f" [More]({guide})." if (PAGE.parent / guide).is_file() else ""
         parts.append(_section(name, experiment, (f"{experiment.asks}{linked}",), level="###"))
+    parts.append(_GROWTH)
     return "\n".join(parts)
 
 
@@ -96,7 +126,7 @@ def _kind(field: FieldInfo) -> str:
 
 
 def _shown(annotation: Any, metadata: Iterable[Any] = ()) -> str:
-    bounds = [f"{words} {getattr(m, name):g}" for m in metadata for name, words in _BOUNDS if hasattr(m, name)]
+    bounds = [f"{words} {_number(getattr(m, name))}" for m in metadata for name, words in _BOUNDS if hasattr(m, name)]
     bounds += [f"{m.min_length} or more" for m in metadata if hasattr(m, "min_length")]
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
@@ -116,6 +146,11 @@ def _shown(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     else:
         text = _WORDS[annotation]
     return ", ".join([text, *bounds])
+
+
+def _number(bound: float) -> str:
+    """A bound as people read it."""
+    return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
 
 
 def _default(field: FieldInfo) -> str:
