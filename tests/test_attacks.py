@@ -104,7 +104,7 @@ def test_a_derived_text_never_takes_the_place_of_a_models_own() -> None:
         plan(clash)
 
 
-# Workers as a run has them, each with a job that would take a minute and writes down who it is.
+# Workers as a run has them, each with a job that would take an hour and writes down who it is.
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
@@ -114,7 +114,7 @@ from enaction.study.engines import local
 def job(folder, say):
     Path(folder, f"{os.getpid()}.pid").touch()
     say("a", 1)
-    time.sleep(60)
+    time.sleep(3600)
 
 if __name__ == "__main__":
     jobs = [local.Job(1, job, (sys.argv[1],), "reading")] * 2
@@ -157,14 +157,15 @@ def test_no_end_of_a_run_leaves_workers_behind(number: int, who: str, code: int,
         [sys.executable, str(script), str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as parent:
         try:
-            assert _until(lambda: len(list(tmp_path.glob("*.pid"))) == 2, 90)
+            # Three processes import torch one after another: minutes on a machine that others keep busy.
+            assert _until(lambda: len(list(tmp_path.glob("*.pid"))) == 2 or parent.poll() is not None, 600)
             workers = [int(path.stem) for path in tmp_path.glob("*.pid")]
             os.kill(parent.pid if who == "parent" else workers[0], number)
-            out, err = parent.communicate(timeout=20)
+            out, err = parent.communicate(timeout=120)
         finally:
             parent.kill()
     assert parent.returncode == code, err
-    assert _until(lambda: not any(map(_is_alive, workers)), 5)
+    assert _until(lambda: not any(map(_is_alive, workers)), 60)
     if who == "worker":
         assert "fewer --workers" in out
         assert "Traceback" not in err
@@ -175,7 +176,7 @@ def test_workers_of_a_script_without_main_are_explained(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.replace('if __name__ == "__main__":', "if True:"))
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 2
     assert "__main__" in done.stdout
@@ -183,7 +184,7 @@ def test_workers_of_a_script_without_main_are_explained(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module", name="run")
 def _run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run of two tiny models on two prompts."""
+    """A run of two tiny models on two prompts, with these beside it."""
     folder = tmp_path_factory.mktemp("models")
     tokenizer = tiny.word_tokenizer()
     for seed, name in enumerate("ab"):
@@ -204,8 +205,9 @@ def _run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(name="copy")
 def _copy(run: Run, tmp_path: Path) -> Run:
-    shutil.copytree(run.folder, tmp_path / "run")
-    return Run(tmp_path / "run")
+    """The run, moved with its study."""
+    shutil.copytree(run.folder.parent, tmp_path / "moved")
+    return Run(tmp_path / "moved" / "run")
 
 
 CELLS = [Cell(reader, author, "assistant") for reader in "ab" for author in "ab"]
@@ -334,7 +336,7 @@ def test_the_manifest_says_of_every_cell_how_it_was_read_after_a_kill_too(copy: 
 def test_a_damaged_manifest_is_named_with_the_remedy(content: str | bytes, copy: Run) -> None:
     path = copy.folder / "manifest.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(StudyError, match=r"manifest\.json.*remove it"):
+    with pytest.raises(StudyError, match=r"manifest\.json.*writes it anew"):
         copy.manifest()
 
 
@@ -359,7 +361,7 @@ def test_a_run_without_a_finished_text_is_nobodys(copy: Run) -> None:
 
 def test_a_folder_that_is_no_run_is_not_touched(run: Run, tmp_path: Path) -> None:
     study = run.study()
-    for name, text in (("study.yaml", "# mine\nname: tiny\n" + yaml.safe_dump(study.model_dump(mode="json"))),
+    for name, text in (("study.yaml", "# mine\n" + yaml.safe_dump(study.model_dump(mode="json"))),
                        ("notes.txt", "mine"), ("findings.json", "[]")):  # fmt: skip
         folder = tmp_path / name.partition(".")[0]
         folder.mkdir()
@@ -377,13 +379,15 @@ def test_a_run_that_lost_its_study_is_not_taken_for_another(copy: Run) -> None:
 
 
 def test_what_killed_processes_left_is_swept(copy: Run) -> None:
-    old, new = (copy.folder / "tokens" / f".a--b--user.parquet.{digits}.tmp" for digits in ("0a1b2c3d", "1a1b2c3d"))
-    for path in (old, new):
+    text, table = copy.folder / "passages" / ".a.parquet.0a1b2c3d.tmp", copy.folder / "tokens" / ".a.1a1b2c3d.tmp"
+    old, new = (copy.folder / "figures" / f".critic.svg.{digits}.tmp" for digits in ("0a1b2c3d", "1a1b2c3d"))
+    old.parent.mkdir(exist_ok=True)
+    for path in (text, table, old, new):
         path.touch()
     os.utime(old, (0, 0))
     copy.open(copy.study())
-    assert not old.exists()
-    assert new.exists()  # another process may be writing it
+    assert not any(path.exists() for path in (text, table, old))
+    assert new.exists()  # a report may be writing it
 
 
 BASE_FILE = {"package": "json", "requirement": "json==1", "file": "x.gguf", "sha256": "0" * 64}

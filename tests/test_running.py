@@ -210,9 +210,12 @@ def test_prompts_that_changed_since_the_run_are_named(study: dict[str, Any], tmp
     file = tmp_path / "prompts.jsonl"
     file.write_text(prompts)
     run = enaction.run({**study, "prompts": str(file)}, tmp_path / "run")
-    file.write_text(prompts + '\n{"id": "more", "prompt": "why"}')
-    with pytest.raises(StudyError, match="answered other prompts"):
-        enaction.run({**study, "prompts": str(file)}, run.folder)
+    for others, words in ((prompts.replace("fox", "dog"), "'p0' is .*fox.* there and .*dog.* here"),
+                          (prompts.replace("p0", "q0"), "has no prompt 'p0'"),
+                          (prompts.splitlines()[0], "it answered 2, and here are 1")):  # fmt: skip
+        file.write_text(others)
+        with pytest.raises(StudyError, match=words):
+            enaction.run({**study, "prompts": str(file)}, run.folder)
     file.write_text(prompts)
     assert enaction.run({**study, "prompts": str(file)}, run.folder).findings == run.findings
 
@@ -250,15 +253,38 @@ def test_a_damaged_text_is_named(study: dict[str, Any], tmp_path: Path) -> None:
         enaction.run(study, run.folder)
 
 
-def test_a_damaged_manifest_is_named_and_written_anew_without_it(study: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["{", "[]", '{"readers": 1}', "{}", None])
+def test_a_damaged_manifest_is_named_by_the_report_and_written_anew_by_the_run(
+    content: str | None, finished: FinishedRun, study: dict[str, Any]
+) -> None:
+    manifest = finished.folder / "manifest.json"
+    before = json.loads(manifest.read_text())
+    manifest.unlink() if content is None else manifest.write_text(content)
+    if content not in (None, "{}"):
+        with pytest.raises(StudyError, match=r"manifest\.json.*enaction run.* writes it anew"):
+            finished.report()
+    assert enaction.run(study, finished.folder).findings == finished.findings
+    after = json.loads(manifest.read_text())
+    assert after | {"seconds": 0} == before | {"seconds": 0}
+
+
+def test_the_seconds_of_all_sessions_add_up(study: dict[str, Any], tmp_path: Path) -> None:
     run = enaction.run(study, tmp_path / "run")
     manifest = run.folder / "manifest.json"
-    manifest.write_text("{")
-    with pytest.raises(StudyError, match="remove it"):
-        enaction.run(study, run.folder)
-    manifest.unlink()
-    assert enaction.run(study, run.folder).findings == run.findings
-    assert manifest.is_file()
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"seconds": 1000.0}))
+    (run.folder / "tokens" / "a--b--assistant.parquet").unlink()
+    enaction.run(study, run.folder)
+    assert 1000 <= json.loads(manifest.read_text())["seconds"] < 1100
+
+
+def test_what_is_shared_names_no_folder_of_this_machine(finished: FinishedRun, study: dict[str, Any]) -> None:
+    machine = str(Path(study["prompts"]).parents[1])
+    assert str(finished.study.models["a"].model).startswith(machine)
+    for name in ("manifest.json", "report.html", "study.yaml", "findings.json", "analysed.json"):
+        text = (finished.folder / name).read_text()
+        assert machine not in text, name
+        assert str(Path.home()) not in text, name
+    assert Run(finished.folder).study() == finished.study
 
 
 def test_figures_that_were_removed_are_drawn_again(study: dict[str, Any], tmp_path: Path) -> None:

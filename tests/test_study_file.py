@@ -11,7 +11,7 @@ import yaml
 from enaction.errors import StudyError
 from enaction.running import load_study
 from enaction.study.config import Study
-from enaction.study.store import _goes_on
+from enaction.study.growth import obstacles, only_experiments_were_added
 
 ONE = {"name": "x", "models": {"m": "zoo:ash-rl"}}
 
@@ -43,8 +43,10 @@ def test_a_run_resumes_on_another_device_and_not_with_another_dtype() -> None:
     def study(**more: str) -> Study:
         return Study.model_validate({"name": "x", "models": {"m": {"model": "org/m", **more}}})
 
-    assert _goes_on(study(device="cuda"), study(device="cpu"))
-    assert not _goes_on(study(dtype="bf16"), study())
+    assert only_experiments_were_added(study(device="cuda"), study(device="cpu"))
+    assert not list(obstacles(study(device="cuda"), study(device="cpu")))
+    assert not only_experiments_were_added(study(dtype="bf16"), study())
+    assert list(obstacles(study(dtype="bf16"), study())) == ["models.m.dtype is bfloat16 there and float32 here"]
 
 
 @pytest.mark.parametrize(

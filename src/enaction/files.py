@@ -77,11 +77,11 @@ _REMEDIES = {
 _LITTER_AGE = 3600.0  # seconds
 
 
-def sweep(folder: Path) -> None:
-    """Remove temporary files that killed processes left in a folder."""
+def sweep(folder: Path, age: float = _LITTER_AGE) -> None:
+    """Remove temporary files that killed processes left in a folder: those that are older than this, seconds."""
     for path in folder.glob(".*.????????.tmp"):
         with suppress(OSError):
-            if time.time() - path.lstat().st_mtime > _LITTER_AGE:
+            if time.time() - path.lstat().st_mtime > age:
                 path.unlink()
 
 

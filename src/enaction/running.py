@@ -7,9 +7,11 @@ works from it. A run whose folder holds everything, analysed by this very code, 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import html
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,14 +20,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from enaction import experiments
-from enaction.errors import StudyError
+from enaction.errors import StudyError, UserError
 from enaction.files import write_atomically
 from enaction.findings import Findings, read_findings, write_findings
 from enaction.passages import Passage, Prompt
 from enaction.reader.sources import find
+from enaction.study import recipes
 from enaction.study.config import Study, parse_study, study_of, with_absolute_paths
 from enaction.study.engines import Report
-from enaction.study.planning import Plan
+from enaction.study.lock import held
+from enaction.study.planning import Plan, Text
 from enaction.study.store import Cell, Run
 from enaction.words import Framing
 
@@ -39,6 +43,15 @@ if TYPE_CHECKING:
 # Phase (`sampling`, `reading`, `analysing`), how much of it is done, and how much it is in all.
 Progress = Callable[[str, int, int], None]
 _ANALYSED = "analysed.json"
+_LOG = logging.getLogger(__name__)
+# What a text follows from, for people.
+_PARTS = {
+    "text": "settings of its experiment",
+    "sampling": "sampling",
+    "prompts": "prompts",
+    "needs": "the texts that it is made of",
+    "writer": "files of its model",
+}
 
 
 @dataclass(frozen=True)
@@ -144,13 +157,15 @@ def run(
     chosen = study if isinstance(study, Study) else _study(study)
     folder, plan = Path(out) if out is not None else Path("runs") / chosen.name, experiments.plan(chosen)
     store = Run(folder)
-    store.open(chosen, needs_models=True)
-    is_complete = plan.passages_left(chosen, store) == (0, 0)
-    if not is_complete or not store.manifest():
-        _carry_out(chosen, store, plan, workers, _counting(chosen, plan, store, progress))
-    if is_complete and _is_analysed(folder, plan):
-        return FinishedRun(folder, chosen, read_findings(folder / "findings.json"))
-    return _analysed(chosen, store, plan, progress or (lambda *_: None))
+    store.require(chosen, plan.prompts, needs_models=True)
+    with held(folder):
+        store.open(chosen, plan.prompts)
+        is_complete = plan.passages_left(chosen, store) == (0, 0)
+        if not is_complete or "readers" not in _manifest(store):
+            _carry_out(chosen, store, plan, workers, _counting(chosen, plan, store, progress))
+        if is_complete and _is_analysed(folder, plan):
+            return FinishedRun(folder, chosen, read_findings(folder / "findings.json"))
+        return _analysed(chosen, store, plan, progress or (lambda *_: None))
 
 
 def open_run(folder: str | Path) -> FinishedRun:
@@ -210,7 +225,7 @@ def _with(study: Study, names: Sequence[str]) -> Study:
 def _left(study: Study, store: Run, prompts: Sequence[Prompt] | None, names: Sequence[str]) -> tuple[int, int]:
     """Passages to be written and to be read before these experiments can be analysed."""
     part = _with(study, names)
-    return experiments.plan(part, prompts).passages_left(part, store)
+    return experiments.plan(part, prompts).passages_left(part, store, looks=False)
 
 
 def _stored(folder: Path) -> Findings:
@@ -243,8 +258,10 @@ def run_study(study: Study, folder: Path, *, workers: int = 1, report: Report | 
         UserError: a model cannot be loaded, a passage cannot be framed, the folder holds another study.
     """
     store, plan = Run(folder), experiments.plan(study)
-    store.open(study, needs_models=True)
-    _carry_out(study, store, plan, workers, report or (lambda *_: None))
+    store.require(study, plan.prompts, needs_models=True)
+    with held(folder):
+        store.open(study, plan.prompts)
+        _carry_out(study, store, plan, workers, report or (lambda *_: None))
     return store
 
 
@@ -261,19 +278,56 @@ def _settled(study: Study, folder: Path) -> Study:
 
 
 def _carry_out(study: Study, store: Run, plan: Plan, workers: int, report: Report) -> None:
-    writing = {text.model for text in plan.unwritten(store)}
+    unwritten = plan.unwritten(study, store)
+    writing = {text.model for text in unwritten}
     for name, spec in study.models.items():
         if name in writing or plan.unread(study, store, name):
             find(spec.model).require(spec.base)
     from enaction.study.engines import local  # torch, which analysis and report do without
 
-    began = time.time()
+    began, before = time.time(), _manifest(store)
     workers = min(workers, os.cpu_count() or 1)
-    fresh = local.carry_out(study, plan, store, workers=workers, report=report)
-    known = store.manifest().get("readers", {})
+    again = [text for text in unwritten if store.has_passages(text.name)]
+    if again:
+        _LOG.warning("%s", _growing(study, store, plan, again))
+
+    def write(**extra: Any) -> None:
+        seconds = round(before.get("seconds", 0.0) + time.time() - began, 1)
+        store.write_manifest(study, {"seconds": seconds, "workers": workers, **extra})
+
+    try:
+        fresh = local.carry_out(study, plan, store, workers=workers, report=report)
+    except BaseException:
+        with contextlib.suppress(UserError, OSError):  # what ended the session is what has to be said
+            write(**({"readers": before["readers"]} if "readers" in before else {}))
+        raise
+    known = before.get("readers", {})
     notes = known | {reader: known.get(reader, {}) | of_framings for reader, of_framings in fresh.items()}
-    seconds = round(time.time() - began, 1)
-    store.write_manifest(study, {"plan": plan.digest(), "readers": notes, "seconds": seconds, "workers": workers})
+    write(plan=plan.digest(), readers=notes)
+
+
+def _growing(study: Study, store: Run, plan: Plan, texts: Sequence[Text]) -> str:
+    """What is written again of what a run holds, and why."""
+    why: dict[str, list[str]] = {}
+    for text in texts:
+        old, new = store.recipe(text.name) or {}, plan.recipe(study, store, text)
+        parts = ", ".join(_PARTS[part] for part in recipes.differing(old, new) if part in _PARTS)
+        why.setdefault(parts or "the texts that it is made of", []).append(text.name)
+    reasons = "; ".join(
+        f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''} ({part})"
+        for part, names in why.items()
+    )
+    return f"{store.folder} grows: {reasons}. Passages and readings that are the same now are kept"
+
+
+def _manifest(store: Run) -> dict[str, Any]:
+    """What the run was made with; nothing if that was never written or is damaged, since it is then written anew."""
+    try:
+        manifest = store.manifest()
+    except StudyError:
+        return {}
+    seconds = manifest.get("seconds", 0.0)
+    return manifest if isinstance(seconds, int | float) else manifest | {"seconds": 0.0}
 
 
 def _analysed(

@@ -8,20 +8,24 @@ longer one (`ash-rl.T0.5`) that names every setting that changes the text.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from pydantic import BaseModel
 
 from enaction.errors import StudyError
 from enaction.passages import Passage, Prompt, Sampling
+from enaction.study import recipes
 from enaction.study.config import Study
 from enaction.study.desk import Desk
 from enaction.study.names import require_distinct
+from enaction.study.recipes import Recipe
 from enaction.study.store import Cell, Run
 from enaction.words import Framing
 
@@ -63,6 +67,27 @@ class Sampled(Text):
         return desk.sample(desk.prompts, self.name, framing=framing, sampling=self.sampling)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A table that a loaded model fills in from finished texts: what a token table cannot hold.
+
+    Attributes:
+        name: of the table.
+        model: which model of the study is at the desk.
+        count: how many passages (for the progress bar).
+        needs: texts that have to be finished before.
+    """
+
+    name: str
+    model: str
+    count: int
+    needs: tuple[str, ...] = ()
+
+    def measure(self, desk: Desk) -> pa.Table:
+        """The table."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class Plan:
     """Texts by name, and the cells that are asked for; a cell's framing is what is asked for, see `framing_for`.
@@ -90,21 +115,78 @@ class Plan:
         own = own_framing(study, run, reader)
         return {c._replace(framing=framing_for(own, c.framing)) for c in self.optional if c.reader == reader}
 
-    def unwritten(self, run: Run) -> list[Text]:
-        """The texts that the run does not have."""
-        return [text for text in self.texts.values() if not run.has_passages(text.name)]
+    def recipe(self, study: Study, run: Run, text: Text, *, looks: bool = True) -> Recipe:
+        """What a text follows from, as its needs are now.
 
-    def unread(self, study: Study, run: Run, reader: str) -> list[Cell]:
-        """The cells of a reader that the run does not have."""
-        return [cell for cell in self.read_by(study, run, reader) if not run.has_tokens(cell)]
+        Args:
+            study, run: of the plan.
+            text: one of its texts.
+            looks: look at the files of its model; without it they count as unchanged.
+        """
+        return {
+            "text": self._digests[text.name],
+            **recipes.shared(study),
+            "prompts": self._digest_of_prompts,
+            "model": text.model or "",
+            "writer": recipes.writer(study.models[text.model], looks=looks) if text.model else {},
+            "needs": {need: run.content(need) for need in text.needs},
+        }
 
-    def passages_left(self, study: Study, run: Run) -> tuple[int, int]:
+    def unwritten(self, study: Study, run: Run, *, looks: bool = True) -> list[Text]:
+        """The texts that the run does not have, or has from another recipe; with one, all that need it.
+
+        Args:
+            study, run: of the plan.
+            looks: as in `recipe`.
+        """
+        missing = {
+            text.name
+            for text in self.texts.values()
+            if not run.has_text(text.name, self.recipe(study, run, text, looks=looks))
+        }
+        while True:
+            more = {text.name for text in self.texts.values() if missing.intersection(text.needs)} - missing
+            if not more:
+                return [text for text in self.texts.values() if text.name in missing]
+            missing |= more
+
+    def unread(self, study: Study, run: Run, reader: str, *, looks: bool = True) -> list[Cell]:
+        """The cells of a reader that the run does not have, of the texts as they are now.
+
+        Args:
+            study, run: of the plan.
+            reader: a model.
+            looks: as in `recipe`.
+        """
+        recipe = recipes.reader(study, reader, looks=looks)
+        return [cell for cell in self.read_by(study, run, reader) if not run.has_tokens(cell, recipe)]
+
+    def passages_left(self, study: Study, run: Run, *, looks: bool = True) -> tuple[int, int]:
         """How many passages are still to be written, and how many readings of a passage are still to be done.
 
-        Before sampling it is not known which models have a template, so all framings count then.
+        At most: of a text or cell that is made anew, what is still valid is kept. Before sampling it is not known which
+        models have a template, so all framings count then.
+
+        Args:
+            study, run: of the plan.
+            looks: as in `recipe`.
         """
-        to_read = [cell for reader in study.models for cell in self.unread(study, run, reader)]
-        return sum(text.count for text in self.unwritten(run)), sum(self.texts[cell.author].count for cell in to_read)
+        to_write = {text.name: text.count for text in self.unwritten(study, run, looks=looks)}
+        to_read = 0
+        for reader in study.models:
+            unread = set(self.unread(study, run, reader, looks=looks))
+            cells = self.read_by(study, run, reader)
+            to_read += sum(self.texts[c.author].count for c in cells if c in unread or c.author in to_write)
+        return sum(to_write.values()), to_read
+
+    @functools.cached_property
+    def _digests(self) -> dict[str, str]:
+        """Content address of each text's own settings; how many passages that makes is no setting."""
+        return {name: digest(_without_speed(replace(text, count=0))) for name, text in self.texts.items()}
+
+    @functools.cached_property
+    def _digest_of_prompts(self) -> str:
+        return recipes.of_prompts(self.prompts)
 
     def digest(self) -> str:
         """SHA-256 of everything that the plan holds: the same plan has the same digest on every machine."""
@@ -158,6 +240,14 @@ def framing_for(own: Framing | None, framing: Framing) -> Framing:
 def digest(value: Any) -> str:
     """SHA-256 of plain data, dataclasses and settings: a content address."""
     return hashlib.sha256(json.dumps(_plain(value), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _without_speed(value: Any) -> Any:
+    """A value as `_plain` has it, without what changes no response."""
+    plain = _plain(value) if not isinstance(value, list | dict) else value
+    if isinstance(plain, dict):
+        return {key: _without_speed(item) for key, item in plain.items() if key != "batch_size"}
+    return [_without_speed(item) for item in plain] if isinstance(plain, list) else plain
 
 
 def _plain(value: Any) -> Any:

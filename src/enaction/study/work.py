@@ -5,17 +5,23 @@ A model is loaded once for all of its texts, and once for all of its cells.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Sequence, Set
 
 from enaction.errors import FramingError
 from enaction.framing import read_template
 from enaction.passages import Prompt
 from enaction.reader import Reader
+from enaction.study import recipes
 from enaction.study.config import Study
 from enaction.study.desk import Desk
 from enaction.study.planning import Text
+from enaction.study.recipes import Recipe
 from enaction.study.store import Cell, Run
 from enaction.tokens import left_out_table, score_passages
+
+_LOG = logging.getLogger(__name__)
 
 # The text that is written or the model that reads, and how many more of its passages are done.
 Advance = Callable[[str, int], None]
@@ -25,28 +31,43 @@ _LOADED: dict[tuple[str, str], Reader] = {}
 
 
 def write_texts(
-    study: Study, prompts: tuple[Prompt, ...], run: Run, model: str, texts: Sequence[Text], advance: Advance
+    study: Study,
+    prompts: tuple[Prompt, ...],
+    run: Run,
+    model: str,
+    texts: Sequence[tuple[Text, Recipe]],
+    advance: Advance,
 ) -> None:
-    """A model writes its texts into the run folder, one file a text.
+    """A model writes its texts into the run folder, one file a text; of texts that grew, what is still valid is kept.
 
     Raises:
         UserError: the model cannot be loaded, or a prompt cannot be framed.
     """
     reader = _load(study, model)
-    for text in texts:
-        desk = Desk(study, prompts, run, reader, _increments(text.name, advance))
-        run.write_passages(text.name, text.write(desk))
+    for text, planned in texts:
+        recipe = planned | {"writer": _looked_up(planned["writer"], study, model)}
+        desk = Desk(study, prompts, run, reader, _increments(text.name, advance), run.earlier(text.name, recipe))
+        passages = text.write(desk)
+        run.write_passages(text.name, passages, recipe)
+        _LOG.info("%s wrote %s: %d passages", model, text.name, len(passages))
 
 
 def read_cells(
-    study: Study, run: Run, reader_name: str, cells: Sequence[Cell], optional: Set[Cell], advance: Advance
+    study: Study,
+    run: Run,
+    reader_name: str,
+    cells: Sequence[Cell],
+    optional: Set[Cell],
+    recipe: Recipe,
+    advance: Advance,
 ) -> None:
-    """A model reads cells into the run folder, one file a cell.
+    """A model reads cells into the run folder, one file a cell; passages that it has read are not read again.
 
     Raises:
         UserError: the model cannot be loaded, or a passage of a cell that is not optional cannot be framed.
     """
     reader = _load(study, reader_name)
+    recipe = recipe | {"writer": _looked_up(recipe["writer"], study, reader_name)}
     for cell in cells:
         passages = run.passages(cell.author)
         try:
@@ -55,6 +76,7 @@ def read_cells(
                 passages,
                 cell.framing,
                 separator=study.separator,
+                known=run.known_rows(cell, recipe),
                 with_text=False,
                 progress=_increments(reader_name, advance),
             )
@@ -62,7 +84,8 @@ def read_cells(
             if cell not in optional:
                 raise
             table = left_out_table(str(error))
-        run.write_tokens(cell, table)
+        run.write_tokens(cell, table, recipe)
+        _LOG.info("%s read %s, framing %s: %d tokens", cell.reader, cell.author, cell.framing, table.num_rows)
 
 
 def forget_models() -> None:
@@ -70,21 +93,30 @@ def forget_models() -> None:
     _LOADED.clear()
 
 
+def _looked_up(planned: Recipe, study: Study, model: str) -> Recipe:
+    """What fixes a model that is loaded: one from the hub was perhaps not there when the plan was made."""
+    return recipes.writer(study.models[model]) if planned["weights"] is None else planned
+
+
 def _load(study: Study, name: str) -> Reader:
     spec = study.models[name]
     key = name, spec.model_dump_json()
     if key not in _LOADED:
         _LOADED.clear()
+        began = time.monotonic()
         _LOADED[key] = Reader.load(
             spec.model,
             name=name,
             dtype=spec.dtype,
             device=spec.device,
+            device_map=spec.device_map,
+            quantization=spec.quantization,
             chat_template=read_template(spec.chat_template) if spec.chat_template else None,
             template_switches=spec.template_options,
             trust_remote_code=spec.trust_remote_code,
             base=spec.base,
         )
+        _LOG.info("%s is loaded from %s in %.1f s", name, spec.model, time.monotonic() - began)
     return _LOADED[key]
 
 

@@ -23,10 +23,12 @@ from typing import Any, NamedTuple
 import torch
 
 from enaction.errors import UserError
+from enaction.study import recipes
 from enaction.study.config import Study
 from enaction.study.desk import Desk
 from enaction.study.engines import Report
 from enaction.study.planning import Plan, Text
+from enaction.study.recipes import Recipe
 from enaction.study.store import Run
 from enaction.study.work import forget_models, read_cells, write_texts
 
@@ -55,7 +57,7 @@ def carry_out(study: Study, plan: Plan, run: Run, *, workers: int, report: Repor
             Job(
                 sum(plan.texts[cell.author].count for cell in cells),
                 read_cells,
-                (study, run, name, cells, plan.optional_for(study, run, name)),
+                (study, run, name, cells, plan.optional_for(study, run, name), recipes.reader(study, name)),
                 "reading",
             )
             for name, cells in unread.items()
@@ -74,22 +76,28 @@ def _own_notes(study: Study, plan: Plan, run: Run, name: str) -> dict[str, Any]:
 
 
 def _write_texts(study: Study, plan: Plan, run: Run, run_all: RunAll, report: Report) -> None:
-    """Write texts in the order in which they need each other; side by side where they do not."""
-    waiting = {text.name: text for text in plan.unwritten(run)}
+    """Write texts in the order in which they need each other; side by side where they do not.
+
+    One whose needs came out as they were is left as it is.
+    """
+    waiting = {text.name: text for text in plan.unwritten(study, run)}
     while waiting:
         ready = [text for text in waiting.values() if not any(need in waiting for need in text.needs)]
         assert ready, f"texts that need each other: {', '.join(waiting)}"
-        by_model: dict[str, list[Text]] = {}
+        by_model: dict[str, list[tuple[Text, Recipe]]] = {}
         for text in ready:
             del waiting[text.name]
-            if text.model is None:
-                run.write_passages(text.name, text.write(Desk(study, plan.prompts, run)))
+            recipe = plan.recipe(study, run, text)
+            if run.has_text(text.name, recipe):
+                report("sampling", text.name, text.count)
+            elif text.model is None:
+                run.write_passages(text.name, text.write(Desk(study, plan.prompts, run)), recipe)
                 report("sampling", text.name, text.count)
             else:
-                by_model.setdefault(text.model, []).append(text)
+                by_model.setdefault(text.model, []).append((text, recipe))
         jobs = [
             Job(
-                sum(text.count for text in texts),
+                sum(text.count for text, _ in texts),
                 write_texts,
                 (study, plan.prompts, run, model, texts),
                 "sampling",
@@ -150,8 +158,8 @@ def _executor(workers: int) -> Iterator[RunAll]:
             nonlocal have_started
             # The longest first, so that at the end no worker waits for another.
             longest_first = sorted(jobs, key=lambda job: -job.passages)
-            waiting: set[Future] = {pool.submit(_in_worker, job) for job in longest_first}
             try:
+                waiting: set[Future] = {pool.submit(_in_worker, job) for job in longest_first}
                 while waiting or reports.poll():
                     if reports.poll(0.2):
                         message = reports.recv()
