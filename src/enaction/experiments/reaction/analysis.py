@@ -16,7 +16,7 @@ from enaction.analysis.ledger import STREAMS, Ledger
 from enaction.experiments.reaction.rows import Against, Rows, rows_of
 from enaction.stats.partial import Regression, bent, knots_of
 from enaction.stats.pooling import ratio
-from enaction.words import MEAN, Framing
+from enaction.words import MEAN, STAGES, Framing, known_stage
 
 # What is asked about, then what was known before the newest token.
 SURPRISAL, LOG_ODDS, EARLIER, ENTROPY, POSITION = "surprisal", "log_odds", "earlier", "entropy", "position"
@@ -35,7 +35,7 @@ _KNOTS, _BINS = 8, 20
 # Tokens that are rarer are of one kind.
 _COMMON = 20
 # A gap nearer to 0 than this, nats, is not divided: shares of it would be shares of rounding.
-_LEAST_GAP = 0.01
+_LEAST_GAP = 0.02
 _POOLED = "least squares over tokens: H_{t+1} on s_t, earlier surprisals, log-odds, H_t, position, token, author"
 
 
@@ -63,6 +63,7 @@ class Read:
 def analyse(ledger: Ledger, data: Data, groups: Mapping[str, Sequence[str]], setup: Setup) -> None:
     """Write all findings, stage by stage."""
     weight_WP = np.concatenate([np.ones((1, data.n_prompts)), data.weights])
+    base: list[Read] = []
     for stage, members in groups.items():
         read, why = [], []
         for reader in members:
@@ -82,6 +83,10 @@ def analyse(ledger: Ledger, data: Data, groups: Mapping[str, Sequence[str]], set
         for of in read:
             _write(at.at(reader=of.reader), [of], setup)
         _write(at.at(reader=MEAN), read, setup)
+        if known_stage(stage) == STAGES[0]:
+            base = read
+        elif base:
+            _write_since(at.at(reader=MEAN), read, base)
 
 
 def _rows(data: Data, reader: str, members: Sequence[str], setup: Setup) -> Rows:
@@ -193,8 +198,7 @@ def _write(ledger: Ledger, several: Sequence[Read], setup: Setup) -> None:
     limit = f"surprisals and log-odds beyond {setup.saturation:g} nats count as that"
 
     def add(quantity: str, unit: str, text: str, value_W: np.ndarray, null: float | None = 0.0) -> None:
-        estimate = stats.Estimate(np.asarray(value_W[0]), *stats.percentile_interval(value_W[1:]))
-        ledger.add(quantity, unit, text, estimate, pooling=_POOLED, null=null, n=n)
+        ledger.add(quantity, unit, text, _estimate(value_W), pooling=_POOLED, null=null, n=n)
 
     for block in ASKED:
         text = f"nats of H_{{t+1}} for one nat of {_NAMES[block]}, all else as bent lines; {limit}"
@@ -236,3 +240,17 @@ def _write(ledger: Ledger, several: Sequence[Read], setup: Setup) -> None:
             f"and central 95 % of {setup.shuffles} draws"
         )
         ledger.fact(f"null_{name}", unit, text, estimate, n, low=low, high=high)
+
+
+def _write_since(ledger: Ledger, read: Sequence[Read], base: Sequence[Read]) -> None:
+    """What of the slopes is there already in the base models, on their own texts: what training has changed."""
+    for block in ASKED:
+        now_W, then_W = (np.mean([of.numbers[f"slope_{block}"] for of in several], axis=0) for several in (read, base))
+        text = f"nats of H_{{t+1}} for one nat of {_NAMES[block]}, at this stage minus at base, each on its own texts"
+        n = min(of.n for of in (*read, *base))
+        change = _estimate(now_W - then_W)
+        ledger.add(f"slope_change_{block}", "nats per nat", text, change, pooling=_POOLED, null=0.0, n=n)
+
+
+def _estimate(value_W: np.ndarray) -> stats.Estimate:
+    return stats.Estimate(np.asarray(value_W[0]), *stats.percentile_interval(value_W[1:]))

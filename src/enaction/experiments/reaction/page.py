@@ -27,6 +27,8 @@ _COLUMNS = {
     "share_token": "share: which token",
     "slope_surprisal": "slope on surprisal",
     "slope_log_odds": "slope on log-odds",
+    "slope_change_surprisal": "slope on surprisal, minus base",
+    "slope_change_log_odds": "slope on log-odds, minus base",
     "unique_surprisal": "variance: surprisal alone",
     "unique_log_odds": "variance: log-odds alone",
     "overlap": "overlap of log-odds",
@@ -77,8 +79,8 @@ def _verdict(mean: Findings, stage: str) -> list[Statement]:
     if gap is None or surprisal is None or log_odds is None:
         return []
     slopes = (
-        f"a nat of surprisal goes with {with_interval(surprisal)} nats of entropy, a nat of log-odds with "
-        f"{with_interval(log_odds)}"
+        f"a nat of surprisal goes with {with_interval(surprisal)} nats of entropy{_since(mean, 'surprisal')}, a nat of "
+        f"log-odds with {with_interval(log_odds)}{_since(mean, 'log_odds')}"
     )
     about = ("gap", "share_difference", "share_surprisal", "share_authorship", "slope_surprisal", "slope_log_odds")
     if difference is None:
@@ -101,6 +103,11 @@ def _verdict(mean: Findings, stage: str) -> list[Statement]:
         f"{shares['token']} with which token was read; {slopes}."
     )
     return [Statement(text, about, where, "effect", models_of(stage), outcome=outcome)]
+
+
+def _since(mean: Findings, block: str) -> str:
+    change = mean.one(f"slope_change_{block}")
+    return f" ({with_interval(change)} more than at base)" if change else ""
 
 
 def _outcome(mean: Findings, difference: Finding) -> tuple[str, str]:
