@@ -1,7 +1,7 @@
 """The run folder: where everything of a run lies, and what is already there.
 
 Every file is written under another name and renamed, so that what is there is whole; a finished cell is a file and is
-never computed again.
+computed again only if what it was made from, which the file notes, has changed: see `recipes` and `growth`.
 """
 
 from __future__ import annotations
@@ -347,7 +347,6 @@ class Run:
         except ValueError:
             mark = {}
         if mark is None:
-            _require_numbers(table, path)
             return table, None
         mark = mark if isinstance(mark, dict) else {}
         here = {"cell": list(cell), **_sums(table)}
@@ -478,19 +477,6 @@ def _said(path: Path, key: bytes) -> dict[str, Any]:
     except (OSError, ValueError, pa.ArrowException):
         return {}
     return said if isinstance(said, dict) else {}
-
-
-def _require_numbers(table: pa.Table, path: Path) -> None:
-    """Fail if a table that no mark protects holds what no reading gives.
-
-    Raises:
-        StudyError: a number is missing, negative or not finite, but for the surprisal of a token that was ruled out.
-    """
-    for name in ("surprisal", "entropy", "varentropy", "rank"):
-        column = table[name]
-        values = column.to_numpy() if not column.null_count else np.array([np.nan])
-        if np.isnan(values).any() or (values < 0).any() or (name != "surprisal" and not np.isfinite(values).all()):
-            raise StudyError(f"{path} is damaged (a value of {name} is missing, negative or not finite): {_READ_AGAIN}")
 
 
 def _sums(table: pa.Table) -> dict[str, Any]:
