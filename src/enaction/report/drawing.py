@@ -6,8 +6,10 @@ same bytes.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from matplotlib.transforms import blended_transform_factory
 
 from enaction.chart import PALETTE, Axis, Bars, Chart, Heat, Key, Label, Numbers, Panel, Points, Rule
@@ -52,6 +54,7 @@ SETTINGS: Any = {
     "figure.constrained_layout.w_pad": 0.05,
     "figure.constrained_layout.h_pad": 0.05,
     "svg.hashsalt": "enaction",
+    "text.parse_math": False,  # a dollar sign in a name is one
     "svg.fonttype": "path",
 }
 _METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}, "pdf": {"CreationDate": None}}
@@ -62,12 +65,17 @@ _MARKERS = {
 _LINES: dict[str, Any] = {"none": "none", "solid": "-", "dashed": (0, (4, 3)), "dotted": ":"}
 _FAINT = {"alpha": 0.4, "markersize": 3.4}
 _BAR_WIDTH = 1.3
+# What no SVG file can hold, what no font has, and marks of direction, which would turn numbers round.
+_UNDRAWABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 _COLOUR_MAPS = {"dark to light": "Blues_r", "around 0": "PuOr_r"}
 
 
 @matplotlib.rc_context(SETTINGS)
 def draw(chart: Chart) -> Figure:
     """The chart as a matplotlib figure."""
+    chart = _drawable(chart)
     figure = Figure(figsize=(chart.width, chart.height), layout="constrained")
     n_columns = max(map(len, chart.panels))
     axes = figure.subplots(
@@ -115,6 +123,18 @@ def as_svg(chart: Chart) -> bytes:
     return buffer.getvalue()
 
 
+def _drawable(part: Any) -> Any:
+    """A chart, or a part of one, with what its texts hold and no picture can as question marks."""
+    if isinstance(part, str):
+        return _UNDRAWABLE.sub("?", part.replace("\t", " "))
+    if isinstance(part, list | tuple):
+        return type(part)(map(_drawable, part))
+    if dataclasses.is_dataclass(part) and not isinstance(part, type):
+        fields = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+        return dataclasses.replace(part, **{name: _drawable(value) for name, value in fields.items()})
+    return part
+
+
 def _panel(ax: Axes, panel: Panel) -> None:
     for mark in panel.marks:
         match mark:
@@ -143,6 +163,8 @@ def _axis(ax: Axes, name: str, given: Axis) -> None:
     axis = ax.xaxis if name == "x" else ax.yaxis
     if given.scale == "log2":
         (ax.set_xscale if name == "x" else ax.set_yscale)("log", base=2)
+        if not given.names:
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     if given.ticks:
         axis.set_ticks(given.ticks, given.names or None)
     elif given.most_ticks:

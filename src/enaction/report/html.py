@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from enaction.paper.claims import Checked
 from enaction.paper.questions import Answered
 from enaction.paper.standing import LEVEL, familywise
 from enaction.paper.verdict import Answer
-from enaction.passages import Passage, read_passages
+from enaction.passages import Message, Passage, read_passages
 from enaction.report.narrow import narrow
 from enaction.report.token_view import LEVELS, NATS_PER_LEVEL, views
 from enaction.shown import NONE, with_interval
@@ -31,16 +32,30 @@ from enaction.study.store import Run
 from enaction.words import ordered
 
 SAMPLES_PER_AUTHOR = 3
-# A response longer than this many characters is cut in the report; the run folder has all of it.
+# A response or prompt longer than this many characters is cut in the report; the run folder has all of it.
 SAMPLE_LENGTH = 1500
+# The role of a message is a word; whatever else a file gave is cut here.
+_ROLE_LENGTH = 40
+
+
+# A word with letters that are written from right to left, or with marks of direction: it would turn the numbers that
+# follow it round.
+_TURNING = re.compile(
+    "[\\w.-]*[\u0590-\u08ff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff"
+    "\U0001e800-\U0001efff][\\w.-]*"
+)
+
+
+class Prose(str):
+    """Text whose own direction stays: what a model wrote or was asked, and a file."""
 
 
 @dataclass(frozen=True)
 class Sample:
     """A passage as the report shows it."""
 
-    prompt: list[tuple[str, str]]
-    response: str
+    prompt: list[tuple[str, Prose]]
+    response: Prose
     remark: str
 
 
@@ -129,7 +144,7 @@ def build_report(
         known={(of.experiment, of.quantity) for of in defined},
         everything=_everything(findings),
         manifest=_leaves(Run(run).manifest()),
-        study=(run / "study.yaml").read_text() if (run / "study.yaml").is_file() else "",
+        study=Prose((run / "study.yaml").read_text(encoding="utf-8") if (run / "study.yaml").is_file() else ""),
         notes=_notes(findings),
     )
     path = run / "report.html"
@@ -146,7 +161,15 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.finalize = _isolated
     return environment.get_template("report.html.j2")
+
+
+def _isolated(value: Any) -> Any:
+    """A sentence, name or cell in which no name changes the order of what follows it."""
+    if type(value) is not str or value.isascii():
+        return value
+    return _TURNING.sub("\u2068\\g<0>\u2069", value)
 
 
 def _once_each(statements: Sequence[Statement], seen: set[str]) -> list[Said]:
@@ -226,7 +249,24 @@ def _sample(passage: Passage) -> Sample:
     if len(response) > SAMPLE_LENGTH:
         remarks.append(f"{len(response) - SAMPLE_LENGTH} more characters in the run folder")
         response = f"{response[:SAMPLE_LENGTH]} …"
-    return Sample([(m["role"], m["content"]) for m in passage.prompt], response, "; ".join(remarks))
+    prompt, n_cut = _end_of(passage.prompt)
+    if n_cut:
+        remarks.append(f"{n_cut} more characters of the prompt in the run folder")
+    return Sample(prompt, Prose(response), "; ".join(remarks))
+
+
+def _end_of(prompt: Sequence[Message]) -> tuple[list[tuple[str, Prose]], int]:
+    """Role and text of the last messages of a prompt, and how many characters are left out before and in them."""
+    shown: list[tuple[str, Prose]] = []
+    left, n_cut = SAMPLE_LENGTH, 0
+    for message in reversed(prompt):
+        content = message["content"]
+        if left > 0 or not content:
+            text = content if len(content) <= left else f"{content[:left]} …"
+            shown.append((message["role"][:_ROLE_LENGTH], Prose(text)))
+        n_cut += max(len(content) - max(left, 0), 0)
+        left -= len(content)
+    return shown[::-1], n_cut
 
 
 def _definitions(findings: Findings) -> list[Defined]:

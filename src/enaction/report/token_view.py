@@ -28,6 +28,8 @@ NATS_PER_LEVEL = 0.5
 # A view has no more words than this, and of each reader no more tokens.
 _MOST_WORDS = 120
 _MOST_TOKENS = 400
+# The prompt is its heading.
+_MOST_CHARACTERS = 200
 _END = "∎"
 
 
@@ -51,7 +53,7 @@ class View:
 
     Attributes:
         reading: what is shown.
-        prompt: role and text of each message.
+        prompt: role and text of its last message, which may be cut; empty without a prompt.
         words: of each word, the tokens of each reader.
         means: of each reader, surprisal and entropy, nats a token, of the whole passage.
         is_cut: whether the passage is longer.
@@ -113,7 +115,7 @@ def _view(reading: Reading, passage: Passage, tables: Mapping[str, pa.Table], na
         reach.append(at if len(rows) < len(of_passage) else len(words))
         means[reader] = tuple(sum(row[q] for row in of_passage) / len(of_passage) for q in ("surprisal", "entropy"))
     shown = [word for word in words[: min(reach)] if any(word)]
-    prompt = [(message["role"], message["content"]) for message in passage.prompt]
+    prompt = [(message["role"], _beginning(message["content"])) for message in passage.prompt[-1:]]
     return View(reading, prompt, shown, means, is_cut=min(reach) < len(words))
 
 
@@ -134,6 +136,10 @@ def _texts(ids: Sequence[int], model: str, response: str) -> list[str] | None:
     offset = len(response) - len(response.lstrip()) - (len(so_far[-1]) - len(so_far[-1].lstrip()))
     lengths = [0, *(max(length + offset, 0) for length in lengths[1:])]
     return [response[start:stop] for start, stop in itertools.pairwise(lengths)]
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]} …"
 
 
 def _shade(nats: float) -> int:

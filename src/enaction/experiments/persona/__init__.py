@@ -32,9 +32,9 @@ from enaction.findings import Findings
 from enaction.page import Page
 from enaction.passages import Prompt, thinned
 from enaction.study.config import Study
+from enaction.study.names import require_distinct, require_name
 from enaction.study.planning import Plan, Text
 from enaction.study.store import Cell
-from enaction.words import MEAN
 from enaction.world import lexicon
 
 # What a person might ask of a real assistant: far from it and near it, in tone, trade and manner.
@@ -74,10 +74,10 @@ class Persona(Experiment):
     @classmethod
     def _names_are_usable(cls, personas: dict[str, str] | None) -> dict[str, str] | None:
         for name in personas or {}:
-            if not name.replace("-", "").replace("_", "").isalnum() or "--" in name or name in (NOBODY, MEAN):
-                raise ValueError(
-                    f"'{name}' cannot name a persona: it names files; use letters, digits and single dashes"
-                )
+            require_name(name, "a persona", is_reserved=True)
+            if name == NOBODY:
+                raise ValueError(f"'{name}' cannot name a persona: it names the text under none; give another name")
+        require_distinct(personas or {}, "a persona")
         if personas is not None and len(personas) < 2:
             raise ValueError("two personas or more are needed, so that each can be read under another")
         return personas
