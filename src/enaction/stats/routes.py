@@ -3,8 +3,8 @@
 A patch replaces the state of one run by that of another. Its part in a subspace and its part in the complement are
 smaller patches, and what each does is a share of what the whole does. Three things make a share readable:
 
-- The directions are encoding directions: centroids of states binned by what the trace is of. The weights of a decoder
-  (ridge, logistic) may hold under 1 % of the patch's energy and then do nothing, whatever the truth.
+- The directions are encoding directions (`directions.centroids`). The weights of a decoder (ridge, logistic) may hold
+  under 1 % of the patch's energy and then do nothing, whatever the truth.
 - Its energy: a subspace that holds more of the patch does more, whatever it means. Random subspaces of equal *energy*,
   inside the complement, are the control; random ones of equal rank hold nothing.
 - Effects are not linear in dose. `equivalent_dose` says how much of the whole patch, scaled, would do the same.
@@ -12,51 +12,13 @@ smaller patches, and what each does is a share of what the whole does. Three thi
 The part in a subspace one way and the part in its complement the other way are the same run, so their shares add up to
 1: in both directions there are two numbers, not four.
 
-Axes: `N` states, `C` channels, `K` bins, `r` rank.
+Axes: `N` states, `C` channels, `K` doses, `r` rank.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-NOTHING = 0.01  # nats; what is surprising by less is not told apart
-
-
-def surprise_bins(surprisal_N: ArrayLike, n_bins: int, *, least: int = 5) -> NDArray[np.int64]:
-    """Bins of about equal count; where over a third of the values are next to 0, these are one bin.
-
-    Args:
-        surprisal_N: nats.
-        n_bins: at most; fewer where a bin would have fewer than `least` values.
-        least: values in a bin.
-    """
-    surprisal_N = np.asarray(surprisal_N, float)
-    is_nothing_N = surprisal_N < NOTHING
-    if is_nothing_N.mean() <= 1 / 3:
-        is_nothing_N = np.zeros(len(surprisal_N), bool)
-    rest = np.flatnonzero(~is_nothing_N)
-    count = max(1, min(n_bins - bool(is_nothing_N.any()), len(rest) // least))
-    bin_N = np.zeros(len(surprisal_N), np.int64)
-    bin_N[rest[np.argsort(surprisal_N[rest], kind="stable")]] = np.arange(len(rest)) * count // max(len(rest), 1)
-    bin_N[rest] += bool(is_nothing_N.any())
-    return bin_N
-
-
-def centroid_basis(state_NC: ArrayLike, bin_N: ArrayLike, rank: int) -> NDArray[np.float64]:
-    """The first principal directions of the bins' centroids, [C, rank] with orthonormal columns.
-
-    Raises:
-        ValueError: fewer bins than directions and one more.
-    """
-    state_NC, bin_N = np.asarray(state_NC, float), np.asarray(bin_N)
-    names = np.unique(bin_N)
-    if len(names) <= rank:
-        raise ValueError(
-            f"{len(names)} bins have {len(names) - 1} directions, and {rank} are asked for: use more texts"
-        )
-    centroid_KC = np.array([state_NC[bin_N == name].mean(axis=0) for name in names])
-    return np.linalg.svd(centroid_KC - centroid_KC.mean(axis=0), full_matrices=False)[2][:rank].T
 
 
 def energy_share(patch_NC: ArrayLike, basis_Cr: ArrayLike) -> float:

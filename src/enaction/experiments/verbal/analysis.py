@@ -1,0 +1,310 @@
+"""From measured tables to findings: how well a model reports, by what route, and what an injected thought does.
+
+Axes: `N` texts, `P` prompts, `B` resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from enaction import stats
+from enaction.analysis.ledger import Ledger
+from enaction.experiments.verbal.cells import ASKED, SWAPPED, UNRELATED, log_odds_of
+from enaction.experiments.verbal.route import DIRECTIONS, DOSES
+from enaction.stats import Estimate
+from enaction.stats.decisions import Decisions, auroc_difference, decisions, shuffled_gaps
+from enaction.stats.routes import equivalent_dose
+
+SHUFFLES = 200
+# Of the two answers' probability: below it their log-odds are those of words that the model would not say.
+LEAST_MASS = 0.2
+# Between shares that should be the same, and between runs that should be.
+IDENTITY = 1e-4
+EXACT = 1e-5
+
+_POOLED = "log-odds of the first token of the answer, all ways of writing the two words, mean over texts"
+_FROM_DRAWS = "smallest and largest over draws"
+_RATIO = "mean change of the log-odds over prompts, as a share of the mean change by the whole patch"
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Whose texts a model was asked about.
+
+    Attributes:
+        own: name of its own text.
+        others: name -> what it is: foreign, kin, another prompt, another temperature, begun by another.
+    """
+
+    own: str
+    others: Mapping[str, str]
+
+
+# --- reports
+
+
+def analyse_reports(ledger: Ledger, table: pa.Table, texts: Texts, *, stream: Sequence[int]) -> None:
+    """Findings of the cells: for each text, how well it is told from own text, and what the other questions get."""
+    data = ledger.data
+    code = data.prompt_code
+    own = _log_odds(table, texts.own, ASKED, code)
+    rng = ledger.rng(stream)
+    for author, kind in texts.others.items():
+        other = _log_odds(table, author, ASKED, code)
+        at = ledger.at(author=author, kind=kind)
+        if not len(other.value):
+            at.leave_out("report_auroc", "probability", f"{author} has no text that could be asked about")
+            continue
+        decided = decisions(own.value, own.prompt, other.value, other.prompt, data.weights)
+        _decided(at, decided, len(np.unique(other.prompt)))
+        shuffled = shuffled_gaps(own.value, own.prompt, other.value, other.prompt, rng, SHUFFLES)
+        gap = float(decided.gap.value)
+        at.fact(
+            "shuffled_gap_share",
+            "share",
+            f"97.5th percentile of the size of the gap over {SHUFFLES} shuffles of whose text it is within prompts, "
+            "as a share of the size of the observed gap",
+            float(np.quantile(np.abs(shuffled), 0.975) / max(abs(gap), 1e-9)),
+            len(np.unique(own.prompt)),
+        )
+        for question, quantity in ((SWAPPED, "swapped_gap"), (UNRELATED, "unrelated_gap")):
+            one, two = _log_odds(table, texts.own, question, code), _log_odds(table, author, question, code)
+            if len(one.value) and len(two.value):
+                _gap(at, quantity, question, decisions(one.value, one.prompt, two.value, two.prompt, data.weights).gap)
+    for author in (texts.own, *texts.others):
+        _answers(ledger.at(author=author), table, author)
+
+
+def analyse_outsider(ledger: Ledger, table: pa.Table, outside: pa.Table, texts: Texts) -> None:
+    """Privileged access: the model's AUROC minus that of another reader on the same transcripts."""
+    code = ledger.data.prompt_code
+    for author, kind in texts.others.items():
+        if kind != "foreign":
+            continue
+        columns = [(_log_odds(t, texts.own, ASKED, code), _log_odds(t, author, ASKED, code)) for t in (table, outside)]
+        (own, other), (own_out, other_out) = columns
+        if not len(other.value) or len(own.value) != len(own_out.value) or len(other.value) != len(other_out.value):
+            continue
+        weights = ledger.data.weights
+        ledger.add(
+            "privileged_access",
+            "probability",
+            "AUROC of the model's own report minus AUROC of the outsider's report on the same transcripts",
+            auroc_difference(
+                [own.value, own_out.value], own.prompt, [other.value, other_out.value], other.prompt, weights
+            ),
+            null=0.0,
+            n=len(np.unique(own.prompt)),
+            pooling=_POOLED,
+            author=author,
+        )
+        outside_auroc = decisions(own_out.value, own.prompt, other_out.value, other.prompt, weights).auroc
+        text = "AUROC of the outsider's report, own text of the model against this text"
+        ledger.add(
+            "outsider_auroc", "probability", text, outside_auroc, null=0.5, n=len(np.unique(own.prompt)),
+            pooling=_POOLED, author=author,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Column:
+    value: np.ndarray
+    prompt: np.ndarray
+
+
+def _log_odds(table: pa.Table, author: str, question: str, code: Mapping[str, int]) -> _Column:
+    value, prompts, _ = log_odds_of(table, author, question)
+    return _Column(value, np.array([code[prompt] for prompt in prompts], dtype=np.int64))
+
+
+def _decided(ledger: Ledger, decided: Decisions, n: int) -> None:
+    texts = {
+        "report_auroc": ("probability", 0.5, decided.auroc, "chance that own text gets the higher log-odds of yes"),
+        "report_balanced": ("share", 0.5, decided.balanced, "mean of the shares that are right at log-odds 0"),
+        "report_balanced_at_5": (
+            "share",
+            0.5,
+            decided.balanced_at_limit,
+            "mean of the shares that are right at the threshold below which 5 % of own text lies",
+        ),
+        "claims": ("share", None, decided.claims, "share of this text with log-odds above 0: called its own"),
+        "own_claims": ("share", None, decided.own_claims, "share of own text with log-odds above 0"),
+        "report_gap": ("nats", 0.0, decided.gap, "log-odds of yes, own text minus this text"),
+    }
+    for quantity, (unit, null, estimate, text) in texts.items():
+        ledger.add(quantity, unit, text, estimate, null=null, n=n, pooling=_POOLED)
+
+
+def _gap(ledger: Ledger, quantity: str, question: str, gap: Estimate) -> None:
+    text = f"log-odds of yes to the {question} question, own text minus this text"
+    ledger.add(quantity, "nats", text, gap, null=0.0, n=ledger.n_prompts, pooling=_POOLED)
+
+
+def _answers(ledger: Ledger, table: pa.Table, author: str) -> None:
+    _, prompts, mass = log_odds_of(table, author, ASKED)
+    n = len(set(prompts))
+    if not n:
+        return
+    ledger.fact("answer_mass", "probability", "mean probability of the two answers together", float(mass.mean()), n)
+    said = [
+        row["said"]
+        for row in table.select(["author", "question", "said"]).to_pylist()
+        if row["author"] == author and row["question"] == ASKED and row["said"]
+    ]
+    for answer in ("yes", "no", "other") if said else ():
+        text = "share of sampled answers, by the first of the two words in them"
+        ledger.fact("sampled_answers", "share", text, said.count(answer) / len(said), n, answer=answer)
+
+
+# --- the route
+
+
+def analyse_route(ledger: Ledger, table: pa.Table, rank: int) -> None:
+    """Shares of the patch's effect in the subspace of surprise and outside of it, each with its energy and its dose."""
+    rows = table.to_pylist()
+    prompts = sorted({row["prompt_id"] for row in rows})
+    if len(prompts) < 2:
+        ledger.leave_out("in_share", "share", "too few prompts have an own and a foreign reply")
+        return
+    subset = ledger.data.subset([p for p in ledger.data.prompts if p.id in set(prompts)])
+    at = {prompt: i for i, prompt in enumerate(p.id for p in ledger.data.prompts if p.id in set(prompts))}
+    by: dict[tuple[str, str, float, int], np.ndarray] = {}
+    energy: dict[tuple[str, str], float] = {}
+    for row in rows:
+        key = (row["direction"], row["treatment"], round(row["amount"], 3), row["draw"])
+        by.setdefault(key, np.full(len(prompts), np.nan))[at[row["prompt_id"]]] = row["log_odds"]
+        energy[key[0], key[1]] = row["energy"]
+    _checks(ledger, by, len(prompts))
+    for direction in DIRECTIONS:
+        clean_P, full_P = by[direction, "clean", 0.0, 0], by[direction, "full", 1.0, 0]
+        here = ledger.at(direction=direction, rank=rank)
+        whole = full_P - clean_P
+        here.add("full_effect", "nats", "change of the log-odds by the whole patch", _mean(whole, subset.weights),
+                 null=0.0, n=len(prompts), pooling=_POOLED)  # fmt: skip
+        if abs(whole.mean()) < 1e-6:
+            here.leave_out("in_share", "share", "the whole patch changes nothing, so there is no route to look for")
+            continue
+        curve = [(by[direction, "dose", dose, 0] - clean_P).mean() / whole.mean() for dose in DOSES]
+        for dose, share in zip(DOSES, curve, strict=True):
+            text = f"{_RATIO}, of the whole patch scaled"
+            here.fact("dose_share", "share", text, float(share), len(prompts), dose=dose)
+        for treatment in ("in", "complement", "shuffled"):
+            share = _ratio(by[direction, treatment, 0.0, 0] - clean_P, whole, subset.weights)
+            here.add(f"{treatment}_share", "share", f"{_RATIO}; {_PARTS[treatment]}", share, null=_NULLS[treatment],
+                     n=len(prompts), pooling=_POOLED)  # fmt: skip
+            doses = [equivalent_dose(bound, DOSES, curve) for bound in (share.value, share.low, share.high)]
+            here.add(f"{treatment}_dose", "dose", "share, translated through the measured curve of the whole patch "
+                     "scaled into the dose that does the same", Estimate(*map(np.asarray, doses)), n=len(prompts),
+                     pooling=_POOLED)  # fmt: skip
+            of = energy[direction, treatment]
+            here.fact(f"{treatment}_energy", "share", "of the patch's sum of squares", of, len(prompts))
+        draws = [key for key in by if key[:2] == (direction, "random")]
+        shares = np.array([(by[key] - clean_P).mean() / whole.mean() for key in draws])
+        if len(shares):
+            here.fact("random_share", "share", f"{_RATIO}; {_PARTS['random']}; mean, {_FROM_DRAWS}",
+                      float(shares.mean()), len(shares), low=float(shares.min()), high=float(shares.max()))  # fmt: skip
+            here.fact(
+                "random_energy", "share", "of the patch's sum of squares", energy[direction, "random"], len(draws)
+            )
+
+
+_PARTS = {
+    "in": "the patch's part in the subspace of surprise, centroids of own text",
+    "complement": "the patch without its part in the subspace of surprise",
+    "shuffled": "the patch's part in the subspace of centroids of shuffled bins",
+    "random": "the patch's part in random subspaces of the complement that hold as much of its sum of squares",
+}
+_NULLS: dict[str, float | None] = {"in": 0.0, "complement": 1.0, "shuffled": None}
+
+
+def _checks(ledger: Ledger, by: Mapping[tuple[str, str, float, int], np.ndarray], n: int) -> None:
+    """What has to hold exactly: the whole patch is the donor's run, and in + complement of the other direction is 1."""
+    there, back = DIRECTIONS
+    full = max(
+        np.abs(by[one, "full", 1.0, 0] - by[other, "clean", 0.0, 0]).max()
+        for one, other in ((there, back), (back, there))
+    )
+    text = "largest difference of the log-odds between the whole patch and the run that it comes from"
+    ledger.fact("full_patch_error", "nats", text, float(full), n, null=0.0)
+    gap = max(
+        np.abs(by[one, "complement", 0.0, 0] - by[other, "in", 0.0, 0]).max()
+        for one, other in ((there, back), (back, there))
+    )
+    text = "largest difference of the log-odds between the complement's patch one way and the subspace's the other way"
+    ledger.fact("identity_error", "nats", text, float(gap), n, null=0.0)
+
+
+def _mean(value_P: np.ndarray, weights_BP: np.ndarray) -> Estimate:
+    return stats.bootstrap_estimate(value_P, weights_BP)
+
+
+def _ratio(part_P: np.ndarray, whole_P: np.ndarray, weights_BP: np.ndarray) -> Estimate:
+    return stats.bootstrap_estimate(np.stack([part_P, whole_P]), weights_BP, lambda m: m[..., 0] / m[..., 1])
+
+
+# --- injected thoughts
+
+
+def analyse_injection(ledger: Ledger, table: pa.Table) -> None:
+    """What an injected concept does to the report on a disavowed reply, by layer and dose."""
+    rows = table.to_pylist()
+    of = [p for p in ledger.data.prompts if p.id in {row["prompt_id"] for row in rows}]
+    if len(of) < 2:
+        ledger.leave_out("injected_claims", "share", "too few prompts have a reply and another prompt to show it under")
+        return
+    at, weights = {p.id: i for i, p in enumerate(of)}, ledger.data.subset(of).weights
+    by: dict[tuple[str, str, int, float, int], np.ndarray] = {}
+    moved: dict[tuple[str, str, int, float, int], list[float]] = {}
+    count: dict[tuple[str, str, int, float, int], np.ndarray] = {}
+    for row in rows:
+        key = (row["question"], row["treatment"], row["layer"], round(row["dose"], 3), row["draw"])
+        by.setdefault(key, np.zeros((2, len(of))))[:, at[row["prompt_id"]]] += [row["log_odds"], row["log_odds"] > 0]
+        count.setdefault(key, np.zeros(len(of)))[at[row["prompt_id"]]] += 1
+        moved.setdefault(key, []).append(row["moved"])
+    means = {key: value / np.where(count[key], count[key], np.nan) for key, value in by.items()}
+    clean, ceiling = means[ASKED, "clean", -1, 0.0, 0], means[ASKED, "ceiling", -1, 0.0, 0]
+    for name, value in (("disavowed", clean), ("ceiling", ceiling)):
+        text = "share of replies with log-odds above 0: called its own"
+        ledger.add("injected_claims", "share", text, stats.bootstrap_estimate(value[1], weights), n=len(of),
+                   pooling=_POOLED, treatment=name)  # fmt: skip
+    for layer, dose in sorted({key[2:4] for key in means if key[1] == "concept"}):
+        here = ledger.at(layer=layer, dose=dose)
+        concept, third = (means[ASKED, name, layer, dose, 0] for name in ("concept", "third"))
+        draws = np.array([value for key, value in means.items() if key[:4] == (ASKED, "random", layer, dose)])
+        for name, value in (("concept", concept), ("third", third)):
+            text = f"share of replies called its own with {_INJECTED[name]}"
+            here.add("injected_claims", "share", text, stats.bootstrap_estimate(value[1], weights), n=len(of),
+                     pooling=_POOLED, treatment=name)  # fmt: skip
+        shares = draws[:, 1].mean(axis=1)
+        text = f"share of replies called its own with {_INJECTED['random']}; mean, {_FROM_DRAWS}"
+        here.fact("injected_claims", "share", text, float(shares.mean()), len(shares), low=float(shares.min()),
+                  high=float(shares.max()), treatment="random")  # fmt: skip
+        text = "log-odds with the concept minus log-odds with random vectors of the same length, mean over draws"
+        difference = concept[0] - draws[:, 0].mean(axis=0)
+        here.add("injection_effect", "nats", text, stats.bootstrap_estimate(difference, weights), null=0.0, n=len(of),
+                 pooling=_POOLED)  # fmt: skip
+        unrelated = means[UNRELATED, "concept", layer, dose, 0] - means[UNRELATED, "clean", -1, 0.0, 0]
+        text = "log-odds of yes to an unrelated question, with the concept minus without"
+        here.add("injection_unrelated", "nats", text, stats.bootstrap_estimate(unrelated[0], weights), null=0.0,
+                 n=len(of), pooling=_POOLED)  # fmt: skip
+        for name in ("concept", "random"):
+            far = float(np.nanmean(moved[ASKED, name, layer, dose, 0]))
+            text = "mean size of the change of the reply's surprisal"
+            here.fact("injection_moved", "nats a token", text, far, len(of), treatment=name)
+
+
+_INJECTED = {
+    "concept": "the concept of its own prompt",
+    "third": "the concept of a third prompt",
+    "random": "random vectors of the same length",
+}
+
+
+def where_of(finding: Any) -> dict[str, Any]:
+    """The place of a finding, for a table."""
+    return dict(finding.where)
