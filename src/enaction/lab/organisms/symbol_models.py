@@ -153,7 +153,7 @@ def _batches(own: Any, stranger: Any, rng: np.random.Generator) -> Iterator[Batc
 
 @torch.inference_mode()
 def reached(model: PreTrainedModel, name: str, seed: int, *, n_texts: int = _TEXTS) -> list[Reached]:
-    """Compare a model with its design, on fresh texts of its own process and of the stranger.
+    """Compare a model with its design, on fresh texts of its own process and, if that is another, of the stranger.
 
     Args:
         model: in float32.
@@ -162,7 +162,7 @@ def reached(model: PreTrainedModel, name: str, seed: int, *, n_texts: int = _TEX
     """
     own, rng = process(name, seed), np.random.default_rng([seed, 2])
     found = []
-    for author in ("own", "stranger"):
+    for author in ("own", "stranger") if name != "stranger" else ("own",):
         writer = own if author == "own" else process(author, seed)
         ids_BT = draw(writer, np.arange(n_texts) % len(REGIMES), LENGTH, rng)
         truth = read(own, ids_BT)
