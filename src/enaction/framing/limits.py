@@ -37,7 +37,7 @@ def limited(seconds: float = SECONDS, memory: int = MEMORY) -> Iterator[None]:
     """Stop the Python code of the block after some seconds, and keep it from allocating more than this.
 
     By a timer in the main thread where the system has one that nobody uses; elsewhere by looking at the clock at every
-    line, which slows the block. Memory is limited in the main thread on Linux alone.
+    line of the functions that the block calls, which slows them. Memory is limited in the main thread on Linux alone.
 
     Args:
         seconds: of wall time.

@@ -49,7 +49,7 @@ def render(
     if template in _ENDLESS:
         raise FramingError(_WORDS_ENDLESS)
     try:
-        with limited():
+        with limited(SECONDS):
             text = tokenizer.apply_chat_template(
                 [cast("dict[str, Any]", dict(m)) for m in messages],
                 chat_template=_dated(template),
