@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from enaction.framing import Habits, frame_prompt, opening, template_date, template_habits
 from enaction.passages import Message, Prompt
+from enaction.reader.batching import pace_of
 from enaction.reader.blocks import Blocks, blocks
 from enaction.reader.reader import Reader
+from enaction.reader.room import Sizes, free_memory
+from enaction.reader.room import shown as shown_size
 from enaction.words import Framing
 
 
@@ -21,6 +25,7 @@ def facts(reader: Reader, framing: Framing) -> dict[str, str]:
     shown = {
         "model": f"{type(model).__name__}, {parameters / 1e6:,.1f}M parameters",
         "runs on": reader.placement,
+        "memory": _memory(reader),
         "body": type(head.body).__name__ if head else "not run apart",
         "blocks": _blocks(blocks(head.body if head else model)),
         "head": _head(matrix, tied),
@@ -43,6 +48,33 @@ def facts(reader: Reader, framing: Framing) -> dict[str, str]:
         if date is not None:
             shown["date in the template"] = f"{date}, whatever the day, so that a text is read alike tomorrow"
     return shown
+
+
+# What is sampled at a time by default, and the length of such a text with its prompt.
+_ROWS, _LENGTH = 64, 512
+
+
+def _memory(reader: Reader) -> str:
+    """What weights, a batch to read and a batch to write take, and what is free: an estimate."""
+    device = reader.device
+    itemsize = getattr(torch, reader.dtype).itemsize
+    sizes = Sizes.of(reader.model, reader.vocabulary_size, itemsize, is_on_cpu=device.type == "cpu")
+    if sizes is None:
+        return "not known"
+    budget, length = pace_of(device.type).token_budget, min(_LENGTH, reader.context_length or _LENGTH)
+    longest = reader.context_length or budget
+    is_streamed = reader.head is not None
+    free = free_memory(str(device))
+    parts = [
+        f"weights {shown_size(sizes.weights)}",
+        f"to read {budget:,} tokens at a time {shown_size(sizes.reading(budget, length, is_streamed=is_streamed))}",
+        f"a text of {longest:,} {shown_size(sizes.reading(longest, longest, is_streamed=is_streamed))}",
+        f"to write {_ROWS} texts of {length:,} tokens at a time {shown_size(sizes.sampling(_ROWS, length))}",
+    ]
+    if free is not None:
+        rows = int(0.8 * free / sizes.sampling(1, length))
+        parts.append(f"{shown_size(free)} are free on {device}, room to write some {rows:,} texts at a time")
+    return "; ".join(parts) + " (estimates)"
 
 
 def _blocks(stack: Blocks | None) -> str:

@@ -12,6 +12,7 @@ from enaction.errors import ModelError
 from enaction.reader import planted, traced  # noqa: F401  # lets transformers know the classes of organisms
 from enaction.reader.naming import AUTO, DTYPE_ALIASES, DeviceMap, Quantization, canonical_dtype
 from enaction.reader.quiet import quiet
+from enaction.reader.room import free_memory, require_room, swap, weight_bytes
 from enaction.reader.sources import Source, find, require
 from enaction.reader.sources.quantised import method_of
 from enaction.reader.sources.source import Loaded, Loading, first_line
@@ -62,6 +63,7 @@ def load_model(
                 use_safetensors=use_safetensors,
                 base=base,
             )
+            _require_room(source, loading)
             loaded = source.load(loading)
     except ModelError:
         raise
@@ -83,6 +85,25 @@ def load_model(
             ) from error
     loaded.model.eval()
     return loaded
+
+
+def _require_room(source: Source, loading: Loading) -> None:
+    """Fail if the weights are larger than the memory of the device, before they are read; a map may use the disk."""
+    stored = None if source.kind == "zoo" or isinstance(loading.device_map, str) else source.stored()
+    if stored is None or (loading.device_map is not None and "" not in loading.device_map):
+        return
+    needed = weight_bytes(
+        stored,
+        loading.dtype.itemsize,
+        is_quantised=method_of(source.settings()) is not None,
+        quantization=loading.quantization,
+    )
+    # A plain model is loaded by the CPU and then moved.
+    devices = {"cpu", loading.device} if loading.is_whole else {loading.device}
+    available = {device: free_memory(device) for device in sorted(devices)}
+    if (memory := available.get("cpu")) is not None:
+        available["cpu"] = memory + swap()
+    require_room(source.name, needed, available, str(loading.dtype).removeprefix("torch."))
 
 
 def best_device() -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from enaction.errors import ModelError
+from enaction.reader.room import stored_elements
 from enaction.reader.sources.source import CONFIG, Source, first_line
 
 TIMEOUT = 10.0  # seconds
@@ -48,6 +49,20 @@ class Hub(Source):
         path = hf_hub_download(self.location, CONFIG, revision=self.revision, etag_timeout=TIMEOUT)
         given = json.loads(Path(path).read_text(encoding="utf-8"))
         return given if isinstance(given, dict) else None
+
+    def stored(self) -> dict[str, int] | None:
+        """As `Source.stored`: by the files in the cache, else by the hub's account of them."""
+        from huggingface_hub import HfApi, try_to_load_from_cache
+
+        path = try_to_load_from_cache(self.location, CONFIG, revision=self.revision)
+        cached = stored_elements(Path(path).parent) if isinstance(path, str) else None
+        if cached is not None:
+            return cached
+        try:
+            told = HfApi().model_info(self.location, revision=self.revision, timeout=TIMEOUT).safetensors
+        except Exception:  # whatever the connection or the hub's client raises; loading says it better
+            return None
+        return None if told is None else dict(told.parameters)
 
 
 @functools.cache

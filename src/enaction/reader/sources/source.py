@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 from enaction.errors import ModelError
 from enaction.passages import Prompt
 from enaction.reader.naming import DeviceMap, Quantization
+from enaction.reader.room import stored_elements
 
 if TYPE_CHECKING:
     import torch
@@ -122,6 +123,10 @@ class Source(ABC):
         except (OSError, ValueError, RecursionError):
             return None
         return given if isinstance(given, dict) else None
+
+    def stored(self) -> dict[str, int] | None:
+        """dtype, as safetensors names it -> elements of the weights; None if not known before they are loaded."""
+        return stored_elements(Path(self.location)) if self.has_config() else None
 
     def identity(self) -> dict[str, str]:
         """What fixes the weights: the hash of their files as `sha256`, or the `revision` on the hub."""
