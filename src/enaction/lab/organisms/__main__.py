@@ -1,6 +1,6 @@
 """`python -m enaction.lab.organisms [NAME ...] [--out FOLDER] [--seed N]`: train organisms and write what ships.
 
-Without a name all are built, each into FOLDER/organism-NAME. About 45 seconds of one core each for those over symbols.
+Without a name all are built, each into FOLDER/organism-NAME. Those over symbols take 10 to 110 seconds of one core.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from enaction.lab.build import calm
-from enaction.lab.organisms import symbol_models
+from enaction.lab.organisms import plan_models, plans, report_models, symbol_models
 
-# Name -> what builds it: called with a folder and a seed.
+# Name -> what builds it: called with a folder and a seed. Those that report begin with the origin that ships.
 BUILDERS: dict[str, Callable[[Path, int], None]] = {
-    name: partial(symbol_models.build, name) for name in symbol_models.NAMES
+    **{name: partial(symbol_models.build, name) for name in symbol_models.NAMES},
+    **{name: partial(plan_models.build, name) for name in plans.DESIGNS},
+    **{name: partial(report_models.build, name) for name in report_models.NAMES},
 }
 
 
