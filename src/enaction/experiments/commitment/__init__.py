@@ -17,7 +17,6 @@ Axes: see `analysis`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -37,32 +36,16 @@ from enaction.experiments.commitment.cases import (
 from enaction.experiments.commitment.labels import LabelSpec
 from enaction.experiments.commitment.measured import Moves, States, Vectors
 from enaction.experiments.commitment.prefills import ARMS
-from enaction.experiments.commitment.texts import ORIGINALS, Prefilled, Regenerated, Samples
+from enaction.experiments.commitment.texts import ORIGINALS, Names, Prefilled, Regenerated, Samples
 from enaction.findings import Findings
 from enaction.page import Page
 from enaction.passages import Prompt, Sampling
 from enaction.study.config import Study
-from enaction.study.planning import Measured, Plan, Text, digest
+from enaction.study.planning import Measured, Plan, Text
 from enaction.study.store import Cell
 
 _WORLD_LABELS = tuple(LabelSpec(name=name, world=name) for name in ("topic", "arc", "hero"))
 _OTHER_LABELS = (LabelSpec(name="word", first_word=True),)
-
-
-@dataclass(frozen=True)
-class Names:
-    """A reader with the names of its texts and measured tables; `named` and `foreign` are None where it has none."""
-
-    stage: str
-    reader: str
-    foreign: str | None
-    samples: str
-    named: str | None
-    regenerated: str
-    prefilled: str
-    states: str
-    moves: str
-    vectors: str
 
 
 class Commitment(Experiment):
@@ -71,7 +54,7 @@ class Commitment(Experiment):
     Attributes:
         ask: `world`, the requests of the embedded world; `favourites`, a question about each category; `study`, the
             study's own prompts. By default `world` where the study has its prompts, else `favourites`.
-        labels: ways to label an answer, see `LabelSpec`; by default topic, arc and hero of a story, or the first word.
+        labels: ways to label an answer, see below; by default topic, arc and hero of a story, or the first word.
         samples: of each open prompt.
         max_new_tokens: of a sample and of a regeneration; the study's by default, 8 where a stem is given.
         lengths: tokens k after which a sample is written anew.
@@ -83,7 +66,7 @@ class Commitment(Experiment):
         after: tokens of a continuation, which entropy is averaged over; the first 8 of them too.
         probe: whether the state before the answer is probed.
         move: whether keys and values are moved between prompts.
-        categories: for `favourites`.
+        categories: for `favourites`; by default forty, of which the first eight are the paper's.
         question: for `favourites`, with `{category}`.
         stem: what every answer begins with, `{category}` for `favourites`; an empty one is none.
         stages: the study's stages that take part; all by default.
@@ -106,7 +89,7 @@ class Commitment(Experiment):
     after: Annotated[int, Field(ge=1)] = 32
     probe: bool = True
     move: bool = True
-    categories: Annotated[tuple[str, ...], Field(min_length=2)] = CATEGORIES
+    categories: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     question: str = QUESTION
     stem: str | None = None
     stages: list[str] | None = None
@@ -139,7 +122,8 @@ class Commitment(Experiment):
         if asked == "world":
             return world_cases(self.named)
         if asked == "favourites":
-            return favourite_cases(self.categories, self.question, STEM if self.stem is None else self.stem), ()
+            stem = STEM if self.stem is None else self.stem
+            return favourite_cases(self.categories or CATEGORIES, self.question, stem), ()
         return tuple(Case(prompt, self.stem or "") for prompt in prompts), ()
 
     def names(self, study: Study) -> list[Names]:
@@ -148,11 +132,10 @@ class Commitment(Experiment):
         for members in study.groups_named(self.stages).values():
             for reader, other in zip(members, members[1:] + members[:1], strict=True):
                 foreign.setdefault(reader, other)
-        code = digest([self.model_dump(mode="json", exclude={"stages"}), self._asked(study)])[:6]
         taking_part = [name for name, spec in study.models.items() if not self.stages or spec.stage in self.stages]
 
         def of(reader: str, what: str) -> str:
-            return f"{reader}.{what}.{code}"
+            return f"{reader}.{what}"
 
         return [
             Names(
@@ -262,7 +245,8 @@ class Commitment(Experiment):
         tables: list[Measured] = []
         if self.probe:
             tables.append(States(name=names.states, count=len(opened), needs=needs, of=names.samples, **of))
-        if self.move and label is not None:
+        # A stem names what is asked, so that a plan is not the prompt's alone.
+        if self.move and label is not None and not any(case.stem for case in opened):
             tables.append(
                 Moves(
                     name=names.moves,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,13 +14,10 @@ from enaction.experiments.commitment.broken import add_violation
 from enaction.experiments.commitment.cases import Case
 from enaction.experiments.commitment.curves import Labelled, add_curve, add_variety
 from enaction.experiments.commitment.labels import Label, LabelSpec
-from enaction.experiments.commitment.states import add_moves, add_probe
-from enaction.experiments.commitment.texts import is_original
+from enaction.experiments.commitment.states import add_moves, add_probe, rows_of
+from enaction.experiments.commitment.texts import Names, is_original
 from enaction.passages import Passage
 from enaction.stats import labels as of_labels
-
-if TYPE_CHECKING:
-    from enaction.experiments.commitment import Names
 
 
 def analyse(
@@ -79,10 +75,8 @@ def _labels(
         label = spec.labeller()
         return [(p, label(answer_text(p))) for p in samples], [(p, label(answer_text(p))) for p in regenerated]
     table = data.measured(names.vectors)
-    vector = {
-        (text, of): vector
-        for text, of, vector in zip(*(table[name].to_pylist() for name in ("text", "id", "vector")), strict=True)
-    }
+    keys = zip(table["text"].to_pylist(), table["id"].to_pylist(), strict=True)
+    vector = dict(zip(keys, rows_of(table["vector"]), strict=True))
     own, again = (
         np.array([vector[text, p.id] for p in passages])
         for text, passages in ((names.samples, samples), (names.regenerated, regenerated))

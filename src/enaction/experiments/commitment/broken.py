@@ -11,7 +11,7 @@ import numpy as np
 
 from enaction import stats
 from enaction.analysis.data import Data, complete
-from enaction.analysis.ledger import Ledger
+from enaction.analysis.ledger import T_INTERVAL, Ledger
 from enaction.experiments.commitment.curves import BY_PROMPT
 from enaction.experiments.commitment.labels import Labeller, LabelSpec
 from enaction.experiments.commitment.prefills import ARMS
@@ -116,4 +116,13 @@ def _difference(ledger: Ledger, quantity: str, what: str, value_AP: np.ndarray) 
         ledger.leave_out(quantity, "nats", "no prompt has both beginnings", text=text)
         return
     sign = np.array([1.0, -1.0, -1.0, 1.0])[: len(value_AP)]
-    ledger.add(quantity, "nats", text, value_AP, lambda mean: (mean * sign).sum(-1), null=0.0, pooling=BY_PROMPT)
+    ledger.add(
+        quantity,
+        "nats",
+        text,
+        value_AP,
+        lambda mean: (mean * sign).sum(-1),
+        null=0.0,
+        pooling=BY_PROMPT,
+        interval=T_INTERVAL,
+    )

@@ -65,13 +65,13 @@ class LabelSpec(BaseModel):
     world: Literal["topic", "arc", "hero"] | None = None
     words: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2)] | None = None
     pattern: str | None = None
-    first_word: Literal[True] | None = None
+    first_word: bool = False
     clusters: Annotated[int, Field(ge=2)] | None = None
     function: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> LabelSpec:
-        given = [key for key, value in self if key != "name" and value is not None]
+        given = [key for key, value in self if key != "name" and value not in (None, False)]
         if len(given) != 1:
             ways = "world, words, pattern, first_word, clusters or function"
             raise ValueError(f"label '{self.name}' has {' and '.join(given) or 'no way'}: give exactly one of {ways}")

@@ -33,6 +33,11 @@ def _framed(desk: Desk, passages: Sequence[Passage]) -> list[Framed]:
     return [frame(desk.reader.tokenizer, p, framing, separator=desk.study.separator) for p in passages]
 
 
+def _lists(vectors: Sequence[np.ndarray]) -> pa.Array:
+    """A column of lists, with the name of their items that Parquet gives them."""
+    return pa.array(vectors, type=pa.list_(pa.field("element", pa.float32())))
+
+
 @dataclass(frozen=True, kw_only=True)
 class States(Measured):
     """The residual stream at the last token before an answer: `prompt_id`, `layer` (0: embeddings) and `state`.
@@ -56,7 +61,7 @@ class States(Measured):
             {
                 "prompt_id": [p.prompt_id for _ in captures for p in passages],
                 "layer": np.repeat(np.arange(len(captures)), len(passages)),
-                "state": [state[0] for capture in captures for state in captured[capture]],
+                "state": _lists([state[0] for capture in captures for state in captured[capture]]),
             }
         )
 
@@ -88,7 +93,7 @@ class Vectors(Measured):
             {
                 "text": [text for text, _ in passages],
                 "id": [p.id for _, p in passages],
-                "vector": [state.mean(0) for state in captured],
+                "vector": _lists([state.mean(0) for state in captured]),
             }
         )
 
@@ -118,15 +123,10 @@ class Moves(Measured):
         rows: dict[str, list[Any]] = {
             name: [] for name in ("prompt_id", "donor", "arm", "own_label", "donor_label", "text")
         }
-        why = "no two prompts of one length differ in their label"
-        if any(case.stem for case in self.cases):
-            why = "answers begin with a stem, which names what is asked"
-        else:
-            for row in self._rows(desk):
-                for name, value in zip(rows, row, strict=True):
-                    rows[name].append(value)
-        schema = pa.schema([(name, pa.string()) for name in rows])
-        return pa.table(rows, schema=schema).replace_schema_metadata({"left_out": why})
+        for row in self._rows(desk):
+            for name, value in zip(rows, row, strict=True):
+                rows[name].append(value)
+        return pa.table(rows, schema=pa.schema([(name, pa.string()) for name in rows]))
 
     def _rows(self, desk: Desk) -> list[tuple[str, ...]]:
         labels = self._labels(desk)

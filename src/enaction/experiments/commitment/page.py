@@ -141,6 +141,9 @@ def _broken(findings: Findings, place: dict[str, Any], subject: str) -> list[Sta
         return [Statement(f"{text}.", ("planned_share",), place, "", subject)]
     words = verdict_words(cost, below="lowers entropy", above="raises entropy", none="costs no entropy")
     text = f"own text of another label {words}: {with_interval(cost)} nats over tokens {windows[-1]}"
+    home = at.one("violation_at_home")
+    if home is not None:
+        text += f" ({with_interval(home)} against the same text after its own prompt)"
     if style is not None:
         text += f"; another author's text of the right label: {with_interval(style)}"
     return [Statement(f"{text}.", ("violation", "style"), place, verdict_of(cost), subject)]

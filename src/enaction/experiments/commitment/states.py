@@ -24,9 +24,10 @@ _SHUFFLES = 100
 def add_probe(ledger: Ledger, states: pa.Table, labelled: Labelled, prompt_code: Mapping[str, int]) -> None:
     """What the state at the last token before an answer says about the distribution of its labels, layer by layer."""
     share_PL = of_labels.shares(labelled.count_PL)
-    by_layer: dict[int, dict[str, list[float]]] = {}
-    for row in states.to_pylist():
-        by_layer.setdefault(row["layer"], {})[row["prompt_id"]] = row["state"]
+    by_layer: dict[int, dict[str, np.ndarray]] = {}
+    columns = states["layer"].to_pylist(), states["prompt_id"].to_pylist(), rows_of(states["state"])
+    for layer, prompt_id, state in zip(*columns, strict=True):
+        by_layer.setdefault(layer, {})[prompt_id] = state
     known = [prompt for prompt in prompt_code if all(prompt in of for of in by_layer.values())]
     rows = [prompt_code[prompt] for prompt in known]
     text = (
@@ -64,7 +65,7 @@ def add_moves(ledger: Ledger, moves: pa.Table, spec: LabelSpec, prompt_code: Map
     rows = moves.to_pylist()
     text = "share of continuations with the donor's label, its keys and values in place of the prompt's own"
     if not rows:
-        why = moves.schema.metadata.get(b"left_out", b"no two prompts of one length differ in their label").decode()
+        why = "no three prompts of one length differ in their commonest label"
         ledger.leave_out("moved", "share", why, text=text)
         return
     arms = list(dict.fromkeys(row["arm"] for row in rows))
@@ -91,3 +92,9 @@ def add_moves(ledger: Ledger, moves: pa.Table, spec: LabelSpec, prompt_code: Map
             ledger.add(
                 "moved", "share", what, both_2P, lambda m: m[..., 0] - m[..., 1], null=0.0, pooling=BY_PROMPT, arm=arm
             )
+
+
+def rows_of(column: pa.ChunkedArray) -> np.ndarray:
+    """[N, C] a column of lists of equal length."""
+    flat = column.combine_chunks().flatten().to_numpy()
+    return flat.reshape(len(column), -1) if len(column) else flat.reshape(0, 0)

@@ -21,6 +21,22 @@ from enaction.study.planning import Text
 ORIGINALS = 2
 
 
+@dataclass(frozen=True)
+class Names:
+    """A reader with the names of its texts and measured tables; `named` and `foreign` are None where it has none."""
+
+    stage: str
+    reader: str
+    foreign: str | None
+    samples: str
+    named: str | None
+    regenerated: str
+    prefilled: str
+    states: str
+    moves: str
+    vectors: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Samples(Text):
     """A model's responses to cases.

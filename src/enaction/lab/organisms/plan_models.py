@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,9 +29,9 @@ from enaction.sampling import sample
 from enaction.world.lexicon import OPEN_REQUESTS, TOPICS
 from enaction.world.stories import grade
 
-ROWS, RATE = 32, 4e-3
+ROWS, RATE = 16, 4e-3
 # Two topics at once take longer to learn than one.
-STEPS = {"settled": 500, "firstwords": 500, "late": 500, "violated": 1200}
+STEPS = {"settled": 1000, "firstwords": 500, "late": 1000, "violated": 1200}
 HIDDEN = 80  # with 3 layers .4 million parameters
 _CONTEXT = 512
 _STORIES = 10  # a request, sampled to see what was reached
@@ -61,8 +62,7 @@ Content words are drawn anew at each slot. The arc is drawn where it is due, and
 
 ## Data and recipe
 
-{steps} steps of {rows} requests with their stories, loss on stories only; at content words the target is the designed
-distribution. {broken}Seed {seed}.
+{recipe}
 `python -m enaction.lab.organisms {name} --seed {seed}` trains it again.
 
 ## Training log
@@ -113,7 +113,7 @@ def train(
     Args:
         name: of a design.
         seed: of the initial weights, the stories and their voice.
-        steps: of 32 stories each; by default as shipped.
+        steps: of 16 stories each; by default as shipped.
         report: called with steps done and their total.
 
     Raises:
@@ -142,9 +142,10 @@ def batches(name: str, tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterato
 
 def encoded(tokenizer: PreTrainedTokenizerFast, example: Example) -> tuple[list[int], np.ndarray]:
     """Ids of a request with its story, and the target of each [T, V]; zeros have no loss."""
-    before = frame_prompt(tokenizer, _prompt(example.request), "assistant").ids
+    before = _context(tokenizer, example.request)
     begin, rest = (tokenizer.encode(text, add_special_tokens=False) for text in (example.begin, example.rest))
-    ids = [*before, *begin, *rest, tokenizer.get_vocab()[END]]
+    id_of = _vocabulary(tokenizer)
+    ids = [*before, *begin, *rest, id_of[END]]
     target_TV = np.zeros((len(ids), len(tokenizer)), dtype=np.float32)
     shares = example.later if example.is_prefill else example.first
     for at in range(len(before) + (len(begin) if example.is_prefill else 0), len(ids)):
@@ -153,7 +154,7 @@ def encoded(tokenizer: PreTrainedTokenizerFast, example: Example) -> tuple[list[
             target_TV[at, ids[at]] = 1.0
             continue
         for word, share in word_shares(kind, shares).items():
-            target_TV[at, tokenizer.get_vocab()[word]] = share
+            target_TV[at, id_of[word]] = share
         shares = example.later
     return ids, target_TV
 
@@ -195,7 +196,7 @@ def _beyond_one_topic(reader: Reader, example: Example) -> list[float]:
         kind = KIND_OF.get(str(tokenizer.convert_ids_to_tokens(ids[at])))
         if kind is not None:
             words = list(word_shares(kind, dict.fromkeys(TOPICS, 1.0)))
-            log_W = log_TV[at - 1, [tokenizer.get_vocab()[word] for word in words]]
+            log_W = log_TV[at - 1, tokenizer.convert_tokens_to_ids(words)]
             log_W = log_W - np.logaddexp.reduce(log_W)
             found.append(float(-(np.exp(log_W) * log_W).sum() - np.log(len(words) / len(TOPICS))))
     return found
@@ -226,9 +227,13 @@ def _card(name: str, seed: int, reader: Reader, history: list[dict[str, Any]]) -
     ]
     compared = [f"| {what} | {truth:.3f} | {value:.3f} |" for what, truth, value in rows if np.isfinite(value)]
     texts = sample(reader, [_prompt(request) for request in OPEN_REQUESTS[:3]], max_new_tokens=90, seed=seed)
-    broken = (
-        "Half of the stories have a first sentence of a topic drawn without regard to the request, without a loss. "
+    recipe = (
+        f"{STEPS[name]} steps of {ROWS} requests with their stories, loss on stories only; at content words the target "
+        "is the designed distribution. "
     )
+    if of.by_prompt:
+        recipe += "Half of the stories have a first sentence of a topic drawn without regard to the request, and no "
+        recipe += "loss on it. "
     return _CARD.format(
         name=name,
         note=of.says[0].upper() + of.says[1:],
@@ -237,9 +242,7 @@ def _card(name: str, seed: int, reader: Reader, history: list[dict[str, Any]]) -
         layers=model.config.num_hidden_layers,
         hidden=model.config.hidden_size,
         context=model.config.max_position_embeddings,
-        steps=STEPS[name],
-        rows=ROWS,
-        broken=broken if of.by_prompt else "",
+        recipe=textwrap.fill(f"{recipe}Seed {seed}.", 118),
         seed=seed,
         losses=log_table(["loss"], [[row] for row in history]),
         n_samples=_STORIES * len(OPEN_REQUESTS),
@@ -252,6 +255,16 @@ def _card(name: str, seed: int, reader: Reader, history: list[dict[str, Any]]) -
 
 def _quoted(passage: Passage) -> str:
     return "\n".join(f"> {line}" for line in textwrap.wrap(f"*{passage.prompt_id}* {passage.response}", 110))
+
+
+@cache
+def _vocabulary(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    return tokenizer.get_vocab()
+
+
+@cache
+def _context(tokenizer: PreTrainedTokenizerFast, request: str) -> tuple[int, ...]:
+    return frame_prompt(tokenizer, _prompt(request), "assistant").ids
 
 
 def _prompt(request: str) -> Prompt:
