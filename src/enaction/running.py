@@ -280,8 +280,9 @@ def _settled(study: Study, folder: Path) -> Study:
 def _carry_out(study: Study, store: Run, plan: Plan, workers: int, report: Report) -> None:
     unwritten = plan.unwritten(study, store)
     writing = {text.model for text in unwritten}
+    measuring = {table.model for table in plan.unmeasured(study, store)}
     for name, spec in study.models.items():
-        if name in writing or plan.unread(study, store, name):
+        if name in writing or name in measuring or plan.unread(study, store, name):
             find(spec.model).require(spec.base)
     from enaction.study.engines import local  # torch, which analysis and report do without
 
@@ -373,7 +374,8 @@ def _state(folder: Path, plan: Plan) -> str:
         digest.update((folder / name).read_bytes())
     digest.update(repr(sorted(path.name for path in (folder / "figures").glob("*.svg"))).encode())
     code = Path(__file__).parent
-    sources = [*(folder / "passages").glob("*.parquet"), *(folder / "tokens").glob("*.parquet"), *code.rglob("*.py")]
+    made = [path for name in ("passages", "tokens", "measured") for path in (folder / name).glob("*.parquet")]
+    sources = [*made, *code.rglob("*.py")]
     for path in sorted([*sources, *code.rglob("*.j2")]):
         status = path.stat()
         digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())

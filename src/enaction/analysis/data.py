@@ -22,6 +22,7 @@ from enaction.passages import Passage, Prompt
 from enaction.study.config import Study
 from enaction.study.planning import Plan, framing_for
 from enaction.study.store import Cell, Run
+from enaction.study.tables import read_table
 from enaction.tokens import table_notes
 from enaction.words import Framing
 
@@ -206,6 +207,14 @@ class Data:
         while self._held_bytes > HELD_BYTES and len(self._tokens) > 1:
             self._held_bytes -= self._tokens.popitem(last=False)[1].n_bytes
         return tokens
+
+    def measured(self, name: str) -> pa.Table:
+        """A measured table.
+
+        Raises:
+            StudyError: it is not there, or its file is damaged.
+        """
+        return read_table(self.run.folder, name)
 
     def prompt_codes(self, author: str) -> np.ndarray:
         """[M] index of the prompt of each of an author's passages."""

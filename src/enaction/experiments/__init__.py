@@ -15,14 +15,17 @@ from enaction.analysis.ledger import Ledger
 from enaction.errors import StudyError
 from enaction.experiments.base import Experiment
 from enaction.experiments.calibration import Calibration
+from enaction.experiments.commitment import Commitment
 from enaction.experiments.controls import Controls
 from enaction.experiments.framings import Framings
+from enaction.experiments.geometry import Geometry
 from enaction.experiments.matrix import Matrix
 from enaction.experiments.persona import Persona
 from enaction.experiments.prior import Prior
 from enaction.experiments.reaction import Reaction
 from enaction.experiments.splice import Splice
 from enaction.experiments.stages import Stages
+from enaction.experiments.surprise import Surprise
 from enaction.experiments.thesis import Thesis
 from enaction.findings import Findings
 from enaction.page import Page
@@ -44,8 +47,11 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
         Prior,
         Splice,
         Calibration,
+        Surprise,
+        Geometry,
         Thesis,
         Reaction,
+        Commitment,
     )
 }
 

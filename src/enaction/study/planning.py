@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from enaction.study.desk import Desk
 from enaction.study.names import require_distinct
 from enaction.study.recipes import Recipe
 from enaction.study.store import Cell, Run
+from enaction.study.tables import has_table
 from enaction.words import Framing
 
 
@@ -97,12 +98,14 @@ class Plan:
 
     Attributes:
         prompts: the study's prompts, read once.
+        measured: tables by name that loaded models fill in from finished texts.
     """
 
     texts: dict[str, Text]
     cells: list[Cell]
     optional: frozenset[Cell] = frozenset()
     prompts: tuple[Prompt, ...] = ()
+    measured: dict[str, Measured] = field(default_factory=dict)
 
     def read_by(self, study: Study, run: Run, reader: str) -> list[Cell]:
         """The cells of a reader, in a fixed order and without repetition, in the framings that it can be read in."""
@@ -115,12 +118,12 @@ class Plan:
         own = own_framing(study, run, reader)
         return {c._replace(framing=framing_for(own, c.framing)) for c in self.optional if c.reader == reader}
 
-    def recipe(self, study: Study, run: Run, text: Text, *, looks: bool = True) -> Recipe:
-        """What a text follows from, as its needs are now.
+    def recipe(self, study: Study, run: Run, text: Text | Measured, *, looks: bool = True) -> Recipe:
+        """What a text or a measured table follows from, as its needs are now.
 
         Args:
             study, run: of the plan.
-            text: one of its texts.
+            text: one of its texts or tables.
             looks: look at the files of its model; without it they count as unchanged.
         """
         return {
@@ -161,6 +164,21 @@ class Plan:
         recipe = recipes.reader(study, reader, looks=looks)
         return [cell for cell in self.read_by(study, run, reader) if not run.has_tokens(cell, recipe)]
 
+    def unmeasured(self, study: Study, run: Run, *, looks: bool = True) -> list[Measured]:
+        """The tables that the run does not have, or has from another recipe; with missing texts, all that need them.
+
+        Args:
+            study, run: of the plan.
+            looks: as in `recipe`.
+        """
+        missing = {text.name for text in self.unwritten(study, run, looks=looks)}
+        return [
+            table
+            for table in self.measured.values()
+            if missing.intersection(table.needs)
+            or not has_table(run.folder, table.name, self.recipe(study, run, table, looks=looks))
+        ]
+
     def passages_left(self, study: Study, run: Run, *, looks: bool = True) -> tuple[int, int]:
         """How many passages are still to be written, and how many readings of a passage are still to be done.
 
@@ -177,12 +195,14 @@ class Plan:
             unread = set(self.unread(study, run, reader, looks=looks))
             cells = self.read_by(study, run, reader)
             to_read += sum(self.texts[c.author].count for c in cells if c in unread or c.author in to_write)
+        to_read += sum(table.count for table in self.unmeasured(study, run, looks=looks))
         return sum(to_write.values()), to_read
 
     @functools.cached_property
     def _digests(self) -> dict[str, str]:
-        """Content address of each text's own settings; how many passages that makes is no setting."""
-        return {name: digest(_without_speed(replace(text, count=0))) for name, text in self.texts.items()}
+        """Content address of the own settings of each text and table; how many passages that makes is no setting."""
+        all_of_them = {**self.texts, **self.measured}
+        return {name: digest(_without_speed(replace(text, count=0))) for name, text in all_of_them.items()}
 
     @functools.cached_property
     def _digest_of_prompts(self) -> str:
@@ -190,7 +210,8 @@ class Plan:
 
     def digest(self) -> str:
         """SHA-256 of everything that the plan holds: the same plan has the same digest on every machine."""
-        return digest([self.texts, self.cells, sorted(self.optional), self.prompts])
+        parts = [self.texts, self.cells, sorted(self.optional), self.prompts]
+        return digest([*parts, self.measured] if self.measured else parts)
 
 
 def merged(plans: Iterable[Plan], prompts: tuple[Prompt, ...] = ()) -> Plan:
@@ -202,22 +223,28 @@ def merged(plans: Iterable[Plan], prompts: tuple[Prompt, ...] = ()) -> Plan:
     texts: dict[str, Text] = {}
     cells: dict[Cell, None] = {}
     required: set[Cell] = set()
+    measured: dict[str, Measured] = {}
     for plan in plans:
         for name, text in plan.texts.items():
             if texts.setdefault(name, text) != text:
                 raise StudyError(
                     f"two different texts would be called '{name}': rename the model whose name begins or ends so"
                 )
+        for name, table in plan.measured.items():
+            if measured.setdefault(name, table) != table:
+                raise StudyError(f"two different tables would be called '{name}': rename a model")
         cells |= dict.fromkeys(plan.cells)
         required |= set(plan.cells) - plan.optional
     try:
         require_distinct(texts, "a text")
+        require_distinct(measured, "a table")
     except ValueError as error:
         raise StudyError(f"{error}: rename a model") from None
-    missing = sorted({cell.author for cell in cells} - set(texts))
+    needed = {need for table in measured.values() for need in table.needs}
+    missing = sorted(({cell.author for cell in cells} | needed) - set(texts))
     if missing:
         raise StudyError(f"the plan reads texts that nobody writes: {', '.join(missing)}")
-    return Plan(texts, list(cells), frozenset(cells) - required, prompts)
+    return Plan(texts, list(cells), frozenset(cells) - required, prompts, measured)
 
 
 def own_text(study: Study, n_prompts: int, model: str) -> Sampled:

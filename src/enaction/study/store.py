@@ -107,7 +107,7 @@ class Run:
         self.require(study, prompts, needs_models=needs_models)
         path = self.folder / "study.yaml"
         try:
-            for name in ("passages", "tokens"):  # only runs write there, one at a time
+            for name in ("passages", "tokens", "measured"):  # only runs write there, one at a time
                 sweep(self.folder / name, 0.0)
             for folder in (self.folder, self.folder / "figures"):
                 sweep(folder)

@@ -1,4 +1,4 @@
-"""The two units of work of a plan, which every engine shares: a model writes texts, a model reads cells.
+"""The units of work of a plan, which every engine shares: a model writes texts, reads cells, measures tables.
 
 A model is loaded once for all of its texts, and once for all of its cells.
 """
@@ -16,9 +16,10 @@ from enaction.reader import Reader
 from enaction.study import recipes
 from enaction.study.config import Study
 from enaction.study.desk import Desk
-from enaction.study.planning import Text
+from enaction.study.planning import Measured, Text
 from enaction.study.recipes import Recipe
 from enaction.study.store import Cell, Run
+from enaction.study.tables import write_table
 from enaction.tokens import left_out_table, score_passages
 
 _LOG = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ Advance = Callable[[str, int], None]
 
 # The reader that this process loaded last: big models load slowly, and two at a time may not fit into memory.
 _LOADED: dict[tuple[str, str], Reader] = {}
+# Where the models of this run lie, as far as it was said.
+_PLACES: set[str] = set()
 
 
 def write_texts(
@@ -88,9 +91,31 @@ def read_cells(
         _LOG.info("%s read %s, framing %s: %d tokens", cell.reader, cell.author, cell.framing, table.num_rows)
 
 
+def measure_tables(
+    study: Study,
+    prompts: tuple[Prompt, ...],
+    run: Run,
+    model: str,
+    tables: Sequence[tuple[Measured, Recipe]],
+    advance: Advance,
+) -> None:
+    """A model fills in its measured tables, one file a table.
+
+    Raises:
+        UserError: the model cannot be loaded, or a passage cannot be framed.
+    """
+    reader = _load(study, model)
+    for measured, planned in tables:
+        recipe = planned | {"writer": _looked_up(planned["writer"], study, model)}
+        table = measured.measure(Desk(study, prompts, run, reader, _shares(measured, advance)))
+        write_table(run.folder, measured.name, table, recipe)
+        _LOG.info("%s measured %s: %d rows", model, measured.name, table.num_rows)
+
+
 def forget_models() -> None:
     """Let go of the model that this process loaded last."""
     _LOADED.clear()
+    _PLACES.clear()
 
 
 def _looked_up(planned: Recipe, study: Study, model: str) -> Recipe:
@@ -116,8 +141,22 @@ def _load(study: Study, name: str) -> Reader:
             trust_remote_code=spec.trust_remote_code,
             base=spec.base,
         )
+        _say_device(_LOADED[key])
         _LOG.info("%s is loaded from %s in %.1f s", name, spec.model, time.monotonic() - began)
     return _LOADED[key]
+
+
+def _say_device(reader: Reader) -> None:
+    """Log where a model lies, once for all models of a run that lie alike; the command line shows this by itself."""
+    if reader.placement not in _PLACES:
+        _PLACES.add(reader.placement)
+        logging.getLogger("enaction.device").info("%s", reader.placement)
+
+
+def _shares(measured: Measured, advance: Advance) -> Callable[[int, int], None]:
+    """Turn (done, total) of whatever a table counts into how many more of its passages are done."""
+    increments = _increments(measured.name, advance)
+    return lambda done, total: increments(done * measured.count // max(1, total), measured.count)
 
 
 def _increments(name: str, advance: Advance) -> Callable[[int, int], None]:

@@ -103,11 +103,13 @@ def _directions(ledger: Ledger, one: pa.Table, other: pa.Table, prompt: np.ndarr
     for trace in TRACES:
         for name in layers:
             place = {"trace": "surprise" if trace == "surprisal" else "entropy", "layer": int(name.split()[1])}
-            whole, reliabilities = [], []
+            whole: list[np.ndarray] = []
+            reliabilities: list[float] = []
             for table in (one, other):
                 states = _states(table, name)
-                parts = [_direction(table, states, trace, side) for side in (np.ones_like(half), half, ~half)]
-                if any(part is None for part in parts):
+                found = [_direction(table, states, trace, side) for side in (np.ones_like(half), half, ~half)]
+                parts = [part for part in found if part is not None]
+                if len(parts) < len(found):
                     break
                 whole.append(parts[0])
                 reliabilities.append(alignment(parts[1], parts[2]))

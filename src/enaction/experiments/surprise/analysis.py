@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +18,11 @@ import pyarrow.compute as pc
 
 from enaction import stats
 from enaction.analysis.ledger import Ledger
+from enaction.findings import Finding
 
-# Below this spread of natural entropy within a key, nats, there is no effect for steering to reproduce.
-LEAST_EFFECT = 0.1
+# Below this spread of natural entropy within a key, nats, there is no effect for steering to reproduce; then steering
+# has to do less than so many nats a nat for surprise to be without effect.
+LEAST_EFFECT, NO_EFFECT = 0.1, 0.1
 # From here on the verdict is that surprise moves entropy; chosen on the organisms of the pilot, judged on fresh ones.
 LEAST_SLOPE = 0.5
 LEAST_RELIABILITY = 0.5
@@ -84,9 +86,9 @@ def _by_prompt(ledger: Ledger, prompt: np.ndarray, unit: np.ndarray, *columns: n
 
 def _decoding(ledger: Ledger, rows: Mapping[str, np.ndarray]) -> None:
     """Held-out R^2 of each predictor, and what the best layer has beyond the best predictor without states."""
-    names = list(dict.fromkeys(zip(*(rows[c].tolist() for c in ("target", "predictor", "layer")), strict=True)))
+    names = list(dict.fromkeys(zip(*(rows[c].tolist() for c in ("outcome", "predictor", "layer")), strict=True)))
     code = {name: i for i, name in enumerate(names)}
-    unit = np.array([code[n] for n in zip(*(rows[c].tolist() for c in ("target", "predictor", "layer")), strict=True)])
+    unit = np.array([code[n] for n in zip(*(rows[c].tolist() for c in ("outcome", "predictor", "layer")), strict=True)])
     for texts in ("all", "own", "foreign"):
         keep = np.ones(len(unit), bool) if texts == "all" else rows["is_own"].astype(bool) == (texts == "own")
         if not keep.any():
@@ -241,16 +243,16 @@ def sweeps(ledger: Ledger, rows: Mapping[str, np.ndarray]) -> dict[tuple, Sweep]
 def _steering(ledger: Ledger, rows: Mapping[str, np.ndarray]) -> None:
     found = sweeps(ledger, rows)
     drawn: dict[str, list[float]] = {}
-    slopes: dict[tuple[str, int], tuple[float, float, float]] = {}
+    responses: dict[tuple[str, int], Response] = {}
     for (trace, key, rank, kind, _, layer, _), sweep in found.items():
         where = {"trace": trace, "key": key, "rank": rank}
         if kind in CONTROLS:
             moved = (sweep.steered.sum(1) / sweep.weight)[None]
             drawn.setdefault(kind, []).append(float(sweep.slopes(moved, sweep.level)[0]))
         elif kind == "centroid":
-            slope = _sweep(ledger, sweep, **where)
+            response = _sweep(ledger, sweep, **where)
             if trace == "surprise":
-                slopes[key, rank] = slope
+                responses[key, rank] = response
         elif layer and (minus := found.get((trace, key, rank, kind, 0, layer, -1))) is not None:
             _odd_part(ledger, sweep, minus, layer, trace=trace, key=key)
     for kind, values in drawn.items():
@@ -267,18 +269,25 @@ def _steering(ledger: Ledger, rows: Mapping[str, np.ndarray]) -> None:
             kind=kind,
             notes=[f"SD over draws {np.std(values, ddof=1):.3f}"] if len(values) > 1 else [],
         )
-    _verdict(ledger, slopes, drawn.get("rotated", []))
+    _verdict(ledger, responses, drawn.get("rotated", []))
 
 
-def _sweep(ledger: Ledger, sweep: Sweep, **where: Any) -> tuple[float, float, float]:
-    """The slope with its interval, or NaN where there is no natural effect, beside nats a nat and the shift."""
+class Response(NamedTuple):
+    """What a sweep found: the slope, None where there is no natural effect, and nats a nat of the trace."""
+
+    slope: Finding | None
+    effect: Finding
+
+
+def _sweep(ledger: Ledger, sweep: Sweep, **where: Any) -> Response:
+    """The slope, nats a nat and the shift of one sweep."""
     with np.errstate(invalid="ignore"):
         value = np.where(sweep.n > 0, sweep.steered / np.maximum(sweep.n, 1), np.nan)
         natural = np.where(sweep.n > 0, sweep.natural / np.maximum(sweep.n, 1), np.nan)
     means = ledger.resampled(value, sweep.n)
     common: dict[str, Any] = {"pooling": _POOLING, **where}
     effect = f"natural: {sweep.natural_effect:.3f}"
-    ledger.add(
+    (found,) = ledger.add(
         "steering_effect",
         "nats a nat",
         "change of the entropy of the next token by a nat of the trace that is set, within keys",
@@ -302,8 +311,8 @@ def _sweep(ledger: Ledger, sweep: Sweep, **where: Any) -> tuple[float, float, fl
     if sweep.spread < LEAST_EFFECT:
         why = f"no natural effect to reproduce: entropy differs by {sweep.spread:.2f} nats (SD) between targets"
         ledger.leave_out("steering_slope", "slope", why, **where)
-        return (np.nan, np.nan, np.nan)
-    (finding,) = ledger.add(
+        return Response(None, found)
+    (slope,) = ledger.add(
         "steering_slope",
         "slope",
         "slope of the entropy after steering on the natural entropy of the target, within keys: 1 is full control, "
@@ -315,7 +324,7 @@ def _sweep(ledger: Ledger, sweep: Sweep, **where: Any) -> tuple[float, float, fl
         notes=[f"SD of natural entropy between targets {sweep.spread:.2f} nats"],
         **common,
     )
-    return tuple(np.nan if v is None else v for v in (finding.estimate, finding.low, finding.high))  # pyright: ignore
+    return Response(slope, found)
 
 
 def _odd_part(ledger: Ledger, plus: Sweep, minus: Sweep, layer: int, **where: Any) -> None:
@@ -339,50 +348,57 @@ def _odd_part(ledger: Ledger, plus: Sweep, minus: Sweep, layer: int, **where: An
     )
 
 
-def _verdict(
-    ledger: Ledger,
-    slopes: Mapping[tuple[str, int], tuple[float, float, float]],
-    rotated: list[float],
-) -> None:
+def _verdict(ledger: Ledger, responses: Mapping[tuple[str, int], Response], rotated: list[float]) -> None:
     """Whether surprise moves entropy: rank 1 within quartiles of H_t decides, another key has to agree."""
-    answers = {
-        key: answer_of(slopes[key, 1], rotated if key == "entropy" else [])
+    answers: dict[str, Answer] = {
+        key: answer_of(responses[key, 1], rotated if key == "entropy" else [])
         for key in ("entropy", "token")
-        if (key, 1) in slopes
+        if (key, 1) in responses
     }
-    value, low, high = slopes.get(("entropy", 1), (np.nan,) * 3)
     known = {answer for answer in answers.values() if answer != "unclear"}
-    if len(known) > 1:
-        words = "not identified: keys disagree"
-    elif answers.get("entropy", "unclear") == "unclear":
-        gone = np.isnan(value)
-        words = "no natural effect to reproduce" if gone else "unclear"
-    else:
-        words = "surprise moves entropy" if answers["entropy"] == "moves" else "surprise does not move entropy"
+    decided_by: Answer = answers.get("entropy", "unclear")
+    words = _WORDS[decided_by] if len(known) < 2 else "not identified: keys disagree"
+    decided = responses.get(("entropy", 1))
+    slope = decided.slope if decided else None
     ledger.fact(
         "surprise_verdict",
         "slope",
         f"rank-1 clamp at all layers within quartiles of H_t; moves: slope at least {LEAST_SLOPE}, beyond every "
-        f"rotated draw, interval above 0; does not: interval below {LEAST_SLOPE} and within the draws or around 0; "
-        "two keys that disagree: not identified",
-        value if np.isfinite(value) else None,
+        f"rotated draw, interval above 0; does not: interval below {LEAST_SLOPE} and within the draws or around 0, or "
+        f"no natural effect and less than {NO_EFFECT} nats a nat; two keys that disagree: not identified",
+        slope.estimate if slope else None,
         ledger.n_prompts,
-        low=low if np.isfinite(low) else None,
-        high=high if np.isfinite(high) else None,
+        low=slope.low if slope else None,
+        high=slope.high if slope else None,
         null=0.0,
         notes=[words, *(f"key {key}: {answer}" for key, answer in answers.items())],
     )
 
 
-def answer_of(slope: tuple[float, float, float], rotated: list[float]) -> Answer:
-    """What one key's slope says."""
-    value, low, high = slope
-    if not np.isfinite(value):
+_WORDS: dict[Answer, str] = {
+    "moves": "surprise moves entropy",
+    "does not": "surprise does not move entropy",
+    "unclear": "unclear",
+}
+
+
+def answer_of(response: Response, rotated: list[float]) -> Answer:
+    """What one key's sweep says.
+
+    Args:
+        response: of rank 1.
+        rotated: slopes of the rotated draws; none where the key has no controls.
+    """
+    slope, effect = response
+    if slope is None:
+        bounds = (effect.low, effect.high)
+        return "does not" if all(b is not None and abs(b) < NO_EFFECT for b in bounds) else "unclear"
+    if slope.estimate is None or slope.low is None or slope.high is None:
         return "unclear"
-    beyond = not rotated or value > max(rotated)
-    if value >= LEAST_SLOPE and low > 0 and beyond:
+    beyond = not rotated or slope.estimate > max(rotated)
+    if slope.estimate >= LEAST_SLOPE and slope.low > 0 and beyond:
         return "moves"
-    return "does not" if high < LEAST_SLOPE and (low <= 0.1 or not beyond) else "unclear"
+    return "does not" if slope.high < LEAST_SLOPE and (slope.low <= NO_EFFECT or not beyond) else "unclear"
 
 
 def _explained(ledger: Ledger, rows: Mapping[str, np.ndarray] | None, observed: Mapping[str, np.ndarray]) -> None:

@@ -38,7 +38,7 @@ def decode(of: Clean, rows: Rows, step: Callable[[], None]) -> None:
                 squared = np.bincount(back, np.square(y[at] - predicted[at]), len(prompts))
                 rows.add(
                     len(prompts),
-                    target=target,
+                    outcome=target,
                     predictor=predictor,
                     layer=layer,
                     is_own=own,

@@ -106,8 +106,17 @@ class Bench:
             return bins.binned(self.fit.entropy, edge), bins.binned(self.use.entropy, edge), len(edge) + 1, None
         names, counts = np.unique(self.fit.token, return_counts=True)
         common = {token: i for i, token in enumerate(names[np.argsort(-counts, kind="stable")[:N_TOKENS]].tolist())}
-        rest = len(common)
-        fit, use = (np.array([common.get(t, rest) for t in of.token.tolist()]) for of in (self.fit, self.use))
+        # The token alone does not hold fixed what was known before it, so each is split at the median of H_t.
+        rest, median = 2 * len(common), np.median(self.fit.entropy)
+        fit, use = (
+            np.array(
+                [
+                    2 * common[token] + high if token in common else rest
+                    for token, high in zip(of.token.tolist(), (of.entropy > median).tolist(), strict=True)
+                ]
+            )
+            for of in (self.fit, self.use)
+        )
         return fit, use, rest + 1, rest
 
     def centroids(self, keyed: Keyed, layer: int) -> Centroids:
@@ -315,18 +324,15 @@ def _planes(bench: Bench, keyed: Keyed, request: Request, seed: int) -> Iterator
 def explain(bench: Bench, key: str, rank: int, fold: int, seed: int, rows: Rows, trace: str = "surprise") -> None:
     """Counterfactual of the own-foreign gap: foreign tokens get the levels of the trace that own text has.
 
-    Sham: every token is set to its own cell's centroid, which loses the same detail. Each token's new level has the
-    rank in own text that its old one has in foreign text, within its key.
+    Sham: every token is set to its own cell's centroid, which loses the same detail. Each foreign token's new level has
+    the rank in own text that its old one has in foreign text; its key stays.
     """
     keyed = bench.keyed(trace, key)
     level, own = bench.trace(bench.use, trace), bench.use.is_own
     moved_bin = keyed.bin_use.copy()
     edge = bins.edges(bench.trace(bench.fit, trace), bench.n_bins)
-    for code in np.unique(keyed.key_use):
-        here = keyed.key_use == code
-        if (here & own).any() and (here & ~own).any():
-            at = here & ~own
-            moved_bin[at] = bins.binned(bins.matched_level(level[at], level[at], level[here & own]), edge)
+    if own.any() and not own.all():
+        moved_bin[~own] = bins.binned(bins.matched_level(level[~own], level[~own], level[own]), edge)
     keep = keyed.cells.usable[keyed.key_use, keyed.bin_use] & keyed.cells.usable[keyed.key_use, moved_bin]
     if not keep.any():
         return

@@ -27,10 +27,10 @@ from enaction.study import recipes
 from enaction.study.config import Study
 from enaction.study.desk import Desk
 from enaction.study.engines import Report
-from enaction.study.planning import Plan, Text
+from enaction.study.planning import Measured, Plan, Text
 from enaction.study.recipes import Recipe
 from enaction.study.store import Run
-from enaction.study.work import forget_models, read_cells, write_texts
+from enaction.study.work import forget_models, measure_tables, read_cells, write_texts
 
 
 def carry_out(study: Study, plan: Plan, run: Run, *, workers: int, report: Report) -> dict[str, Any]:
@@ -63,10 +63,26 @@ def carry_out(study: Study, plan: Plan, run: Run, *, workers: int, report: Repor
             for name, cells in unread.items()
             if cells
         ]
-        run_all(jobs, report)
+        run_all([*jobs, *_measuring(study, plan, run)], report)
     forget_models()
     # From the tables and not from the jobs: what an earlier session read, before it was killed, counts too.
     return {name: _own_notes(study, plan, run, name) for name in study.models}
+
+
+def _measuring(study: Study, plan: Plan, run: Run) -> list[Job]:
+    """A job for each model with tables that the run does not have."""
+    by_model: dict[str, list[Measured]] = {}
+    for table in plan.unmeasured(study, run):
+        by_model.setdefault(table.model, []).append(table)
+    return [
+        Job(
+            sum(table.count for table in tables),
+            measure_tables,
+            (study, plan.prompts, run, model, [(table, plan.recipe(study, run, table)) for table in tables]),
+            "reading",
+        )
+        for model, tables in by_model.items()
+    ]
 
 
 def _own_notes(study: Study, plan: Plan, run: Run, name: str) -> dict[str, Any]:

@@ -1,0 +1,92 @@
+"""The experiment on surprise: organisms whose mechanism was designed get the designed answer, nulls get none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from enaction import running
+from enaction.experiments.surprise.analysis import Response, answer_of
+from enaction.findings import Finding, Findings
+from enaction.study.config import Study, parse_study
+
+ORGANISMS = {"surprise": "moves", "mixed": "moves", "regime": "does not", "delayed": "does not"}
+
+
+def _study(folder: Path, models: dict[str, str], **settings: object) -> Study:
+    """Each organism beside the stranger, in a group of its own."""
+    lines = ["name: organisms", "models:"]
+    lines += [f"  {name}: {{model: '{where}', family: {name}, stage: {name}}}" for name, where in models.items()]
+    lines += ["matrices:", *(f"  {name}: [{name}, stranger]" for name in models if name != "stranger")]
+    lines += ["cross_stage: false", "prompts: prompts.jsonl", "framings: [none]", "resamples: 400"]
+    lines += ["sampling: {per_prompt: 2, max_new_tokens: 40}", f"experiments: {{surprise: {settings}}}"]
+    (folder / "study.yaml").write_text("\n".join(lines))
+    prompts = [f'{{"id": "p{i}", "prompt": "{("low", "high")[i // 2 % 2]}"}}' for i in range(40)]
+    (folder / "prompts.jsonl").write_text("\n".join(prompts))
+    return parse_study(folder / "study.yaml")
+
+
+def _verdicts(folder: Path, models: dict[str, str], **settings: object) -> Findings:
+    return running.run(_study(folder, models, **settings), folder / "run", workers=1).findings
+
+
+def _says(findings: Findings, reader: str) -> Finding:
+    return next(f for f in findings.select("surprise_verdict", reader=reader))
+
+
+@pytest.mark.slow
+def test_shipped_organisms_get_their_designed_answers(tmp_path: Path) -> None:
+    names = [*ORGANISMS, "stranger"]
+    findings = _verdicts(tmp_path, {name: f"zoo:organism-{name}" for name in names}, draws=10, profile=0)
+    _check(findings)
+
+
+def _check(findings: Findings) -> None:
+    at = {"trace": "surprise", "key": "entropy", "rank": 1}
+    for name, answer in ORGANISMS.items():
+        verdict = _says(findings, name)
+        assert f"key entropy: {answer}" in verdict.notes, (name, verdict)
+        effect = findings.one("steering_effect", reader=name, **at)
+        slope = findings.one("steering_slope", reader=name, **at)
+        rotated = findings.one("control_slope", reader=name, kind="rotated")
+        if answer == "moves":
+            assert slope is not None
+            assert slope.estimate is not None
+            assert slope.estimate >= 0.5
+            assert rotated is not None
+            assert rotated.high is not None
+            assert slope.estimate > rotated.high
+        else:
+            assert effect is not None
+            assert effect.estimate is not None
+            assert abs(effect.estimate) < 0.1
+    # The method without a key, as the paper describes it, finds an effect where there is none by design.
+    raw = findings.one("steering_slope", reader="regime", trace="surprise", key="none", rank=2)
+    assert raw is not None
+    assert raw.low is not None
+    assert raw.low > 0.5
+
+
+def _response(slope: tuple[float, float, float] | None, effect: tuple[float, float]) -> Response:
+    def finding(estimate: float, low: float, high: float) -> Finding:
+        return Finding("surprise", "x", {}, estimate, low, high, 40, "slope", "")
+
+    return Response(finding(*slope) if slope else None, finding(float(np.mean(effect)), *effect))
+
+
+@pytest.mark.parametrize(
+    ("slope", "effect", "rotated", "answer"),
+    [
+        ((0.7, 0.6, 0.8), (0.2, 0.3), [0.1, 0.4], "moves"),
+        ((0.7, 0.6, 0.8), (0.2, 0.3), [0.1, 0.75], "unclear"),
+        ((0.2, -0.1, 0.4), (0.0, 0.1), [0.1], "does not"),
+        ((0.3, 0.2, 0.4), (0.0, 0.1), [0.5], "does not"),
+        ((0.6, -0.1, 1.4), (0.0, 0.1), [0.1], "unclear"),
+        (None, (-0.02, 0.05), [5.0], "does not"),
+        (None, (-0.02, 0.25), [5.0], "unclear"),
+    ],
+)
+def test_the_rule(slope: tuple[float, float, float] | None, effect: tuple[float, float], rotated: list, answer: str):
+    assert answer_of(_response(slope, effect), rotated) == answer
