@@ -170,3 +170,17 @@ def test_the_command_takes_a_map_and_prints_the_device(
     for given, why in (("{", "not JSON"), ("all", "no device_map 'all'")):
         code, _, said = enaction(capsys, monkeypatch, *command, "--device-map", given)
         assert (code, why in said, said.count("\n")) == (2, True, 1), said
+
+
+def test_a_run_prints_where_its_models_lie_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = tmp_path / "study.yaml"
+    study.write_text(
+        "{name: s, device: cpu, models: {a: zoo:ash-rl}, n_prompts: 2, framings: [none], resamples: 100, "
+        "sampling: {max_new_tokens: 4, per_prompt: 1}}"
+    )
+    for options, count in (((), 1), (("--quiet",), 0)):
+        out = tmp_path / f"run{count}"
+        code, _, said = enaction(capsys, monkeypatch, "run", study, "--out", out, *options)
+        assert (code, said.count("device: cpu (float32)")) == (0, count), said

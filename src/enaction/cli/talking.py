@@ -66,6 +66,7 @@ def _talk(quiet: bool, verbose: int) -> Iterator[None]:
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(_LEVELS[min(verbose, len(_LEVELS) - 1)])
+    logging.getLogger(f"{LOGGER}.device").setLevel(logging.INFO)  # where models lie is said without being asked
     try:
         with warnings.catch_warnings(), showing.quietly(quiet):
             if quiet:
