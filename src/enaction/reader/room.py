@@ -164,7 +164,7 @@ class Sizes:
         # Of one block: the residual stream in and out, its norm and copies of it; then attention (queries, keys and
         # values, keys and values repeated for each query head, the result), or the states inside the MLP. How many of
         # each was fitted to what was measured with SmolLM2-135M and a model of the zoo, allocator included.
-        block = 6 * self.hidden + max(5 * self.queries + 4 * self.keys, 4 * self.intermediate)
+        block = 6 * self.hidden + max(6 * self.queries + 4 * self.keys, 5 * self.intermediate)
         head = _TILES if is_streamed else tokens * self.vocabulary * (self.activation + 4)
         mask = tokens * longest if tokens > longest else 0
         return tokens * self.activation * block + mask + head
