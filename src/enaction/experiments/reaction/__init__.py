@@ -26,12 +26,13 @@ from enaction.analysis.data import Data
 from enaction.analysis.ledger import Ledger
 from enaction.experiments.base import Experiment
 from enaction.experiments.reaction import analysis, page
+from enaction.experiments.reaction.measured import Ends, table_of
 from enaction.experiments.reaction.rows import Against
 from enaction.findings import Findings
 from enaction.page import Page
 from enaction.passages import Prompt
 from enaction.study.config import Study
-from enaction.study.planning import Plan
+from enaction.study.planning import Measured, Plan
 from enaction.study.store import Cell
 from enaction.words import Framing
 
@@ -62,9 +63,25 @@ class Reaction(Experiment):
     stages: list[str] | None = None
 
     def plan(self, study: Study, prompts: Sequence[Prompt]) -> Plan:
-        """Every model of a group reads every text of it."""
-        groups = study.groups_named(self.stages).values()
-        return Plan({}, [Cell(r, a, self.framing) for members in groups for r in members for a in members])
+        """Every model of a group reads every text of it, and it is measured where its tokens end."""
+        read: dict[str, dict[str, None]] = {}
+        for members in study.groups_named(self.stages).values():
+            for reader in members:
+                read.setdefault(reader, {}).update(dict.fromkeys(members))
+        n = len(prompts) * study.sampling.per_prompt
+        measured: dict[str, Measured] = {
+            table_of(reader): Ends(
+                name=table_of(reader),
+                model=reader,
+                count=n * len(authors),
+                needs=tuple(authors),
+                authors=tuple(authors),
+                framing=self.framing,
+            )
+            for reader, authors in read.items()
+        }
+        cells = [Cell(reader, author, self.framing) for reader, authors in read.items() for author in authors]
+        return Plan({}, cells, measured=measured)
 
     def analyse(self, data: Data, ledger: Ledger) -> None:
         """Slopes, unique shares of variance, the gap and its parts, and their null."""

@@ -6,7 +6,7 @@ Axes: N row, P prompt, W weighting (ones, then the resamples), D draw of a shuff
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -67,13 +67,10 @@ def analyse(ledger: Ledger, data: Data, groups: Mapping[str, Sequence[str]], set
     for stage, members in groups.items():
         read, why = [], []
         for reader in members:
-            try:
-                rows = _rows(data, reader, members, setup)
-            except LookupError as error:
-                why.append(f"{reader} is left out: it is not known {error.args[0]}")
-                continue
-            if len(np.unique(rows.author)) < 2:
-                why.append(f"{reader} is left out: no text is longer than {setup.lags + 1} tokens")
+            rows = _rows(data, reader, members, setup)
+            written = np.unique(rows.author)
+            if len(written) < 2 or written[0] != 0:
+                why.append(f"{reader} is left out: own or foreign texts have no more than {setup.lags + 1} tokens")
                 continue
             read.append(_read(reader, rows, weight_WP, ledger.rng(STREAMS["reaction", "shuffles"]), setup))
         at = ledger.at(stage=stage, notes=why)
@@ -95,7 +92,9 @@ def _rows(data: Data, reader: str, members: Sequence[str], setup: Setup) -> Rows
         rows_of(data, reader, author, others, setup.framing, setup.lags, setup.against, code)
         for code, author in enumerate([reader, *others])
     ]
-    return Rows.joined(parts).saturated(setup.saturation)
+    rows = Rows.joined(parts).saturated(setup.saturation)
+    # An author without a row is none.
+    return replace(rows, author=np.unique(rows.author, return_inverse=True)[1]) if 0 in rows.author else rows
 
 
 def _blocks(rows: Rows) -> dict[str, np.ndarray]:

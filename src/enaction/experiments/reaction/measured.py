@@ -11,6 +11,11 @@ from enaction.study.planning import Measured, framing_for, own_framing
 from enaction.words import Framing
 
 
+def table_of(reader: str) -> str:
+    """Name of a reader's table."""
+    return f"{reader}.ends"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ends(Measured):
     """A row a passage: its `author`, its id as `passage`, and `ends`, as `tokens.token_ends` gives them.

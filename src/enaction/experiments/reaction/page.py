@@ -78,29 +78,31 @@ def _verdict(mean: Findings, stage: str) -> list[Statement]:
     surprisal, log_odds = (mean.one(f"slope_{block}") for block in ("surprisal", "log_odds"))
     if gap is None or surprisal is None or log_odds is None:
         return []
-    slopes = (
-        f"a nat of surprisal goes with {with_interval(surprisal)} nats of entropy{_since(mean, 'surprisal')}, a nat of "
-        f"log-odds with {with_interval(log_odds)}{_since(mean, 'log_odds')}"
-    )
+    slopes = f"One nat of surprisal goes with {with_interval(surprisal)} nats of entropy{_since(mean, 'surprisal')}"
     about = ("gap", "share_difference", "share_surprisal", "share_authorship", "slope_surprisal", "slope_log_odds")
     if difference is None:
-        text = f"foreign minus own text is {with_interval(gap)} nats of H: no gap to explain; {slopes}."
+        text = (
+            f"foreign minus own text is {with_interval(gap)} nats of H, no gap to explain. {slopes}, one nat of "
+            f"log-odds with {with_interval(log_odds)}."
+        )
         return [Statement(text, about, where, "no effect", models_of(stage), outcome="no gap")]
-    shares = {block: with_interval(mean.one(f"share_{block}"), 2) for block in (*_SERIES, "authorship")}
+    share = {block: with_interval(mean.one(f"share_{block}"), 2) for block in (*_SERIES, "authorship")}
     outcome, words = _outcome(mean, difference)
     overlap = mean.one("overlap")
-    parts = (
-        f"{shares['log_odds']} with its log-odds so far and {shares['author']} with whose text it is, all else equal"
-    )
     if overlap is not None and value(overlap) < _LITTLE:
-        parts = (
-            "how much of that is the log-odds so far is not told: own and foreign text have "
-            f"{number(overlap.estimate, 2)} of their log-odds in common"
+        split = (
+            f"Own and foreign text have {number(overlap.estimate, 2)} of their log-odds in common, too little to say "
+            "how much of authorship is the evidence so far"
+        )
+    else:
+        split = (
+            f"Of authorship, {share['log_odds']} is the evidence so far and {share['author']} is left when all else is "
+            f"equal; one nat of log-odds goes with {with_interval(log_odds)} nats of entropy"
+            f"{_since(mean, 'log_odds')}"
         )
     text = (
-        f"{words}. Of the gap of {with_interval(gap)} nats, {shares['surprisal']} goes with the last surprisal and "
-        f"{shares['authorship']} with authorship ({parts}), {shares['before']} with what was known before, "
-        f"{shares['token']} with which token was read; {slopes}."
+        f"{words}. Of {with_interval(gap)} nats, a share of {share['surprisal']} goes with the last surprisal and "
+        f"{share['authorship']} with authorship. {slopes}. {split}."
     )
     return [Statement(text, about, where, "effect", models_of(stage), outcome=outcome)]
 

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 
 from enaction.analysis.data import Data, Tokens
+from enaction.experiments.reaction.measured import table_of
 from enaction.words import Framing
 
 # A token that a reader rules out costs it this much, nats: as much as to settle who wrote the text.
@@ -86,7 +87,7 @@ def rows_of(
         code: of the author.
 
     Raises:
-        LookupError: another reader has other tokens, and it is not known where they end.
+        StudyError: the run does not hold its tables.
     """
     cell = data.key(reader, author, framing)
     tokens = data.tokens(cell)
@@ -138,7 +139,7 @@ def _others(
         if np.array_equal(read.token_id, tokens.token_id) and np.array_equal(read.passage, tokens.passage):
             costs.append(running_N)
         else:
-            ends = [token_ends(data, name, author, framing) for name in (reader, other)]
+            ends = [token_ends(data, name, author) for name in (reader, other)]
             costs.append(at_ends(tokens, ends[0], read, ends[1], running_N))
     return np.array(costs)
 
@@ -166,13 +167,16 @@ def at_ends(tokens: Tokens, ends: Ends, read: Tokens, other_ends: Ends, running_
     return cost_N
 
 
-def token_ends(data: Data, reader: str, author: str, framing: Framing) -> Ends:
+def token_ends(data: Data, reader: str, author: str) -> Ends:
     """By passage, where the reader's tokens end, in characters of the response.
 
     Raises:
-        LookupError: the run does not hold it.
+        StudyError: the run does not hold it.
     """
-    raise LookupError(f"where the tokens of {reader} end in {author}'s texts ({framing})")
+    table = data.measured(table_of(reader))
+    columns = (table[name].to_pylist() for name in ("author", "passage", "ends"))
+    ends = {passage: np.array(of, dtype=np.int64) for by, passage, of in zip(*columns, strict=True) if by == author}
+    return [ends[passage.id] for passage in data.passages(author)]
 
 
 def _running(tokens: Tokens, surprisal_N: np.ndarray) -> np.ndarray:
