@@ -97,10 +97,12 @@ class FinishedRun:
         return cautions.cautions(self.study, self.findings, self.kept)
 
     def claims(self) -> list[Checked]:
-        """The paper's claims, with what the run says to each."""
-        from enaction.paper import claims
+        """The paper's claims, with what the run says to each; those about the mechanism where it has the experiment."""
+        from enaction.paper import claims, mechanism
 
-        return claims.checked(self.findings)
+        of_mechanism = mechanism.checked(self.findings)
+        has_behaviour = not of_mechanism or not claims.EXPERIMENTS.isdisjoint(self.findings.experiments)
+        return [*(claims.checked(self.findings) if has_behaviour else ()), *of_mechanism]
 
     def answer(self) -> Answer:
         """What the run says in a few sentences, and the numbers that they rest on."""

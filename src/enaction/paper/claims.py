@@ -3,7 +3,7 @@
 The standing follows from intervals by a rule that is written beside each claim; `standing` has the rule's logic. Where
 a run has no such measurement, or a condition without which the measurement means nothing is not met, the page says why.
 Where base models stand beside one post-trained model, ratio, ranks and persona are the latter's, not the mean.
-Claims as in arXiv 2605.25459; what is not a claim about behaviour (surprise, report, geometry) has no line here yet.
+Claims as in arXiv 2605.25459; those about the mechanism (surprise, plans, reports, geometry) are in `mechanism`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from enaction.shown import number, with_interval
 from enaction.words import FRAMINGS, MEAN, TRACE, checkpoint, framing_label, in_training_order, last_stage, stage_label
 
 Check = Callable[[Findings], "tuple[Standing, str]"]
+# What the claims are about: a run with none of them is not asked.
+EXPERIMENTS = frozenset({"matrix", "stages", "framings", "persona", "prior", "splice", "controls", "calibration"})
 
 _SEVERAL = 2.0  # a ratio that is "several times" lies above this
 

@@ -1,0 +1,79 @@
+"""The paper's claims about the mechanism, from findings made by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from enaction.findings import Finding, Findings
+from enaction.paper.mechanism import checked
+
+
+def _finding(experiment: str, quantity: str, value: float | None, spread: float = 0.05, **where: Any) -> Finding:
+    notes = where.pop("notes", [])
+    low, high = (None, None) if value is None else (value - spread, value + spread)
+    return Finding(experiment, quantity, where, value, low, high, 40, "nats", "made by hand", notes, 0.0)
+
+
+def _standing(words: str, *findings: Finding) -> str:
+    return next(c.standing for c in checked(Findings(findings)) if words in c.claim.text)
+
+
+def _verdict(reader: str, stage: str, words: str, value: float | None) -> Finding:
+    return _finding("surprise", "surprise_verdict", value, reader=reader, stage=stage, notes=[words])
+
+
+def test_a_run_without_the_experiments_lists_nothing() -> None:
+    assert checked(Findings([_finding("matrix", "interaction", -0.2, reader="mean", stage="rl")])) == []
+
+
+def test_only_the_last_stage_decides_whether_surprise_sets_entropy() -> None:
+    base = _verdict("a", "base", "surprise moves entropy", 0.8)
+    moves = [_verdict(r, "rl", "surprise moves entropy", 0.8) for r in ("a", "b")]
+    still = _verdict("c", "rl", "surprise does not move entropy", 0.1)
+    unknown = _verdict("c", "rl", "not identified: keys disagree", 0.6)
+    assert _standing("trace of input", base, *moves) == "reproduced"
+    assert _standing("trace of input", base, *moves, still) == "partly"
+    assert _standing("trace of input", base, still) == "not reproduced"
+    assert _standing("trace of input", base, unknown) == "not testable"
+    assert _standing("trace of input", base) == "not testable"
+
+
+def test_a_share_of_the_gap_has_to_exceed_random_directions() -> None:
+    at = {"way": "counterfactual", "trace": "surprise", "key": "entropy", "rank": 1, "reader": "a", "stage": "rl"}
+    share = _finding("surprise", "gap_explained", 0.4, kind="centroid", draw=0, **at)
+    low, high = (_finding("surprise", "gap_explained", v, kind="rotated", draw=0, **at) for v in (0.1, 0.6))
+    assert _standing("explains part", share, low) == "reproduced"
+    assert _standing("explains part", share, high) == "not reproduced"
+
+
+def test_entropy_centroids_that_steer_contradict_an_absence() -> None:
+    at = {"trace": "entropy", "key": "none", "rank": 2, "reader": "a", "stage": "rl"}
+    assert _standing("entropy does nothing", _finding("surprise", "steering_slope", 0.9, **at)) == "not reproduced"
+    assert _standing("entropy does nothing", _finding("surprise", "steering_slope", 0.0, 0.02, **at)) == "reproduced"
+    assert _standing("entropy does nothing", _finding("surprise", "steering_slope", 0.0, 0.5, **at)) == "not testable"
+
+
+def test_a_peaked_label_is_no_plan() -> None:
+    at = {"reader": "a", "label": "topic", "stage": "rl"}
+    settled = _finding("commitment", "settled_before_word_pooled", 0.9, **at)
+    varied, peaked = (_finding("commitment", "chance_pooled", v, **at) for v in (0.1, 0.95))
+    assert _standing("settled before", settled, varied) == "reproduced"
+    assert _standing("settled before", settled, peaked) == "not reproduced"
+
+
+def test_a_report_has_to_heed_the_question() -> None:
+    at = {"reader": "a", "author": "b", "stage": "rl"}
+    told = _finding("verbal", "report_auroc", 0.95, kind="foreign", **at)
+    turned, same = (_finding("verbal", "swapped_gap", v, **at) for v in (-3.0, 3.0))
+    assert _standing("put into its mouth", told, turned) == "reproduced"
+    assert _standing("put into its mouth", told, same) == "not reproduced"
+
+
+def test_geometry_takes_the_least_alike_layer() -> None:
+    def layer(quantity: str, value: float, number: int) -> Finding:
+        where = {"family": "a", "stage": "rl", "other_stage": "base", "layer": number}
+        return _finding("geometry", quantity, value, 0.01, **where)
+
+    alike = [layer(q, 0.95, n) for q in ("cosine", "cka") for n in (0, 1, 2)]
+    assert _standing("unrelated", *alike) == "not reproduced"
+    assert _standing("unrelated", *alike, layer("cosine", 0.02, 3), layer("cka", 0.3, 3)) == "reproduced"
