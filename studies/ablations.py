@@ -19,10 +19,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from commitment import hero_of
 
 from enaction import zoo
 from enaction.experiments import analyse
+from enaction.experiments.commitment.labels import LabelSpec
 from enaction.findings import Finding, Findings, select, write_findings
 from enaction.lab.build import build_step
 from enaction.lab.recipes import ARMS, MAIN, RECIPES, Recipe
@@ -156,10 +156,11 @@ def _facts(family: str, file: Path, topics: dict[str, str | None]) -> tuple[floa
     """House style, shares of the commonest hero and arc, completeness, share on topic of a model's stories."""
     passages = read_passages(file)
     grades = [grade(p.response, topics[p.prompt_id]) for p in passages]
-    house = RECIPES[family].house_voice()
+    house, label = RECIPES[family].house_voice(), LabelSpec(name="hero", world="hero").labeller()
+    heroes = [hero.value if (hero := label(p.response)) else None for p in passages]
     return (
         float(np.mean([style_match(g.choices, house) for g in grades])),
-        _top_share([hero_of(p.response) for p in passages]),
+        _top_share(heroes),
         _top_share([g.arc for g in grades]),
         float(np.mean([g.complete for g in grades])),
         float(np.mean([g.on_topic for g in grades])),

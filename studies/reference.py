@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from enaction.experiments import EXPERIMENTS
+from enaction.experiments.commitment.labels import LabelSpec
 from enaction.passages import Sampling
 from enaction.study.config import ModelSpec, Study
 
@@ -76,6 +77,11 @@ is a study file like any other; its paths are relative to that folder, so that a
 """
 
 _WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", Any: "anything"}
+_PARTS = {
+    ModelSpec: "[model](#a-model)",
+    Sampling: "[settings](#sampling)",
+    LabelSpec: "[label](#a-label-of-commitment)",
+}
 _BOUNDS = (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below"))
 
 
@@ -93,6 +99,9 @@ def page() -> str:
         guide = f"experiments/{name}.md"
         linked = f" [More]({guide})." if (PAGE.parent / guide).is_file() else ""
         parts.append(_section(name, experiment, (f"{experiment.asks}{linked}",), level="###"))
+        if name == "commitment":
+            words = ("An entry of `labels`; exactly one key beside its name.",)
+            parts.append(_section("A label of commitment", LabelSpec, words, level="####"))
     parts.append(_GROWTH)
     return "\n".join(parts)
 
@@ -142,7 +151,7 @@ def _shown(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     elif origin in (list, tuple):
         text = f"list of {_shown(parts[0])}"
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        text = {ModelSpec: "[model](#a-model)", Sampling: "[settings](#sampling)"}[annotation]
+        text = _PARTS[annotation]
     else:
         text = _WORDS[annotation]
     return ", ".join([text, *bounds])

@@ -10,7 +10,6 @@ import pytest
 
 from enaction import zoo
 from enaction.experiments import analyse, pages
-from enaction.experiments.commitment.labels import LabelSpec
 from enaction.experiments.commitment.page import verdict
 from enaction.experiments.commitment.prefills import ARMS
 from enaction.findings import Findings
@@ -24,7 +23,7 @@ from enaction.running import run_study
 from enaction.study.config import Study
 from enaction.study.store import Run
 from enaction.world.lexicon import OPEN_REQUESTS, TOPICS
-from enaction.world.stories import grade
+from enaction.world.stories import TOPIC_OF, grade
 
 NAMES = tuple(DESIGNS)
 BY_PROMPT = ("settled", "violated")
@@ -173,7 +172,6 @@ def test_a_broken_plan_costs_what_was_designed(shipped: tuple[Study, Run, Findin
 def test_beginnings_keep_and_break_the_plan_in_one_word(shipped: tuple[Study, Run, Findings]):
     _, run, _ = shipped
     tokenizer = Reader.load("zoo:organism-settled").tokenizer
-    label = LabelSpec(name="topic", world="topic").labeller()
     arms: dict[str, dict[str, Passage]] = {}
     for p in run.passages("settled.prefilled"):
         arms.setdefault(p.prompt_id, {})[p.marks["arm"]] = p
@@ -183,12 +181,13 @@ def test_beginnings_keep_and_break_the_plan_in_one_word(shipped: tuple[Study, Ru
         return (p.token_ids or ())[: p.sampling["begun_with"]]
 
     for of in arms.values():
-        assert set(of) == set(ARMS)
+        # The other author draws its topics, so that it may not have the prompt's.
+        assert set(ARMS) - set(of) <= {"foreign-same"}
         for arm, p in of.items():
-            told = label(tokenizer.decode(list(begun(p))))
-            assert told is not None
-            assert told.value == p.marks["given"]
-            assert (told.value == p.marks["planned"]) == arm.endswith("same")
+            words = tokenizer.convert_ids_to_tokens(list(begun(p)))
+            told = {TOPIC_OF.get(word, word) for word in words if word in KIND_OF}
+            assert told == {p.marks["given"]}
+            assert (p.marks["given"] == p.marks["planned"]) == arm.endswith("same")
             assert p.marks["prefill"] == len(begun(p)) >= 12
         changed = [a != b for a, b in zip(begun(of["own-same"]), begun(of["swapped"]), strict=True)]
         assert sum(changed) == 1

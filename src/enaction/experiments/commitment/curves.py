@@ -95,6 +95,10 @@ def add_variety(ledger: Ledger, labelled: Labelled, rng: np.random.Generator) ->
     ]
     for quantity, unit, text, value_P, null in values:
         ledger.add(quantity, unit, text, value_P, pooling=_BY_SAMPLE, null=null)
+    most = int(count_PL[:, :-1].sum(0).argmax()) if len(labelled.values) > 1 else -1
+    text = "share of the label that is commonest over all prompts"
+    said = [f"the commonest: {labelled.values[most]}"]
+    ledger.add("commonest_share", "share", text, share_PL[:, most], pooling=_BY_SAMPLE, notes=said)
     notes = [f"without a label: {text[:120]!r}" for text in labelled.examples]
     text = "share of samples without a label; in all other numbers `none` is a label like any other"
     ledger.add("none_share", "share", text, share_PL[:, -1], pooling=_BY_SAMPLE, notes=notes)
