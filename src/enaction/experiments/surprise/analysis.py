@@ -8,7 +8,7 @@ Axes: P prompt, J sweep (a direction, a key, a draw), U cell of a sweep (fold, k
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -242,24 +242,35 @@ def sweeps(ledger: Ledger, rows: Mapping[str, np.ndarray]) -> dict[tuple, Sweep]
 
 def _steering(ledger: Ledger, rows: Mapping[str, np.ndarray]) -> None:
     found = sweeps(ledger, rows)
-    drawn: dict[str, list[float]] = {}
+    controls: dict[str, list[Sweep]] = {}
     responses: dict[tuple[str, int], Response] = {}
     for (trace, key, rank, kind, _, layer, _), sweep in found.items():
-        where = {"trace": trace, "key": key, "rank": rank}
         if kind in CONTROLS:
-            moved = (sweep.steered.sum(1) / sweep.weight)[None]
-            drawn.setdefault(kind, []).append(float(sweep.slopes(moved, sweep.level)[0]))
+            controls.setdefault(kind, []).append(sweep)
         elif kind == "centroid":
-            response = _sweep(ledger, sweep, **where)
+            response = _sweep(ledger, sweep, trace=trace, key=key, rank=rank)
             if trace == "surprise":
                 responses[key, rank] = response
         elif layer and (minus := found.get((trace, key, rank, kind, 0, layer, -1))) is not None:
             _odd_part(ledger, sweep, minus, layer, trace=trace, key=key)
-    for kind, values in drawn.items():
+    slopes = {kind: _control(ledger, kind, drawn) for kind, drawn in controls.items()}
+    _verdict(ledger, responses, slopes.get("rotated", []))
+
+
+def _control(ledger: Ledger, kind: str, drawn: Sequence[Sweep]) -> list[float]:
+    """What the draws of a control do, in nats a nat and, where there is a natural effect, as slopes, returned."""
+    slopes: list[float] = []
+    for quantity, unit in (("control_effect", "nats a nat"), ("control_slope", "slope")):
+        if quantity == "control_slope" and min(sweep.spread for sweep in drawn) < LEAST_EFFECT:
+            continue
+        values = []
+        for sweep in drawn:
+            against = sweep.level if quantity == "control_slope" else sweep.trace_level
+            values.append(float(sweep.slopes((sweep.steered.sum(1) / sweep.weight)[None], against)[0]))
         ledger.fact(
-            "control_slope",
-            "slope",
-            f"slope of {kind} controls (rank 1, key entropy), mean over {len(values)} draws, and the least and "
+            quantity,
+            unit,
+            f"{unit} of {kind} controls (rank 1, key entropy), mean over {len(values)} draws, and the least and "
             "greatest of them",
             float(np.mean(values)),
             len(values),
@@ -269,7 +280,8 @@ def _steering(ledger: Ledger, rows: Mapping[str, np.ndarray]) -> None:
             kind=kind,
             notes=[f"SD over draws {np.std(values, ddof=1):.3f}"] if len(values) > 1 else [],
         )
-    _verdict(ledger, responses, drawn.get("rotated", []))
+        slopes = values
+    return slopes if min(sweep.spread for sweep in drawn) >= LEAST_EFFECT else []
 
 
 class Response(NamedTuple):

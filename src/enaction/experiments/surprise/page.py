@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from enaction.chart import Axis, Chart, Key, Panel, Points, Rule, stage_colours
+from collections.abc import Sequence
+from typing import Any
+
+from enaction.chart import Axis, Chart, Colour, Key, Marker, Panel, Points, Rule, points_of, stage_colours
 from enaction.experiments.surprise.analysis import AUTHORSHIP, CONTROLS
 from enaction.findings import Finding, Findings
 from enaction.page import Cell, Grid, Page, Section, Statement
@@ -82,54 +85,66 @@ def _gap(findings: Findings) -> list[Statement]:
 
 
 def _steering(findings: Findings) -> Chart:
-    """Nats of entropy a nat of surprise: what steering gives beside what is natural, and the controls."""
-    verdicts = [*findings.select("surprise_verdict")]
-    readers = [str(f.where["reader"]) for f in verdicts]
+    """Left the slope where there is a natural effect to reproduce, right nats a nat for all, each beside controls."""
+    readers = [str(f.where["reader"]) for f in findings.select("surprise_verdict")]
     names = short_names(readers)
-    looks = (("none", 1, "silver", "square"), ("entropy", 1, "blue", "circle"), ("token", 1, "orange", "diamond"))
-    marks: list[Points] = []
-    for at, (key, rank, colour, marker) in enumerate(looks):
-        found = [findings.one("steering_slope", reader=r, trace="surprise", key=key, rank=rank) for r in readers]
-        marks.append(
-            Points(
-                [f.estimate if f else None for f in found],
-                [len(readers) - i + 0.2 * (1 - at) for i in range(len(readers))],
-                colour,  # pyright: ignore[reportArgumentType]
-                [f.low if f else None for f in found],
-                [f.high if f else None for f in found],
-                "x",
-                marker=marker,  # pyright: ignore[reportArgumentType]
-            )
-        )
-    for kind, shift in zip(CONTROLS, (-0.28, -0.34, -0.4), strict=True):
-        found = [findings.one("control_slope", reader=r, kind=kind) for r in readers]
-        marks.append(
-            Points(
-                [f.estimate if f else None for f in found],
-                [len(readers) - i + shift for i in range(len(readers))],
-                "grey",
-                [f.low if f else None for f in found],
-                [f.high if f else None for f in found],
-                "x",
-                marker="bar",
-                faint=True,
-            )
-        )
     heights = [float(len(readers) - i) for i in range(len(readers))]
-    axis = Axis("slope of the entropy that follows on what is natural at the level set")
-    panel = Panel(
-        [Rule("x", 0), Rule("x", 1, line="dashed"), *marks],
-        axis,
-        Axis(ticks=heights, names=[names[r] for r in readers], bare=True),
-    )
-    legend = [Key(_KEYS[key], colour, marker, "none") for key, _, colour, marker in looks]  # pyright: ignore
-    legend.append(Key("random controls, range over draws", "grey", "bar", "none"))
+
+    def series(quantity: str, shift: float, colour: Colour, marker: Marker, faint: bool = False, **at: Any) -> Points:
+        found = [findings.one(quantity, reader=reader, **at) for reader in readers]
+        return points_of(
+            [height + shift for height in heights], found, along="x", colour=colour, marker=marker, faint=faint
+        )
+
+    def controls(quantity: str) -> list[Points]:
+        return [
+            series(quantity, shift, "grey", "bar", True, kind=kind)
+            for kind, shift in zip(CONTROLS, (-0.26, -0.33, -0.4), strict=True)
+        ]
+
+    at = {"trace": "surprise", "rank": 1}
+    slopes = [
+        series("steering_slope", 0.22, "silver", "square", key="none", **at),
+        series("steering_slope", 0.08, "blue", "circle", key="entropy", **at),
+        series("steering_slope", -0.06, "orange", "diamond", key="token", **at),
+    ]
+    effects = [
+        _natural(findings, readers, [height + 0.22 for height in heights]),
+        series("steering_effect", 0.08, "blue", "circle", key="entropy", **at),
+        series("steering_effect", -0.06, "sky", "triangle", key="entropy", trace="surprise", rank=4),
+    ]
+    side = Axis(ticks=heights, names=[names[r] for r in readers], bare=True)
+    panels = [
+        Panel(
+            [Rule("x", 0), Rule("x", 1, line="dashed"), *slopes, *controls("control_slope")],
+            Axis("slope on what is natural (0 none, 1 full control)"),
+            side,
+        ),
+        Panel([Rule("x", 0), *effects, *controls("control_effect")], Axis("nats of entropy a nat of surprisal"), side),
+    ]
+    legend = [
+        Key("raw, rank 1", "silver", "square"),
+        Key("within H_t, rank 1", "blue", "circle"),
+        Key("within token, rank 1", "orange", "diamond"),
+        Key("within H_t, rank 4", "sky", "triangle"),
+        Key("natural, within H_t", "black", "cross"),
+        Key("random controls, range over draws", "grey", "bar"),
+    ]
     caption = (
-        "Rank-1 clamp of the trace of surprise at all layers, 95 % intervals over prompts: 0 is no effect, 1 the "
-        "natural one. Raw: without holding fixed what was known before; on models whose surprise does nothing by "
-        "design, raw is far above 0. Grey: random controls, mean and range over draws."
+        "Clamp of the trace of surprise at all layers, 95 % intervals over prompts. Left: slope, where natural entropy "
+        "differs between levels. Raw does not hold fixed what was known before, and is far above 0 on models whose "
+        "surprise does nothing by design. Right: nats of entropy a nat of surprisal, for all. Grey: random controls, "
+        "mean and range over draws."
     )
-    return Chart(caption, [[panel]], width=7.2, height=1.2 + 0.45 * len(readers), legend=legend)
+    height = 1.7 + 0.45 * len(readers)
+    return Chart(caption, [panels], width=8.4, height=height, legend=legend, legend_columns=3, share_y="row")
+
+
+def _natural(findings: Findings, readers: Sequence[str], heights: Sequence[float]) -> Points:
+    """What the model does by itself, which stands in a note of what steering does."""
+    found = [findings.one("steering_effect", reader=reader, **_PRIMARY) for reader in readers]
+    values = [float(f.notes[0].removeprefix("natural: ")) if f is not None else None for f in found]
+    return Points(values, heights, "black", marker="cross")
 
 
 def _decoded(findings: Findings, stages: list[str]) -> Chart:
@@ -144,7 +159,7 @@ def _decoded(findings: Findings, stages: list[str]) -> Chart:
         pair = _mean([*of.select("decoded", predictor="pair")])
         if pair is not None:
             marks.append(Rule("y", pair, colours[stage], "dotted"))
-    panel = Panel(marks, Axis("residual layer"), Axis("R² of surprisal, held-out prompts"))
+    panel = Panel(marks, Axis("residual layer", most_ticks=6), Axis("R² of surprisal, held-out prompts"))
     caption = (
         "What a linear probe of the residual stream at a token explains of the token's surprisal, means over readers; "
         "dotted: what the pair of tokens explains by itself, without a model."
