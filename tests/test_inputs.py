@@ -281,7 +281,7 @@ def test_what_is_not_certain_is_refused_with_the_remedy(rows: Any, words: str, t
         ("g.csv", b'prompt,response\nq,"r\n', "row 1 of .* is not CSV"),
         ("h.csv", b"prompt,prompt\nq,r\n", "two columns have one name"),
         ("i.csv", b"messages\n\"[{'role': 'user', 'content': 'q'}]\"\n", "looks like a list of messages"),
-        ("j.csv", b"prompt,response\nq,\n", "row 1: 'response' missing"),
+        ("j.csv", b"prompt,response\nq,\n", "row 1: 'response' is empty"),
         ("k.txt", b" \n", "holds no passages"),
     ],
 )
@@ -423,3 +423,28 @@ def test_passages_survive_every_kind_that_is_written(tmp_path: Path) -> None:
     for name in ("a.jsonl", "a.parquet"):
         write_passages([passage], tmp_path / name)
         assert read_passages(tmp_path / name) == [passage]
+
+
+@pytest.mark.parametrize("name", ["q.csv", "q.parquet", "q.jsonl"])
+@pytest.mark.parametrize(
+    ("row", "named", "words"),
+    [
+        ({"question": "b", "answer": None}, {}, "row 2: 'answer' is empty; fill it in, or take the row out"),
+        ({"question": None, "answer": "b"}, {}, "row 2: 'question' is empty"),
+        ({"question": "b", "answer": None}, {"response": "answer"}, "row 2: 'answer' is empty"),
+        ({"question": None, "answer": "b"}, {"prompt": "question"}, "row 2: 'question' is empty"),
+    ],
+)
+def test_a_cell_without_text_is_not_called_a_missing_column(
+    name: str, row: dict[str, str | None], named: dict[str, str], words: str, tmp_path: Path
+) -> None:
+    path, rows = tmp_path / name, [{"question": "a", "answer": "a"}, row]
+    if name == "q.csv":
+        _csv(path, rows)
+    elif name == "q.parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text("".join(f"{json.dumps(r)}\n" for r in rows))
+        words = words.replace("row 2", "line 2")
+    with pytest.raises(PassageError, match=words):
+        read_passages(path, prompt_column=named.get("prompt"), response_column=named.get("response"))

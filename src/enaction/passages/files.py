@@ -17,7 +17,7 @@ from enaction.errors import PassageError
 from enaction.files import write_atomically
 from enaction.passages.data_sets import is_hub_id
 from enaction.passages.rows import passage_of, prompt_of
-from enaction.passages.shapes import passage_rows, prompt_row
+from enaction.passages.shapes import QUESTIONS, RESPONSES, passage_rows, prompt_row
 from enaction.passages.tables import STDIO, first_line, is_table, loaded, rows_of, shown
 from enaction.passages.types import SAMPLING_KEYS, Passage, Prompt, extras_of
 
@@ -60,7 +60,7 @@ def read_passages(
     given: dict[str, bool] = {}
     rows = rows_of(path, lines_of_text=False, split=split, is_limited=limit is not None)
     for number, (where, row) in enumerate(rows, start=1):
-        row = _plain_record(row, where) if is_table(path) else row
+        row = _plain_record(row, where, {prompt_column, response_column}) if is_table(path) else row
         _require_like(row, given, where)
         completed = {"id": str(number), "author": named} | row
         for record in passage_rows(completed, where, prompt_column, response_column):
@@ -75,7 +75,7 @@ def read_passages(
             passages.append(passage)
         if limit is not None and len(passages) >= limit:
             return passages[:limit]
-    if not passages and not is_table(path):  # a text of a run can come out empty
+    if not passages and Path(path).suffix.lower() != ".parquet":  # a text of a run can come out empty
         raise PassageError(f"{shown(path)} holds no passages; write one JSON object a line")
     return passages
 
@@ -119,7 +119,7 @@ def read_prompts(
     """
     prompts: dict[str, Prompt] = {}
     for where, row in rows_of(path, lines_of_text=True, split=split, is_limited=limit is not None):
-        record = prompt_row(_plain_record(row, where) if is_table(path) else row, where, column)
+        record = prompt_row(_plain_record(row, where, {column}) if is_table(path) else row, where, column)
         prompt = prompt_of(record, where)
         if prompts.setdefault(prompt.id, prompt) != prompt:
             raise PassageError(f"{where}: id '{prompt.id}' already names another prompt; ids must be unique")
@@ -208,9 +208,10 @@ def _table(passages: list[Passage]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=_SCHEMA)
 
 
-def _plain_record(row: dict[str, Any], where: str) -> dict[str, Any]:
-    """A row with its JSON columns read; marks of version 0.1 are taken out of `sampling`."""
-    record = {key: value for key, value in row.items() if value is not None or key in _NEEDED}
+def _plain_record(row: dict[str, Any], where: str, named: set[str | None]) -> dict[str, Any]:
+    """A row with its JSON columns read, nulls only where a text is due; marks of version 0.1 leave `sampling`."""
+    due = {*_NEEDED, *QUESTIONS, *RESPONSES, *named}
+    record = {key: value for key, value in row.items() if value is not None or key in due}
     for key in ("sampling", "marks", "prompt_extras"):
         if isinstance(text := record.get(key), str):
             record[key] = loaded(text, f"{where}: '{key}'")

@@ -138,6 +138,8 @@ def _name(record: dict[str, Any], key: str, where: str) -> str:
 
 def _text(record: dict[str, Any], key: str, where: str) -> str:
     value = record[key]
+    if value is None:
+        raise PassageError(f"{where}: '{key}' is null and must be a string; fill it in, or leave the column out")
     if not isinstance(value, str):
         raise PassageError(f"{where}: '{key}' is {kind(value)} and must be a string; put it in quotes")
     return value

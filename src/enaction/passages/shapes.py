@@ -45,6 +45,8 @@ def prompt_row(record: dict[str, Any], where: str, column: str | None = None) ->
     record = _unwrapped(record)
     key = _named(record, column, where, "--prompt-column") if column else _prompt_key(record, where)
     value = _conversation(record, key, where)
+    if value is None:
+        raise _empty(key, where)
     if remedy := _columnwise(record, key, value):
         raise PassageError(f"{where}: '{key}' holds several texts; {remedy}")
     if isinstance(value, list) and key != "prompt" and len(value) > 1 and _role(value[-1]) == "assistant":
@@ -80,12 +82,14 @@ def passage_rows(
         if conversation is not None:
             value = _complete(record, conversation, _conversation(record, conversation, where), where)
             return _turns(_ours(record), value, conversation, where)
-        if record.keys() & {*QUESTIONS, "prompt"} == {"text"}:
+        if {key for key in (*QUESTIONS, "prompt") if record.get(key) is not None} == {"text"}:
             return [_ours(record) | {"prompt": [], "response": record["text"]}]
         raise _missing(record, "response", where, "--response-column")
     if response_key is None:
         raise _missing(record, "response", where, "--response-column")
     response = record[_named(record, response_key, where, "--response-column")]
+    if response is None:
+        raise _empty(response_key, where)
     if isinstance(response, list) and prompt_column is None and not _has_prompt(record):
         return _turns(_ours(record), _conversation(record, response_key, where), response_key, where)[-1:]
     rest = {key: value for key, value in record.items() if key != response_key}
@@ -193,6 +197,9 @@ def _response_key(record: dict[str, Any], where: str) -> str | None:
 
 def _missing(record: dict[str, Any], what: str, where: str, option: str) -> PassageError:
     """What to say about a row without a prompt or a response: the option or the command that gives it one."""
+    empty = [key for key in (RESPONSES if what == "response" else QUESTIONS) if key in record and not record[key]]
+    if empty:
+        return _empty(empty[0], where)
     tables = [key for key, value in record.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
     talks = [key for key in tables if _role(record[key][0]) and {"content", "value"} & record[key][0].keys()]
     more = ""
@@ -209,6 +216,10 @@ def _missing(record: dict[str, Any], what: str, where: str, option: str) -> Pass
     if not record.keys() - {"id", "author"}:
         return PassageError(f"{where}: '{what}' missing: the row has no text; write {_WANTED}")
     return PassageError(f"{where}: '{what}' missing; give {option} one of {_columns(record)}{more}")
+
+
+def _empty(key: str, where: str) -> PassageError:
+    return PassageError(f"{where}: '{key}' is empty; fill it in, or take the row out")
 
 
 def _columnwise(record: dict[str, Any], key: str, value: Any) -> str | None:

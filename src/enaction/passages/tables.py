@@ -102,7 +102,7 @@ def is_table(path: str | Path) -> bool:
     """Whether rows have every column of a table, null or not, and objects may be strings of JSON."""
     if str(path) == STDIO:
         return False
-    return Path(path).suffix.lower() == ".parquet" or Path(path).is_dir() or is_hub_id(str(path))
+    return Path(path).suffix.lower() in {".parquet", *_DELIMITERS} or Path(path).is_dir() or is_hub_id(str(path))
 
 
 def shown(path: str | Path) -> str:
@@ -222,7 +222,7 @@ def _plain(value: Any) -> Any:
 
 
 def _csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
-    """The rows under a line of names; an empty cell is a missing one, since CSV has no null."""
+    """The rows under a line of names; an empty cell is null, which CSV has no other sign for."""
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     lines = (line for _, line in _lines(path))
     header = next(lines, "")
@@ -242,7 +242,7 @@ def _csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
                     f"row {number} of {path} has {len(cells)} cells for {len(names)} columns; put text that holds "
                     "commas, quotes or line breaks in quotes"
                 )
-            yield f"row {number}", {n: _cell(c, n, number) for n, c in zip(names, cells, strict=True) if c}
+            yield f"row {number}", {n: _cell(c, n, number) if c else None for n, c in zip(names, cells, strict=True)}
     except csv.Error as err:
         raise PassageError(f"row {number + 1} of {path} is not CSV ({err}); write the file again") from err
 
