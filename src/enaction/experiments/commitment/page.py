@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from enaction.chart import SERIES, Axis, Chart, Colour, Key, Panel, Rule, curve_of
+from enaction.chart import SERIES, Axis, Chart, Colour, Key, Label, Mark, Panel, Rule, curve_of, stage_colours
 from enaction.experiments.commitment.broken import CONTRASTS
 from enaction.experiments.commitment.curves import PEAKED
 from enaction.findings import Finding, Findings
 from enaction.page import Grid, Page, Section, Statement, Verdict
 from enaction.shown import number, pvalue, table, value, verdict_of, verdict_words, with_interval
-from enaction.words import in_training_order
+from enaction.words import in_training_order, models_of, stage_label
 
 _VARIETY = {
     "label_entropy": "entropy, nats",
@@ -82,71 +82,77 @@ def _is_planned(excess: Finding) -> bool:
 
 
 def _statements(findings: Findings, reader: str, label: str) -> list[Statement]:
-    """What is said of one label of one reader."""
+    """What is said of one label of one reader; readers of a stage share a sentence where several are shown."""
     place = {"reader": reader, "label": label, **_stage(findings)}
-    subject = f"{reader}, {label}"
-    words, outcome = verdict(findings)
+    of_stage = f"{models_of(place.get('stage'))}, {label}"
+
+    def said(text: str, about: tuple[str, ...], outcome: Verdict, series: str, short: str) -> Statement:
+        together = f"{of_stage}{series}" if short else ""
+        return Statement(
+            f"{text}.", about, place, outcome, f"{reader}, {label}", series=together, short=f"{reader}: {short}"
+        )
+
+    made = []
     chance, within = findings.one("chance_pooled"), findings.one("chance_within")
     before, end = findings.one("settled_before_word_pooled"), findings.one("word_end")
-    made = []
     if chance is not None:
+        words, outcome = verdict(findings)
         text = f"{words}. Chance is {number(value(chance), 2)} between prompts and {_number(within)} in a prompt"
         if before is not None and end is not None:
             text += (
                 f"; before the label's word, which ends at token {number(value(end), 1)}, "
                 f"{with_interval(before, 2)} of what chance leaves is settled"
             )
-        about = ("settled_before_word_pooled", "chance_pooled")
-        made.append(
-            Statement(f"{text}.", about, place, outcome, subject, outcome="planned" if "planned," in words else "")
-        )
+        short = f"{words.partition(':')[0]} (chance {number(value(chance), 2)})"
+        made.append(said(text, ("settled_before_word_pooled", "chance_pooled"), outcome, "", short))
     none = findings.one("none_share")
     if none is not None and value(none) > 0.2:
         text = f"{number(value(none), 2)} of the samples have no label, so that its numbers are about the rest too"
         examples = f": {'; '.join(none.notes)}" if none.notes else ""
-        made.append(Statement(f"{text}{examples}.", ("none_share",), place, "", subject))
-    gains = findings.select("probe_gain").measured
-    room = findings.one("probe_room")
+        made.append(said(f"{text}{examples}", ("none_share",), "", "", ""))
+    gains, room = findings.select("probe_gain").measured, findings.one("probe_room")
     if gains and room is not None and value(room) > _LITTLE:
         best = max(gains, key=value)
+        says = f"{with_interval(best, 2)} nats of {_number(room)}"
         text = (
-            f"the state before the answer says {with_interval(best, 2)} nats of {_number(room)} about the label of a "
-            f"prompt that the probe was not fitted to (layer {best.where['layer']}, p = {pvalue(best)})"
+            f"the state before the answer says {says} about the label of a prompt that the probe was not fitted to "
+            f"(layer {best.where['layer']}, p = {pvalue(best)})"
         )
         foretells: Verdict = "effect" if best.p is not None and best.p < 0.05 else "no effect"
-        made.append(Statement(f"{text}.", ("probe_gain",), place, foretells, subject))
-    made += _broken(findings, place, subject)
+        short = f"{says}, p = {pvalue(best)}"
+        made.append(said(text, ("probe_gain",), foretells, ", what the state before the answer says of it", short))
+    windows = findings.values("window")
+    cost = findings.one("violation", window=windows[-1]) if windows else None
+    share = findings.one("planned_share")
+    if cost is not None and share is not None and value(share) < _MOST:
+        text = f"no prompt settles it (its commonest has {_number(share)}), so no plan is there to be broken"
+        about = ", no prompt settles it, so that no plan is there to be broken; share of the commonest"
+        made.append(said(text, ("planned_share",), "", about, _number(share)))
+    elif cost is not None:
+        text = _cost(findings.at(window=windows[-1]), cost, windows[-1])
+        series = f", own text of another label, nats over tokens {windows[-1]}"
+        made.append(said(text, ("violation", "style"), verdict_of(cost), series, with_interval(cost)))
     moved = findings.one("moved", arm="words")
     if moved is not None:
         text = (
             f"with another prompt's keys and values at the user's words, {with_interval(moved, 2)} more of the answers "
             "have that prompt's label than with an unrelated prompt's"
         )
-        made.append(Statement(f"{text}.", ("moved",), place, verdict_of(moved), subject))
+        series = ", moved by another prompt's keys and values at the user's words"
+        made.append(said(text, ("moved",), verdict_of(moved), series, with_interval(moved, 2)))
     return made
 
 
-def _broken(findings: Findings, place: dict[str, Any], subject: str) -> list[Statement]:
-    """What a broken plan costs, in the longest window, beside what another author's style costs."""
-    windows = findings.values("window")
-    if not windows:
-        return []
-    at = findings.at(window=windows[-1])
-    cost = at.one("violation")
-    if cost is None:
-        return []
-    style, share = at.one("style"), findings.one("planned_share")
-    if share is not None and value(share) < _MOST:
-        text = f"no prompt settles it (its commonest has {number(value(share), 2)}), so no plan is there to be broken"
-        return [Statement(f"{text}.", ("planned_share",), place, "", subject)]
+def _cost(findings: Findings, cost: Finding, window: str) -> str:
+    """What a broken plan costs in a window, beside what another author's style costs."""
     words = verdict_words(cost, below="lowers entropy", above="raises entropy", none="costs no entropy")
-    text = f"own text of another label {words}: {with_interval(cost)} nats over tokens {windows[-1]}"
-    home = at.one("violation_at_home")
+    text = f"own text of another label {words}: {with_interval(cost)} nats over tokens {window}"
+    home, style = findings.one("violation_at_home"), findings.one("style")
     if home is not None:
         text += f" ({with_interval(home)} against the same text after its own prompt)"
     if style is not None:
         text += f"; another author's text of the right label: {with_interval(style)}"
-    return [Statement(f"{text}.", ("violation", "style"), place, verdict_of(cost), subject)]
+    return text
 
 
 def _stage(findings: Findings) -> dict[str, Any]:
@@ -161,27 +167,34 @@ def _number(finding: Finding | None) -> str:
 def _curves(findings: Findings, readers: Sequence[str]) -> Chart:
     """Excess of agreement over chance between prompts: a panel for each label, a line for each reader."""
     labels = findings.values("label", "excess_pooled")
+    stages = in_training_order([str(stage) for stage in findings.values("stage")])
+    by_stage = stage_colours(stages)
+    stage_of = {reader: str(_stage(findings.at(reader=reader)).get("stage", "")) for reader in readers}
     colours: dict[str, Colour] = {reader: SERIES[i % len(SERIES)] for i, reader in enumerate(readers)}
+    legend = [Key(reader, colours[reader], "circle", "solid") for reader in readers]
+    if len(stages) > 1:
+        colours = {reader: by_stage[stage_of[reader]] for reader in readers}
+        legend = [Key(stage_label(stage), by_stage[stage], "circle", "solid") for stage in stages]
     panels = []
     for label in labels:
         at = findings.at(label=label)
-        marks: list[Any] = [
-            curve_of(at.select("excess_pooled", reader=reader).measured, lambda f: f.where["k"], colour=colours[reader])
-            for reader in readers
+        curves = {reader: at.select("excess_pooled", reader=reader).measured for reader in readers}
+        marks: list[Mark] = [
+            curve_of(curve, lambda f: f.where["k"], colour=colours[reader]) for reader, curve in curves.items() if curve
         ]
-        ends = [f for f in at.select("word_end").measured if f.where["reader"] in colours]
+        ends = [f for f in at.select("word_end").measured if curves.get(f.where["reader"])]
         marks += [Rule("x", value(f), colour=colours[f.where["reader"]], line="dotted") for f in ends]
+        if not any(curves.values()):
+            marks.append(Label("hardly ever differs: no curve", 0.5, edge="left"))
         x, y = Axis("tokens given"), Axis("agreement, excess over chance" if label == labels[0] else "")
         panels.append(Panel([Rule("y", 0), *marks], x, y, str(label)))
     caption = (
         "How often a response that is written anew from its first tokens has the label of the original, in excess of "
-        "the chance that two prompts have the same label (0: chance, 1: always), 95 % intervals. Dotted: where the "
-        "label's own word ends. A label that hardly ever differs has no curve to read: see its chance."
+        "the chance that two prompts have the same label (0: chance, 1: always), 95 % intervals; a line for each "
+        "model. Dotted: where the label's own word ends. A label that hardly ever differs has no curve to read."
     )
-    legend = [Key(f"{r}", colours[r], "circle", "solid") for r in readers]
-    return Chart(
-        caption, [panels], width=1.5 + 2.6 * len(panels), height=3.4, legend=legend, share_x="all", share_y="row"
-    )
+    width = 1.5 + 2.6 * len(panels)
+    return Chart(caption, [panels], width=width, height=3.4, legend=legend, share_x="all", share_y="row")
 
 
 def _grids(findings: Findings, readers: Sequence[str]) -> list[Grid]:
