@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from enaction import zoo
 from enaction.experiments import analyse, pages
+from enaction.experiments.commitment.answers import answer_text
 from enaction.experiments.commitment.page import verdict
 from enaction.experiments.commitment.prefills import ARMS
 from enaction.findings import Findings
@@ -195,6 +197,40 @@ def test_beginnings_keep_and_break_the_plan_in_one_word(shipped: tuple[Study, Ru
         home = of["own-home"].prompt[-1]["content"]
         assert planned_topic(home) == of["own-home"].marks["given"]
         assert home != of["own-different"].prompt[-1]["content"]
+
+
+def test_a_stem_is_given_and_neither_labelled_nor_counted(tmp_path: Path):
+    settings = {
+        "ask": "study",
+        "stem": "what a story is it!",
+        "labels": [{"name": "topic", "world": "topic"}, {"name": "kind", "clusters": 2}],
+        "samples": 3,
+        "max_new_tokens": 20,
+        "lengths": [3, 4],
+        "regenerations": 1,
+        "continuations": 1,
+        "after": 4,
+        "probe": False,
+    }
+    prompts = tmp_path / "prompts.jsonl"
+    rows = [{"id": f"p{i}", "prompt": request} for i, request in enumerate(OPEN_REQUESTS[:5])]
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, run, findings = _measured(
+        {"late": "zoo:organism-late"}, tmp_path, settings, n_prompts=None, prompts=str(prompts)
+    )
+    for p in run.passages("late.asked"):
+        assert p.response.startswith("what a story is it!")
+        assert p.marks["stem"] == p.sampling["begun_with"] == 6
+        assert answer_text(p).split()[:2] == ["in", "the"]
+    # "in the big HARBOUR": what comes after three tokens is drawn, after four it is given.
+    assert _value(findings, "word_start", label="topic") == 3.0
+    assert _value(findings, "agreement", label="topic", k=4) == 1.0
+    # With a stem a beginning ends with the label's word.
+    vocabulary = build_tokenizer("word", 0, 0).get_vocab()
+    places = {vocabulary[place] for topic in TOPICS.values() for place in topic.place}
+    assert {(p.token_ids or ())[p.sampling["begun_with"] - 1] for p in run.passages("late.prefilled")} <= places
+    assert findings.select("settled_before_word", label="kind")[0].left_out
+    assert _value(findings, "none_share", label="kind") == 0.0
 
 
 def _content_share(run: Run, name: str, window: int) -> float:
