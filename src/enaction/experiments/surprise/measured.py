@@ -67,7 +67,8 @@ class Traces(Measured):
             for key in ("none", "entropy"):
                 steering.observe(bench, key, fold, tables["observing"])
                 for trace in ("surprise", "running"):
-                    steering.explain(bench, key, 1, fold, desk.study.seed, tables["explaining"], trace)
+                    draws = 3 if (trace, key) == ("surprise", "entropy") else 0
+                    steering.explain(bench, trace, key, 1, fold, desk.study.seed, draws, tables["explaining"])
             steering.observe(bench, "entropy", fold, tables["observing"], "running")
         parts = [_table(kind, rows.columns, names) for kind, rows in tables.items() if rows.columns]
         parts.append(_author_table(of))

@@ -321,11 +321,11 @@ def _planes(bench: Bench, keyed: Keyed, request: Request, seed: int) -> Iterator
             yield layer, (of.basis[:, : request.rank], of.coordinates(request.rank))
 
 
-def explain(bench: Bench, key: str, rank: int, fold: int, seed: int, rows: Rows, trace: str = "surprise") -> None:
+def explain(bench: Bench, trace: str, key: str, rank: int, fold: int, seed: int, draws: int, rows: Rows) -> None:
     """Counterfactual of the own-foreign gap: foreign tokens get the levels of the trace that own text has.
 
     Sham: every token is set to its own cell's centroid, which loses the same detail. Each foreign token's new level has
-    the rank in own text that its old one has in foreign text; its key stays.
+    the rank in own text that its old one has in foreign text; its key stays. `draws` of rotated centroids go through the same.
     """
     keyed = bench.keyed(trace, key)
     level, own = bench.trace(bench.use, trace), bench.use.is_own
@@ -336,7 +336,7 @@ def explain(bench: Bench, key: str, rank: int, fold: int, seed: int, rows: Rows,
     keep = keyed.cells.usable[keyed.key_use, keyed.bin_use] & keyed.cells.usable[keyed.key_use, moved_bin]
     if not keep.any():
         return
-    kinds = [("centroid", 0), *(("rotated", draw) for draw in range(3))]
+    kinds = [("centroid", 0), *(("rotated", draw) for draw in range(draws))]
     for kind, draw in kinds:
         planes = dict(_planes(bench, keyed, Request(trace, key, rank, kind, draw), seed))
         sham = bench.clamp(planes, keep, keyed.key_use, keyed.bin_use)
