@@ -325,7 +325,8 @@ def explain(bench: Bench, trace: str, key: str, rank: int, fold: int, seed: int,
     """Counterfactual of the own-foreign gap: foreign tokens get the levels of the trace that own text has.
 
     Sham: every token is set to its own cell's centroid, which loses the same detail. Each foreign token's new level has
-    the rank in own text that its old one has in foreign text; its key stays. `draws` of rotated centroids go through the same.
+    the rank in own text that its old one has in foreign text; its key stays. So many
+    `draws` of rotated centroids go through the same.
     """
     keyed = bench.keyed(trace, key)
     level, own = bench.trace(bench.use, trace), bench.use.is_own
