@@ -84,8 +84,8 @@ def _exact_findings(tmp_path_factory: pytest.TempPathFactory) -> Findings:
     return analyse(study, run)
 
 
-def _value(findings: Findings, quantity: str, reader: str) -> tuple[float, float, float]:
-    f = findings.one(quantity, reader=reader)
+def _value(findings: Findings, quantity: str, reader: str, entropy: str = "held") -> tuple[float, float, float]:
+    f = findings.one(quantity, reader=reader, entropy=entropy)
     assert f is not None, (quantity, reader)
     assert f.estimate is not None
     assert f.low is not None
@@ -116,7 +116,7 @@ def test_log_odds_explain_the_gap_of_the_belief_organism(exact: Findings) -> Non
 
 def test_shuffled_histories_explain_nothing(exact: Findings) -> None:
     for reader, block in (("surprise", "surprisal"), ("belief", "log_odds")):
-        found, null = (exact.one(f"{of}part_{block}", reader=reader) for of in ("", "null_"))
+        found, null = (exact.one(f"{of}part_{block}", reader=reader, entropy="held") for of in ("", "null_"))
         assert found is not None
         assert found.estimate is not None
         assert null is not None
@@ -128,7 +128,7 @@ def test_shuffled_histories_explain_nothing(exact: Findings) -> None:
 def test_nothing_is_found_where_the_regime_alone_sets_the_entropy(exact: Findings) -> None:
     for block in ("surprisal", "log_odds"):
         assert _value(exact, f"slope_{block}", "regime") == pytest.approx((0, 0, 0), abs=1e-5)
-        (missing,) = exact.select(f"share_{block}", reader="regime")
+        (missing,) = exact.select(f"share_{block}", reader="regime", entropy="held")
         assert missing.left_out is not None
         assert "no gap" in missing.left_out
 
@@ -161,11 +161,12 @@ def test_the_regression_is_least_squares_on_repeated_prompts() -> None:
     x, z = rng.exponential(size=n), rng.normal(size=n)
     y = np.sin(x) + 0.5 * z + 0.2 * author + 0.3 * level + rng.normal(size=n)
     blocks = {"x": bent(x, [0.5, 1.5]), "z": bent(z, [])}
-    for level_N in (None, level):
-        regression = Regression.of(y, blocks, author, prompt, 6, level_N)
-        weight_P = np.ones(6) if level_N is not None else np.array([2, 0, 1, 3, 0, 1])
+    kind = np.where(rng.random(n) < 0.5, level, rng.integers(5, size=n))
+    for levels in ((), (level,), (level, kind)):
+        regression = Regression.of(y, blocks, author, prompt, 6, levels)
+        weight_P = np.ones(6) if levels else np.array([2, 0, 1, 3, 0, 1])
         rows = np.repeat(np.arange(n), weight_P[prompt].astype(int))
-        dummies = [author[:, None] == [1, 2]] + ([] if level_N is None else [level[:, None] == [1, 2, 3]])
+        dummies = [author[:, None] == [1, 2], *(of[:, None] == np.unique(of)[1:] for of in levels)]
         full = np.concatenate([np.ones((n, 1)), *dummies, *blocks.values()], axis=1).astype(float)[rows]
         beta, residual, *_ = np.linalg.lstsq(full, y[rows], rcond=None)
         columns = regression.columns()
@@ -178,7 +179,7 @@ def test_the_regression_is_least_squares_on_repeated_prompts() -> None:
         assert explained.gap[0] == pytest.approx(np.mean(means[1:]) - means[0])
         parts = sum(part[0] for part in explained.parts.values()) + explained.left[0] + explained.levels[0]
         assert parts == pytest.approx(explained.gap[0])
-        assert (abs(explained.levels[0]) < 1e-6) == (level_N is None)
+        assert (abs(explained.levels[0]) < 1e-6) == (not levels)
 
 
 def test_knots_lie_between_the_values_and_where_they_differ() -> None:

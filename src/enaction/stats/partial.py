@@ -18,6 +18,8 @@ from enaction.stats.pooling import ratio
 
 # Relative to the mean of the diagonal: columns that a resample leaves empty or equal get a coefficient all the same.
 _RIDGE = 1e-9
+# Means of levels below this count as taken out; two kinds of levels that cross need few turns.
+_NO_MEAN, _MOST_TURNS = 1e-9, 200
 
 
 def bent(value_N: ArrayLike, knots: Sequence[float]) -> NDArray[np.float64]:
@@ -45,13 +47,26 @@ def knots_of(value_N: ArrayLike, n: int) -> list[float]:
     return knots
 
 
-def without_levels(column_NK: NDArray[np.float64], level_N: NDArray[np.integer]) -> NDArray[np.float64]:
-    """[N, K] columns minus their mean among the rows of the same level: as if each level had a column of its own."""
-    n_levels = int(level_N.max(initial=-1)) + 1
-    count_L = np.maximum(np.bincount(level_N, minlength=n_levels), 1)
-    sum_LK = np.zeros((n_levels, column_NK.shape[1]))
-    np.add.at(sum_LK, level_N, column_NK)
-    return column_NK - (sum_LK / count_L[:, None])[level_N]
+def without_levels(column_NK: NDArray[np.float64], *levels: NDArray[np.integer]) -> NDArray[np.float64]:
+    """[N, K] columns without what levels account for: as if each level had a column of its own in the regression.
+
+    Args:
+        column_NK: [N, K].
+        levels: [N] codes of a level each (which token, which prompt); means are taken out in turn until none is left.
+    """
+    for _ in range(_MOST_TURNS if len(levels) > 1 else 1):
+        largest = 0.0
+        for level_N in levels:
+            code_N = np.unique(level_N, return_inverse=True)[1]
+            order_N = np.argsort(code_N, kind="stable")
+            start_L = np.flatnonzero(np.r_[True, np.diff(code_N[order_N]) > 0])
+            count_L = np.diff(np.r_[start_L, len(code_N)])
+            mean_LK = np.add.reduceat(column_NK[order_N], start_L, axis=0) / count_L[:, None]
+            column_NK = column_NK - mean_LK[code_N]
+            largest = np.abs(mean_LK).max(initial=0.0)
+        if largest < _NO_MEAN:
+            break
+    return column_NK
 
 
 @dataclass(frozen=True)
@@ -97,7 +112,7 @@ class Regression:
         group_N: ArrayLike,
         prompt_N: ArrayLike,
         n_prompts: int,
-        level_N: ArrayLike | None = None,
+        levels: Sequence[NDArray[np.integer]] = (),
     ) -> Regression:
         """The sums.
 
@@ -107,7 +122,7 @@ class Regression:
             group_N: [N] codes from 0, the reference group.
             prompt_N: [N] codes of prompts.
             n_prompts: P.
-            level_N: [N] codes from 0 of what each row is, of many kinds (which token); each kind has a level of its
+            levels: [N] codes each, of what a row is where that is one of many (which token); each has a level of its
                 own, the same in all resamples.
 
         Raises:
@@ -126,7 +141,7 @@ class Regression:
         xy_NK = np.concatenate([*columns, y_N[:, None]], axis=1)
         if not np.isfinite(xy_NK).all():
             raise ValueError("an outcome or a column is not finite; leave such rows out")
-        within_NK = xy_NK if level_N is None else without_levels(xy_NK, np.asarray(level_N))
+        within_NK = without_levels(xy_NK, *levels)
         order_N = np.argsort(prompt_N, kind="stable")
         bounds = np.searchsorted(np.asarray(prompt_N)[order_N], np.arange(n_prompts + 1))
         moments_PKK = np.array([within_NK[r].T @ within_NK[r] for r in np.split(order_N, bounds[1:-1])])
@@ -135,16 +150,16 @@ class Regression:
         xx_PKK, xy_PK, yy_P = moments_PKK[:, :-1, :-1], moments_PKK[:, :-1, -1], moments_PKK[:, -1, -1]
         return cls(xx_PKK, xy_PK, yy_P, sums_PGK, at, range(1, n_groups))
 
-    def columns(self, without: str = "", straight: str = "") -> list[int]:
+    def columns(self, *without: str, straight: str = "") -> list[int]:
         """Constant, groups and blocks.
 
         Args:
-            without: this block is left out.
+            without: these blocks are left out.
             straight: of this block the first column alone, which is the variable itself.
         """
         chosen = [0, *self.groups]
         for name, block in self.blocks.items():
-            chosen += [] if name == without else block[:1] if name == straight else block
+            chosen += [] if name in without else block[:1] if name == straight else block
         return chosen
 
     def coefficients(self, weight_WP: ArrayLike, columns: Sequence[int]) -> NDArray[np.float64]:
@@ -159,27 +174,28 @@ class Regression:
         fitted_W = (np.linalg.solve(xx_WKK, xy_WK[..., None])[..., 0] * xy_WK).sum(axis=-1)
         return np.asarray(np.maximum(weight_WP @ self.yy - fitted_W, 0.0), dtype=np.float64)
 
-    def slope(self, weight_WP: ArrayLike, block: str) -> NDArray[np.float64]:
-        """[W] coefficient of a block's variable itself, all other blocks and the groups in full."""
-        columns = self.columns(straight=block)
+    def slope(self, weight_WP: ArrayLike, block: str, *without: str) -> NDArray[np.float64]:
+        """[W] coefficient of a block's variable itself, all other blocks but those left out and the groups in full."""
+        columns = self.columns(*without, straight=block)
         return self.coefficients(weight_WP, columns)[:, columns.index(self.blocks[block][0])]
 
-    def unique_share(self, weight_WP: ArrayLike, block: str) -> NDArray[np.float64]:
-        """[W] share of the variance within groups that goes unexplained if the block is left out, and else not."""
-        full, less = (self.unexplained(weight_WP, self.columns(without=name)) for name in ("", block))
+    def unique_share(self, weight_WP: ArrayLike, block: str, *without: str) -> NDArray[np.float64]:
+        """[W] share of the variance within groups and levels that goes unexplained if the block is left out too."""
+        full, less = (self.unexplained(weight_WP, self.columns(*without, *more)) for more in ((), (block,)))
         total = self.unexplained(weight_WP, [0, *self.groups])
         return (less - full) / np.maximum(total, 1e-12)
 
-    def explained(self, weight_WP: ArrayLike) -> Explained:
-        """The gap between the groups and the reference, by block.
+    def explained(self, weight_WP: ArrayLike, *without: str) -> Explained:
+        """The gap between the groups and the reference, by block, of those that are not left out.
 
         Raises:
             ValueError: there is one group only.
         """
         if not len(self.groups):
             raise ValueError("a gap needs rows of at least two groups")
-        weight_WP, columns = np.asarray(weight_WP, dtype=np.float64), self.columns()
-        of_WK = self.coefficients(weight_WP, columns)
+        weight_WP, columns = np.asarray(weight_WP, dtype=np.float64), self.columns(*without)
+        of_WK = np.zeros((len(weight_WP), self.xx.shape[1]))
+        of_WK[:, columns] = self.coefficients(weight_WP, columns)
         sums_WGK = np.tensordot(weight_WP, self.sums, axes=1)
         # A resample without a group is left out, as NaN.
         mean_WGK = ratio(sums_WGK, sums_WGK[..., :1])

@@ -27,7 +27,7 @@ _NAMES = {
     LOG_ODDS: "the running log-odds of authorship",
     EARLIER: "the surprisals before it",
     BEFORE: "what was known before the newest token: earlier surprisals, H_t and position",
-    TOKEN: "which token the newest is",
+    TOKEN: "which token the newest is, and the prompt",
     LEFT: "whose text it is, which is left when all else is equal",
     AUTHORSHIP: "authorship: the log-odds, and whose text it is where all else is equal",
 }
@@ -36,7 +36,10 @@ _KNOTS, _BINS = 8, 20
 _COMMON = 20
 # A gap nearer to 0 than this, nats, is not divided: shares of it would be shares of rounding.
 _LEAST_GAP = 0.02
-_POOLED = "least squares over tokens: H_{t+1} on s_t, earlier surprisals, log-odds, H_t, position, token, author"
+# The regression with H_t, and without: H_t holds what was known, and the reactions to all that came before with it.
+HELD, FREE = "held", "free"
+_REGRESSION = "least squares over tokens: H_{t+1} on s_t, earlier surprisals, log-odds, position, token, prompt, author"
+_POOLED = {HELD: f"{_REGRESSION} and H_t", FREE: f"{_REGRESSION}, without H_t"}
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,18 @@ class Setup:
 
 @dataclass(frozen=True)
 class Read:
-    """One reader: every number in every weighting [W], its null in every draw [D], and prompts with rows."""
+    """One reader; `numbers` and `null` are by whether H_t is `HELD` or `FREE`, and quantity.
+
+    Attributes:
+        reader: the model.
+        numbers: in every weighting [W].
+        null: in every draw [D].
+        n: prompts with rows.
+    """
 
     reader: str
-    numbers: Mapping[str, np.ndarray]
-    null: Mapping[str, np.ndarray]
+    numbers: Mapping[tuple[str, str], np.ndarray]
+    null: Mapping[tuple[str, str], np.ndarray]
     n: int
 
 
@@ -77,13 +87,13 @@ def analyse(ledger: Ledger, data: Data, groups: Mapping[str, Sequence[str]], set
         if not read:
             at.leave_out("left_out", "none", why, text="the regression of H_{t+1} needs texts and log-odds")
             continue
-        for of in read:
-            _write(at.at(reader=of.reader), [of], setup)
-        _write(at.at(reader=MEAN), read, setup)
-        if known_stage(stage) == STAGES[0]:
-            base = read
-        elif base:
-            _write_since(at.at(reader=MEAN), read, base)
+        for entropy in (HELD, FREE):
+            for of in read:
+                _write(at.at(reader=of.reader, entropy=entropy), [of], setup, entropy)
+            _write(at.at(reader=MEAN, entropy=entropy), read, setup, entropy)
+            if base and known_stage(stage) != STAGES[0]:
+                _write_since(at.at(reader=MEAN, entropy=entropy), read, base, entropy)
+        base = read if known_stage(stage) == STAGES[0] else base
 
 
 def _rows(data: Data, reader: str, members: Sequence[str], setup: Setup) -> Rows:
@@ -116,43 +126,46 @@ def _blocks(rows: Rows) -> dict[str, np.ndarray]:
 
 def _read(reader: str, rows: Rows, weight_WP: np.ndarray, rng: np.random.Generator, setup: Setup) -> Read:
     blocks = _blocks(rows)
-    n_prompts, kind_N = weight_WP.shape[1], _kinds(rows.token)
+    n_prompts, levels = weight_WP.shape[1], (_kinds(rows.token), rows.prompt)
 
     def regression(changed: Mapping[str, np.ndarray]) -> Regression:
-        return Regression.of(rows.outcome, {**blocks, **changed}, rows.author, rows.prompt, n_prompts, kind_N)
+        return Regression.of(rows.outcome, {**blocks, **changed}, rows.author, rows.prompt, n_prompts, levels)
 
-    plain = regression({})
-    null: dict[str, list[float]] = {}
+    numbers = _numbers(regression({}), weight_WP, ASKED)
+    null: dict[tuple[str, str], list[float]] = {}
     # A history that says no more than its surprisal does, and a surprisal that says no more than its history.
     for block, given in ((LOG_ODDS, rows.surprisal), (SURPRISAL, rows.log_odds)):
         bins_N = _bins(given)
         for _ in range(setup.shuffles):
-            order_N = _shuffled_within(bins_N, rng)
-            shuffled = regression({block: blocks[block][order_N]})
+            shuffled = regression({block: blocks[block][_shuffled_within(bins_N, rng)]})
             for name, value_W in _numbers(shuffled, weight_WP[:1], (block,)).items():
-                null.setdefault(name, []).append(float(value_W[0]))
-    numbers = _numbers(plain, weight_WP, ASKED) | _of_overlap(rows, weight_WP)
+                if name[1] in (f"slope_{block}", f"unique_{block}", f"part_{block}"):
+                    null.setdefault(name, []).append(float(value_W[0]))
+    overlap_W = _overlap(rows, weight_WP)
+    numbers |= {(entropy, "overlap"): overlap_W for entropy in (HELD, FREE)}
     n = int((np.bincount(rows.prompt, minlength=n_prompts) > 0).sum())
     return Read(reader, numbers, {name: np.array(values) for name, values in null.items()}, n)
 
 
-def _numbers(regression: Regression, weight_WP: np.ndarray, asked: Sequence[str]) -> dict[str, np.ndarray]:
-    """Slopes, unique shares and parts of the gap, nats, in every weighting."""
-    numbers: dict[str, np.ndarray] = {}
-    for block in asked:
-        numbers[f"slope_{block}"] = regression.slope(weight_WP, block)
-        numbers[f"unique_{block}"] = regression.unique_share(weight_WP, block)
-    found = regression.explained(weight_WP)
-    known = [block for block in (EARLIER, ENTROPY, POSITION) if block in found.parts]
-    parts = {block: found.parts[block] for block in ASKED} | {
-        BEFORE: np.sum([found.parts[block] for block in known], axis=0),
-        TOKEN: found.levels,
-        LEFT: found.left,
-        AUTHORSHIP: found.parts[LOG_ODDS] + found.left,
-    }
-    chosen = parts if len(asked) == len(ASKED) else {block: parts[block] for block in asked}
-    numbers |= {f"part_{name}": value for name, value in chosen.items()}
-    return numbers | ({"gap": found.gap} if len(asked) == len(ASKED) else {})
+def _numbers(regression: Regression, weight_WP: np.ndarray, asked: Sequence[str]) -> dict[tuple[str, str], np.ndarray]:
+    """Slopes and unique shares of what is asked about, the gap and its parts, nats; in every weighting."""
+    numbers: dict[tuple[str, str], np.ndarray] = {}
+    for entropy, without in ((HELD, ()), (FREE, (ENTROPY,))):
+        for block in asked:
+            numbers[entropy, f"slope_{block}"] = regression.slope(weight_WP, block, *without)
+            numbers[entropy, f"unique_{block}"] = regression.unique_share(weight_WP, block, *without)
+        found = regression.explained(weight_WP, *without)
+        parts = {
+            SURPRISAL: found.parts[SURPRISAL],
+            LOG_ODDS: found.parts[LOG_ODDS],
+            LEFT: found.left,
+            AUTHORSHIP: found.parts[LOG_ODDS] + found.left,
+            BEFORE: np.sum([found.parts[b] for b in (EARLIER, ENTROPY, POSITION) if b in found.parts], axis=0),
+            TOKEN: found.levels,
+        }
+        numbers |= {(entropy, f"part_{name}"): part_W for name, part_W in parts.items()}
+        numbers[entropy, "gap"] = found.gap
+    return numbers
 
 
 def _kinds(token_N: np.ndarray) -> np.ndarray:
@@ -161,8 +174,8 @@ def _kinds(token_N: np.ndarray) -> np.ndarray:
     return np.unique(np.where(count[code_N] < _COMMON, -1, code_N), return_inverse=True)[1]
 
 
-def _of_overlap(rows: Rows, weight_WP: np.ndarray) -> dict[str, np.ndarray]:
-    """Tokens of own and foreign text that have log-odds in common, as a share: 1 where they tell nothing apart."""
+def _overlap(rows: Rows, weight_WP: np.ndarray) -> np.ndarray:
+    """[W] tokens of own and foreign text that have log-odds in common, as a share: 1 where they tell nothing apart."""
     is_own_N, bins_N = rows.author == 0, _bins(rows.log_odds)
     n_bins, n_prompts = int(bins_N.max()) + 1, weight_WP.shape[1]
     shares_SWB = []
@@ -171,7 +184,7 @@ def _of_overlap(rows: Rows, weight_WP: np.ndarray) -> dict[str, np.ndarray]:
         np.add.at(count_PB, (rows.prompt[of_N], bins_N[of_N]), 1.0)
         count_WB = weight_WP @ count_PB
         shares_SWB.append(ratio(count_WB, count_WB.sum(axis=1, keepdims=True)))
-    return {"overlap": np.minimum(*shares_SWB).sum(axis=1)}
+    return np.minimum(*shares_SWB).sum(axis=1)
 
 
 def _bins(value_N: np.ndarray) -> np.ndarray:
@@ -189,15 +202,17 @@ def _shuffled_within(bins_N: np.ndarray, rng: np.random.Generator) -> np.ndarray
     return order_N
 
 
-def _write(ledger: Ledger, several: Sequence[Read], setup: Setup) -> None:
-    """Every number of a reader, or of the mean over several."""
+def _write(ledger: Ledger, several: Sequence[Read], setup: Setup, entropy: str) -> None:
+    """Every number of a reader, or of the mean over several, with H_t held equal or free."""
     n = min(of.n for of in several)
-    number_W = {name: np.mean([of.numbers[name] for of in several], axis=0) for name in several[0].numbers}
-    null_D = {name: np.mean([of.null[name] for of in several], axis=0) for name in several[0].null}
+    number_W, null_D = (
+        {name: np.mean([of[at, name] for of in table], axis=0) for at, name in table[0] if at == entropy}
+        for table in ([of.numbers for of in several], [of.null for of in several])
+    )
     limit = f"surprisals and log-odds beyond {setup.saturation:g} nats count as that"
 
     def add(quantity: str, unit: str, text: str, value_W: np.ndarray, null: float | None = 0.0) -> None:
-        ledger.add(quantity, unit, text, _estimate(value_W), pooling=_POOLED, null=null, n=n)
+        ledger.add(quantity, unit, text, _estimate(value_W), pooling=_POOLED[entropy], null=null, n=n)
 
     for block in ASKED:
         text = f"nats of H_{{t+1}} for one nat of {_NAMES[block]}, all else as bent lines; {limit}"
@@ -241,14 +256,15 @@ def _write(ledger: Ledger, several: Sequence[Read], setup: Setup) -> None:
         ledger.fact(f"null_{name}", unit, text, estimate, n, low=low, high=high)
 
 
-def _write_since(ledger: Ledger, read: Sequence[Read], base: Sequence[Read]) -> None:
+def _write_since(ledger: Ledger, read: Sequence[Read], base: Sequence[Read], entropy: str) -> None:
     """What of the slopes is there already in the base models, on their own texts: what training has changed."""
     for block in ASKED:
-        now_W, then_W = (np.mean([of.numbers[f"slope_{block}"] for of in several], axis=0) for several in (read, base))
+        name = (entropy, f"slope_{block}")
+        now_W, then_W = (np.mean([of.numbers[name] for of in several], axis=0) for several in (read, base))
         text = f"nats of H_{{t+1}} for one nat of {_NAMES[block]}, at this stage minus at base, each on its own texts"
         n = min(of.n for of in (*read, *base))
         change = _estimate(now_W - then_W)
-        ledger.add(f"slope_change_{block}", "nats per nat", text, change, pooling=_POOLED, null=0.0, n=n)
+        ledger.add(f"slope_change_{block}", "nats per nat", text, change, pooling=_POOLED[entropy], null=0.0, n=n)
 
 
 def _estimate(value_W: np.ndarray) -> stats.Estimate:

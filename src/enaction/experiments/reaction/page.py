@@ -5,33 +5,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from enaction.chart import Axis, Chart, Colour, Mark, Panel, Rule, keys, points_of, single_readers
-from enaction.findings import Finding, Findings
-from enaction.page import Grid, Page, Section, Statement
+from enaction.findings import Findings
+from enaction.page import Page, Section, Statement
 from enaction.shown import contains, left_out, number, table, value, with_interval
 from enaction.words import MEAN, in_training_order, models_of, stage_label
 
 _SERIES: dict[str, tuple[str, Colour]] = {
     "surprisal": ("last surprisal", "red"),
-    "log_odds": ("log-odds of authorship", "blue"),
-    "author": ("whose text, all else equal", "ink"),
+    "authorship": ("authorship", "blue"),
     "before": ("what was known before", "silver"),
-    "token": ("which token", "orange"),
+    "token": ("which token and prompt", "orange"),
+    "log_odds": ("log-odds of authorship", "blue"),
 }
-_COLUMNS = {
+_ENTROPY = {"held": "held equal", "free": "free"}
+_OUTCOMES = {
+    "surprisal": "the gap goes with surprisal more than with authorship",
+    "authorship": "the gap goes with authorship more than with surprisal",
+    "undecided": "whether the gap goes with surprisal or with authorship is not identified",
+}
+_SHARES = {
     "gap": "gap, nats",
-    "share_surprisal": "share: surprisal",
-    "share_log_odds": "share: log-odds",
-    "share_author": "share: whose text",
-    "share_authorship": "share: both of these",
-    "share_before": "share: known before",
-    "share_token": "share: which token",
-    "slope_surprisal": "slope on surprisal",
-    "slope_log_odds": "slope on log-odds",
-    "slope_change_surprisal": "slope on surprisal, minus base",
-    "slope_change_log_odds": "slope on log-odds, minus base",
+    "share_surprisal": "last surprisal",
+    "share_authorship": "authorship",
+    "share_log_odds": "of it log-odds",
+    "share_author": "of it whose text",
+    "share_before": "known before",
+    "share_token": "token and prompt",
+    "overlap": "overlap of log-odds",
+}
+_SLOPES = {
+    "slope_surprisal": "on surprisal",
+    "slope_log_odds": "on log-odds",
+    "slope_change_surprisal": "on surprisal, minus base",
+    "slope_change_log_odds": "on log-odds, minus base",
     "unique_surprisal": "variance: surprisal alone",
     "unique_log_odds": "variance: log-odds alone",
-    "overlap": "overlap of log-odds",
 }
 _NULLS = {
     "null_slope_surprisal": "slope on surprisal, shuffled",
@@ -52,59 +60,72 @@ def page(findings: Findings, title: str, question: str) -> Page:
         return Page(title, question, statements)
     readers = sorted(findings.values("reader", "gap"), key=lambda name: name == MEAN)
 
-    def order(stage: str, reader: str) -> tuple[int, int]:
-        return stages.index(stage), readers.index(reader)
+    def order(stage: str, reader: str, entropy: str) -> tuple[int, int, int]:
+        return stages.index(stage), readers.index(reader), list(_ENTROPY).index(entropy)
 
+    rows, labels = {"stage": "stage", "reader": "reader", "entropy": "H_t"}, {"entropy": lambda at: _ENTROPY[at]}
     grids = [
-        table(findings, name, {"stage": "stage", "reader": "reader"}, columns, order=order)
-        for name, columns in (("The gap and what it goes with", _COLUMNS), ("The null", _NULLS))
+        table(findings, name, rows, columns, order=order, labels=labels)
+        for name, columns in (("The gap and what it goes with", _SHARES), ("Slopes", _SLOPES), ("The null", _NULLS))
     ]
     text = (
         "Shares of the gap are of one regression and add up to 1. They say what goes with the entropy when the rest is "
-        "held equal, and not what moves it: nothing was changed in a model."
+        "held equal, and not what moves it: nothing was changed in a model. H_t is what the model expected before the "
+        "newest token. Held equal, it takes along what merely continues, and the reaction to all that came before. So "
+        "the regression is run with it and without it, and a verdict has to come out of both."
     )
-    sections = [Section(text=text, charts=["reaction"], grids=_with_room(grids))]
+    sections = [Section(text=text, charts=["reaction"], grids=grids)]
     return Page(title, question, statements, sections, {"reaction": _chart(findings, stages)})
 
 
-def _with_room(grids: Sequence[Grid]) -> list[Grid]:
-    return [grid for grid in grids if grid.rows]
-
-
 def _verdict(mean: Findings, stage: str) -> list[Statement]:
-    """What the entropy of a stage's models reacts to."""
+    """What the entropy of a stage's models goes with."""
     where = {"stage": stage}
-    gap, difference = mean.one("gap"), mean.one("share_difference")
-    surprisal, log_odds = (mean.one(f"slope_{block}") for block in ("surprisal", "log_odds"))
+    held, free = (mean.at(entropy=entropy) for entropy in _ENTROPY)
+    gap, difference = held.one("gap"), held.one("share_difference")
+    surprisal, log_odds = (held.one(f"slope_{block}") for block in ("surprisal", "log_odds"))
     if gap is None or surprisal is None or log_odds is None:
         return []
-    slopes = f"One nat of surprisal goes with {with_interval(surprisal)} nats of entropy{_since(mean, 'surprisal')}"
+    slopes = (
+        f"With H_t held equal, one nat of surprisal goes with {with_interval(surprisal)} nats of entropy"
+        f"{_since(held, 'surprisal')}, and one nat of log-odds with {with_interval(log_odds)}{_since(held, 'log_odds')}"
+    )
     about = ("gap", "share_difference", "share_surprisal", "share_authorship", "slope_surprisal", "slope_log_odds")
     if difference is None:
-        text = (
-            f"foreign minus own text is {with_interval(gap)} nats of H, no gap to explain. {slopes}, one nat of "
-            f"log-odds with {with_interval(log_odds)}."
-        )
+        text = f"foreign minus own text is {with_interval(gap)} nats of H, no gap to explain. {slopes}."
         return [Statement(text, about, where, "no effect", models_of(stage), outcome="no gap")]
-    share = {block: with_interval(mean.one(f"share_{block}"), 2) for block in (*_SERIES, "authorship")}
-    outcome, words = _outcome(mean, difference)
-    overlap = mean.one("overlap")
-    if overlap is not None and value(overlap) < _LITTLE:
-        split = (
-            f"Own and foreign text have {number(overlap.estimate, 2)} of their log-odds in common, too little to say "
-            "how much of authorship is the evidence so far"
+    outcomes = [_outcome(of) for of in (held, free)]
+    outcome = outcomes[0] if outcomes[0] == outcomes[1] else "undecided"
+    first, second = (
+        " and ".join(
+            f"{with_interval(of.one(f'share_{block}'), 2)} {_SERIES[block][0]}" for block in ("surprisal", "authorship")
         )
-    else:
-        split = (
-            f"Of authorship, {share['log_odds']} is the evidence so far and {share['author']} is left when all else is "
-            f"equal; one nat of log-odds goes with {with_interval(log_odds)} nats of entropy"
-            f"{_since(mean, 'log_odds')}"
-        )
+        for of in (held, free)
+    )
+    overlap = held.one("overlap")
+    little = (
+        f" Own and foreign text have {number(overlap.estimate, 2)} of their log-odds in common, too little to say how "
+        "much of authorship is the evidence so far."
+        if overlap is not None and value(overlap) < _LITTLE
+        else ""
+    )
     text = (
-        f"{words}. Of {with_interval(gap)} nats, a share of {share['surprisal']} goes with the last surprisal and "
-        f"{share['authorship']} with authorship. {slopes}. {split}."
+        f"{_OUTCOMES[outcome]}. The gap is {with_interval(gap)} nats. Its shares are {first}; with H_t left free, "
+        f"{second}. {slopes}.{little}"
     )
     return [Statement(text, about, where, "effect", models_of(stage), outcome=outcome)]
+
+
+def _outcome(mean: Findings) -> str:
+    """Which of the two has the larger share of the gap; neither if the two may be equal, or the share 0."""
+    difference = mean.one("share_difference")
+    for block, sign in (("surprisal", 1), ("authorship", -1)):
+        share = mean.one(f"share_{block}")
+        if share is None or difference is None or any(contains(f, 0.0) for f in (difference, share)):
+            continue
+        if value(share) > 0 and sign * value(difference) > 0:
+            return block
+    return "undecided"
 
 
 def _since(mean: Findings, block: str) -> str:
@@ -112,33 +133,24 @@ def _since(mean: Findings, block: str) -> str:
     return f" ({with_interval(change)} more than at base)" if change else ""
 
 
-def _outcome(mean: Findings, difference: Finding) -> tuple[str, str]:
-    """Which of the two has the larger share of the gap, as a word and as words; observed, not caused."""
-    for block, sign, words in (
-        ("surprisal", 1, "the gap goes with surprisal more than with authorship"),
-        ("authorship", -1, "the gap goes with authorship more than with surprisal"),
-    ):
-        share = mean.one(f"share_{block}")
-        is_sure = share is not None and not any(contains(f, 0.0) for f in (difference, share))
-        if share is not None and is_sure and value(share) > 0 and sign * value(difference) > 0:
-            return block, words
-    return "undecided", "surprisal and authorship are not told apart"
-
-
 def _chart(findings: Findings, stages: Sequence[str]) -> Chart:
-    """Parts of the gap, and slopes, from stage to stage."""
+    """Parts of the gap with H_t held equal and free, and slopes, from stage to stage."""
     x = Axis(ticks=range(len(stages)), names=[stage_label(stage) for stage in stages])
+    held, free = (findings.at(entropy=entropy) for entropy in _ENTROPY)
+    shown = (
+        (held, "part", [*_SERIES][:4], "nats", "Parts of the gap, H_t held equal"),
+        (free, "part", [*_SERIES][:4], "", "Parts of the gap, H_t free"),
+        (held, "slope", ["surprisal", "log_odds"], "nats per nat", "Slope of H, H_t held equal"),
+    )
     panels = [
-        Panel([Rule("y", 0.0), *_marks(findings, stages, "part", [*_SERIES])], x, Axis("nats"), "Parts of the gap"),
-        Panel(
-            [Rule("y", 0.0), *_marks(findings, stages, "slope", [*_SERIES][:2])], x, Axis("nats per nat"), "Slope of H"
-        ),
+        Panel([Rule("y", 0.0), *_marks(of, stages, quantity, blocks)], x, Axis(unit), title)
+        for of, quantity, blocks, unit, title in shown
     ]
     caption = (
         "What the gap in H between foreign and own text goes with, and slopes of H, means over readers with 95 % "
         "intervals; faint: single readers; crosses: shuffled among tokens of equal surprisal, or equal log-odds."
     )
-    return Chart(caption, [panels], width=10.2, height=3.4, legend=keys(panels[0].marks))
+    return Chart(caption, [panels], width=11.0, height=3.4, legend=keys(panels[0].marks))
 
 
 def _marks(findings: Findings, stages: Sequence[str], quantity: str, blocks: Sequence[str]) -> list[Mark]:
