@@ -38,6 +38,10 @@ def analyse(
         specs: ways to label.
         windows: tokens after a beginning.
     """
+    if len(cases[0]) < 2:
+        why = f"left out: {len(cases[0])} open prompt; what is chance between prompts needs 2"
+        ledger.leave_out("left_out", "none", why, text="commitment needs prompts to compare")
+        return
     opened = Data(data.study, data.run, data.plan, [case.prompt for case in cases[0]])
     broken = Data(data.study, data.run, data.plan, [case.prompt for case in cases[1] or cases[0]])
     told = [spec for spec in specs if spec.clusters is None]

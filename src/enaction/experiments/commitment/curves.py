@@ -26,6 +26,7 @@ LITTLE_LEFT = 0.95
 _SHUFFLES, _EXAMPLES = 100, 3
 _BY_SAMPLE = "labels of samples at temperature 1; mean over prompts"
 BY_PROMPT = "mean over prompts"
+COMMONEST = "the commonest: "  # before its name, in a note
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def add_variety(ledger: Ledger, labelled: Labelled, rng: np.random.Generator) ->
         ledger.add(quantity, unit, text, value_P, pooling=_BY_SAMPLE, null=null)
     most = int(count_PL[:, :-1].sum(0).argmax()) if len(labelled.values) > 1 else -1
     text = "share of the label that is commonest over all prompts"
-    said = [f"the commonest: {labelled.values[most]}"]
+    said = [f"{COMMONEST}{labelled.values[most]}"]
     ledger.add("commonest_share", "share", text, share_PL[:, most], pooling=_BY_SAMPLE, notes=said)
     notes = [f"without a label: {text[:120]!r}" for text in labelled.examples]
     text = "share of samples without a label; in all other numbers `none` is a label like any other"

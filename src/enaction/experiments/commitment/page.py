@@ -7,15 +7,16 @@ from typing import Any
 
 from enaction.chart import SERIES, Axis, Chart, Colour, Key, Label, Mark, Panel, Rule, curve_of, stage_colours
 from enaction.experiments.commitment.broken import CONTRASTS
-from enaction.experiments.commitment.curves import PEAKED
+from enaction.experiments.commitment.curves import COMMONEST, PEAKED
 from enaction.findings import Finding, Findings
 from enaction.page import Grid, Page, Section, Statement, Verdict
-from enaction.shown import number, pvalue, table, value, verdict_of, verdict_words, with_interval
+from enaction.shown import left_out, number, pvalue, table, value, verdict_of, verdict_words, with_interval
 from enaction.words import in_training_order, models_of, stage_label
 
 _VARIETY = {
     "label_entropy": "entropy, nats",
-    "top_share": "commonest label",
+    "top_share": "commonest in the prompt",
+    "commonest_share": "commonest of all",
     "unique_labels": "labels",
     "none_share": "without a label",
     "chance_within": "chance in the prompt",
@@ -37,7 +38,7 @@ _LITTLE = 0.05
 def page(findings: Findings, title: str, question: str) -> Page:
     """What the report shows of commitment."""
     readers = _readers(findings)
-    statements: list[Statement] = []
+    statements = left_out(findings, "Commitment", "left_out")
     for reader in readers:
         of = findings.at(reader=reader)
         for label in of.values("label"):
@@ -60,6 +61,9 @@ def verdict(findings: Findings) -> tuple[str, Verdict]:
     within = findings.one("settled_before_word_within")
     if chance is None:
         return "not known", ""
+    none = findings.one("none_share")
+    if none is not None and value(none) >= PEAKED:
+        return "not known: nearly all samples have no label", ""
     if value(chance) >= PEAKED:
         return "peaked: it hardly ever differs, whatever the prompt", "no effect"
     if between is None:
@@ -160,6 +164,14 @@ def _stage(findings: Findings) -> dict[str, Any]:
     return {} if stage is None else {"stage": stage}
 
 
+def _named(finding: Finding | None) -> str:
+    """A number, after the label that it is about where it is about one."""
+    shown = with_interval(finding, 2)
+    if finding is None or finding.quantity != "commonest_share":
+        return shown
+    return f"{finding.notes[0].removeprefix(COMMONEST)} {shown}"
+
+
 def _number(finding: Finding | None) -> str:
     return number(value(finding) if finding else None, 2)
 
@@ -205,7 +217,7 @@ def _grids(findings: Findings, readers: Sequence[str]) -> list[Grid]:
         rows,
         _VARIETY,
         order=lambda reader, label: readers.index(reader),
-        show=lambda f: with_interval(f, 2),
+        show=_named,
     )
     windows = findings.values("window")
     grids = [variety]
