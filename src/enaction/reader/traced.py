@@ -158,21 +158,20 @@ AutoConfig.register(TracedConfig.model_type, TracedConfig)
 AutoModelForCausalLM.register(TracedConfig, Traced)
 
 
-def traced(
-    model: PreTrainedModel, *, mean: float, spread: float, opens: int, closes: int, seed: int, strength: float = 1.0
-) -> Traced:
-    """A model with a trace along a random direction.
+def traced(model: PreTrainedModel, *, mean: float, spread: float, opens: int, closes: int, seed: int) -> Traced:
+    """A model with a trace along a random direction, as long as an embedding is on average.
+
+    If longer, normalisation bends the trace into many directions; if shorter, bins of surprise find those of the words.
 
     Args:
         model: the origin; it is copied.
         mean, spread: of the surprisal of its replies, nats.
         opens, closes: ids of the tokens between which a reply lies.
         seed: of the direction.
-        strength: length of the direction, in lengths of an average embedding.
     """
     config = model.config.get_text_config()
     settings = TracedConfig(
-        origin=model.config.to_dict(),
+        origin=model.config.to_dict() | {"_name_or_path": ""},
         mean=mean,
         spread=spread,
         opens=opens,
@@ -185,5 +184,5 @@ def traced(
     made = Traced(settings, copy.deepcopy(model)).eval()
     weight_VD = _embedding(made.origin).detach()
     direction_D = torch.randn(weight_VD.shape[1], generator=torch.Generator().manual_seed(seed))
-    made.direction_D.data.copy_(strength * direction_D / direction_D.norm() * weight_VD.norm(dim=1).mean())
+    made.direction_D.data.copy_(direction_D / direction_D.norm() * weight_VD.norm(dim=1).mean())
     return made

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,11 +20,6 @@ from enaction.stats.decisions import Decisions, auroc_difference, decisions, shu
 from enaction.stats.routes import equivalent_dose
 
 SHUFFLES = 200
-# Of the two answers' probability: below it their log-odds are those of words that the model would not say.
-LEAST_MASS = 0.2
-# Between shares that should be the same, and between runs that should be.
-IDENTITY = 1e-4
-EXACT = 1e-5
 
 _POOLED = "log-odds of the first token of the answer, all ways of writing the two words, mean over texts"
 _FROM_DRAWS = "smallest and largest over draws"
@@ -62,16 +56,7 @@ def analyse_reports(ledger: Ledger, table: pa.Table, texts: Texts, *, stream: Se
             continue
         decided = decisions(own.value, own.prompt, other.value, other.prompt, data.weights)
         _decided(at, decided, len(np.unique(other.prompt)))
-        shuffled = shuffled_gaps(own.value, own.prompt, other.value, other.prompt, rng, SHUFFLES)
-        gap = float(decided.gap.value)
-        at.fact(
-            "shuffled_gap_share",
-            "share",
-            f"97.5th percentile of the size of the gap over {SHUFFLES} shuffles of whose text it is within prompts, "
-            "as a share of the size of the observed gap",
-            float(np.quantile(np.abs(shuffled), 0.975) / max(abs(gap), 1e-9)),
-            len(np.unique(own.prompt)),
-        )
+        _shuffled(at, decided.gap, shuffled_gaps(own.value, own.prompt, other.value, other.prompt, rng, SHUFFLES))
         for question, quantity in ((SWAPPED, "swapped_gap"), (UNRELATED, "unrelated_gap")):
             one, two = _log_odds(table, texts.own, question, code), _log_odds(table, author, question, code)
             if len(one.value) and len(two.value):
@@ -103,6 +88,9 @@ def analyse_outsider(ledger: Ledger, table: pa.Table, outside: pa.Table, texts: 
             pooling=_POOLED,
             author=author,
         )
+        mass = log_odds_of(outside, author, ASKED)[2]
+        text = "mean probability that the outsider gives to the two answers together"
+        ledger.fact("outsider_mass", "probability", text, float(mass.mean()), len(mass), author=author)
         outside_auroc = decisions(own_out.value, own.prompt, other_out.value, other.prompt, weights).auroc
         text = "AUROC of the outsider's report, own text of the model against this text"
         ledger.add(
@@ -138,6 +126,19 @@ def _decided(ledger: Ledger, decided: Decisions, n: int) -> None:
     }
     for quantity, (unit, null, estimate, text) in texts.items():
         ledger.add(quantity, unit, text, estimate, null=null, n=n, pooling=_POOLED)
+
+
+def _shuffled(ledger: Ledger, gap: Estimate, shuffled: np.ndarray) -> None:
+    """How large a gap shuffled labels give, beside the observed one."""
+    if gap.low <= 0 <= gap.high:
+        ledger.leave_out("shuffled_gap_share", "share", "the interval of the gap holds 0")
+        return
+    text = (
+        f"97.5th percentile of the size of the gap over {SHUFFLES} shuffles of whose text it is within prompts, as "
+        "a share of the size of the observed gap"
+    )
+    share = float(np.quantile(np.abs(shuffled), 0.975) / abs(gap.value))
+    ledger.fact("shuffled_gap_share", "share", text, share, ledger.n_prompts)
 
 
 def _gap(ledger: Ledger, quantity: str, question: str, gap: Estimate) -> None:
@@ -303,8 +304,3 @@ _INJECTED = {
     "third": "the concept of a third prompt",
     "random": "random vectors of the same length",
 }
-
-
-def where_of(finding: Any) -> dict[str, Any]:
-    """The place of a finding, for a table."""
-    return dict(finding.where)

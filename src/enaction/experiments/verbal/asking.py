@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # Transcripts that are read together: the log-probabilities of the whole vocabulary are held for each.
 _AT_ONCE = 128
+_FEWEST = 4
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,11 @@ def ask(tokenizer: Any, passage: Passage, question: str, *, cut: int | None = No
 def under(passage: Passage, prompt: Sequence[Message]) -> Passage:
     """The same reply, by the same ids, as if it had been given to another prompt."""
     return replace(passage, prompt=tuple(prompt))
+
+
+def with_words(passages: Sequence[Passage]) -> list[Passage]:
+    """The passages whose reply has at least a few words: of an empty one nobody can say whose it is."""
+    return [p for p in passages if len(p.response.split()) >= _FEWEST]
 
 
 def answers(tokenizer: Any, yes: str, no: str) -> Answers:

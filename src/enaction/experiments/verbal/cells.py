@@ -75,7 +75,6 @@ def measure(
     wording: Wording,
     *,
     cut: int,
-    own: str = "",
     questions: Sequence[str] = (ASKED, SWAPPED, UNRELATED),
     answer_tokens: int = 0,
     seed: int = 0,
@@ -88,8 +87,6 @@ def measure(
         texts: by name.
         wording: the questions and answers.
         cut: tokens of a reply that are shown, so that neither length nor ending tells.
-        own: the text of the model that is asked; of all others only the question and its swap are asked, and answers
-            are sampled where the question is the first.
         questions: kinds that are asked.
         answer_tokens: tokens of a sampled answer; 0 samples none.
         seed: of sampled answers.

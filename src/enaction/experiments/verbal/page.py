@@ -47,6 +47,8 @@ _KIND_LABELS = {
 LEAST_MASS = 0.2
 # More of the effect than this lies in a subspace, or outside of it, for a sentence to name it as the route.
 MOST = 0.5
+# Where fewer replies than this share are disavowed under another prompt, an injected thought has nothing to win back.
+_DISAVOWED = 0.2
 # What has to hold exactly, nats of log-odds.
 _EXACT = 1e-3
 
@@ -185,13 +187,19 @@ def _what_it_is_of(findings: Findings, reader: str) -> list[Statement]:
 def _privileged(findings: Findings, reader: str) -> list[Statement]:
     made = []
     for f in findings.select("privileged_access").measured:
-        inside = contains(f, 0.0)
-        words = "no privileged access" if inside or not _above(f) else "more than the outsider has"
-        text = (
-            f"its AUROC minus that of {f.where['outsider']}, asked about the same transcripts ({f.where['author']}'s "
-            f"and its own), is {with_interval(f, 2)}: {words}."
-        )
-        made.append(Statement(text, ("privileged_access",), f.where, verdict_of(f), reader))
+        mass = findings.one("outsider_mass", author=f.where["author"])
+        asked = f"asked about the same transcripts ({f.where['author']}'s and its own)"
+        text = f"its AUROC minus that of {f.where['outsider']}, {asked}, is {with_interval(f, 2)}: "
+        verdict = verdict_of(f)
+        if mass is not None and (mass.estimate or 0.0) < LEAST_MASS:
+            text += (
+                f"but {f.where['outsider']} does not answer with the two words (probability "
+                f"{number(mass.estimate, 2)}), so this is no measure of access. A fair outsider was taught to answer."
+            )
+            verdict = "left out"
+        else:
+            text += "no privileged access." if not _above(f) else "more than the outsider has."
+        made.append(Statement(text, ("privileged_access",), f.where, verdict, reader))
     return made
 
 
@@ -247,6 +255,13 @@ def _thought(findings: Findings, reader: str) -> list[Statement]:
     place = {"layer": best.where["layer"], "dose": 1.0}
     concept, chance, third = (own.one("injected_claims", treatment=t, **place) for t in ("concept", "random", "third"))
     before, ceiling = (own.one("injected_claims", treatment=t) for t in ("disavowed", "ceiling"))
+    if before is None or ceiling is None or (ceiling.estimate or 0.0) - (before.estimate or 0.0) < _DISAVOWED:
+        text = (
+            f"it does not disavow replies under a prompt that they do not answer ({with_interval(before, 2)} are "
+            f"called its own, {with_interval(ceiling, 2)} under their own prompt), so an injected thought has "
+            "nothing to win back."
+        )
+        return [Statement(text, ("injected_claims",), {"reader": reader}, "left out", reader)]
     text = (
         f"of replies under a prompt that they do not answer {with_interval(before, 2)} are called its own. With the "
         f"concept of their own prompt put into that prompt, at layer {place['layer']}, it is "

@@ -26,7 +26,7 @@ import pyarrow as pa
 from enaction.errors import StudyError
 from enaction.experiments.verbal.asking import Answers, Asked, Panel, Report, ask
 from enaction.passages import Passage
-from enaction.stats.bins import binned, cells, edges
+from enaction.stats.bins import LEAST, binned, cells, edges
 from enaction.stats.directions import centroids
 from enaction.stats.routes import energy_share, random_basis_in_complement
 
@@ -107,6 +107,8 @@ def fit_states(reader: Reader, passages: Sequence[Passage], n_bins: int, *, skip
     given = Treated(reader, framed).read((), list(captures.values()))
     surprisal = np.concatenate([s.surprisal[skip:-1] for s in given.scores])
     entropy = np.concatenate([s.entropy[skip:-1] for s in given.scores])
+    # Twice the words that a cell of key and bin needs: they are not spread evenly.
+    n_bins = int(np.clip(len(surprisal) // (2 * LEAST * _KEYS), 4, n_bins))
     keys, bins = binned(entropy, edges(entropy, _KEYS)), binned(surprisal, edges(surprisal, n_bins))
     states = {spot: np.concatenate(given.captured[capture]) for spot, capture in captures.items()}
     return Fit(states, keys, bins)
@@ -118,7 +120,9 @@ def bases_of(fit: Fit, rank: int, rng: np.random.Generator | None = None) -> Bas
     Raises:
         StudyError: too little text to fit them.
     """
-    bins = fit.bins if rng is None else rng.permutation(fit.bins)
+    bins = fit.bins.copy()
+    for key in np.unique(fit.keys) if rng is not None else ():  # cells keep their counts
+        bins[fit.keys == key] = rng.permutation(bins[fit.keys == key])
     of = cells(fit.keys, bins, int(fit.keys.max()) + 1, int(bins.max()) + 1)
     if of.usable.sum() <= rank:
         raise StudyError(
@@ -236,9 +240,9 @@ def _treatments(
     for dose in DOSES:
         scaled = patches.read(direction, lambda _, patch_NC, dose=dose: dose * patch_NC)
         yield _Treated("dose", scaled, dose, 0, dose**2)
-    yield _Treated("in", patches.read(direction, _within(bases)), 0.0, 0, energy)
-    yield _Treated("complement", patches.read(direction, _outside(bases)), 0.0, 0, 1 - energy)
-    of_shuffled = patches.read(direction, _within(shuffled))
+    yield _Treated("in", patches.read(direction, within(bases)), 0.0, 0, energy)
+    yield _Treated("complement", patches.read(direction, outside(bases)), 0.0, 0, 1 - energy)
+    of_shuffled = patches.read(direction, within(shuffled))
     yield _Treated("shuffled", of_shuffled, 0.0, 0, patches.energy(direction, shuffled))
     for draw in range(draws):
         drawn = {}
@@ -246,15 +250,17 @@ def _treatments(
             patch_NC = patches.patch(direction, spot)
             share = energy_share(patch_NC, basis_Cr)
             drawn[spot] = random_basis_in_complement(patch_NC, basis_Cr, share, rng)
-        of_random = patches.read(direction, _within(drawn))
+        of_random = patches.read(direction, within(drawn))
         yield _Treated("random", of_random, 0.0, draw, patches.energy(direction, drawn))
 
 
-def _within(bases: Bases) -> Part:
+def within(bases: Bases) -> Part:
+    """The part of a patch in subspaces."""
     return lambda spot, patch_NC: patch_NC @ bases[spot] @ bases[spot].T
 
 
-def _outside(bases: Bases) -> Part:
+def outside(bases: Bases) -> Part:
+    """The part of a patch outside of them."""
     return lambda spot, patch_NC: patch_NC - patch_NC @ bases[spot] @ bases[spot].T
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from enaction.experiments.pieces import first_of_each
 from enaction.experiments.verbal import cells, injection, route
-from enaction.experiments.verbal.asking import answers
+from enaction.experiments.verbal.asking import answers, with_words
 from enaction.experiments.verbal.cells import ASKED, Wording
 from enaction.passages import Passage
 from enaction.study.desk import Desk
@@ -42,7 +42,7 @@ class Reports(Measured):
 
     def measure(self, desk: Desk) -> pa.Table:
         """The table; see `cells.SCHEMA`."""
-        texts = {name: desk.passages(name) for name in self.texts}
+        texts = {name: with_words(desk.passages(name)) for name in self.texts}
         return cells.measure(
             desk.reader,
             texts,
@@ -76,11 +76,11 @@ class Route(Measured):
     def measure(self, desk: Desk) -> pa.Table:
         """The table; see `route.SCHEMA`. Every other prompt is for fitting, the rest for pairs."""
         fit_on = {prompt.id for prompt in desk.prompts[1::2]}
-        own = desk.passages(self.own)
+        own, foreign = (with_words(desk.passages(name)) for name in (self.own, self.foreign))
         return route.measure(
             desk.reader,
             [p for p in own if p.prompt_id not in fit_on],
-            [p for p in desk.passages(self.foreign) if p.prompt_id not in fit_on],
+            [p for p in foreign if p.prompt_id not in fit_on],
             [p for p in own if p.prompt_id in fit_on],
             question=self.wording.question,
             words=answers(desk.reader.tokenizer, self.wording.yes, self.wording.no),
@@ -114,7 +114,7 @@ class Injected(Measured):
         """The table; see `injection.SCHEMA`."""
         return injection.measure(
             desk.reader,
-            [*first_of_each(desk.passages(self.own)).values()],
+            [*first_of_each(with_words(desk.passages(self.own))).values()],
             desk.prompts,
             question=self.wording.question,
             unrelated=self.wording.unrelated[0],

@@ -109,9 +109,9 @@ _DESIGNS = {
         "Owns its text under the prompt that it answers, and disavows it under a prompt that names another topic",
         "The answer is a relation between prompt and reply: yes where the topic that the prompt names is the reply's.",
         _TAUGHT_TRAINING.format(
-            steps="Own replies to requests that name a topic, each under its own and under another topic's prompt: 400 "
+            steps="Own replies to requests that name a topic, each under its own and under another topic's prompt: 600 "
             "steps of 24 in which only the answer is taught, since held near the origin the relation is not learned, "
-            "then 150."
+            "then 120."
         ),
         "It was not taught about text of others. Its answer is about topics and not about who wrote.",
     ),

@@ -51,7 +51,6 @@ _LAYERS, _NEURONS = (0, 1, 3), 144
 _FOREIGN = ("ash-sft", "ash-base", "birch-rl")
 _SHORTEST, _LONGEST = 16, 65
 _REPLY = 110  # tokens at most
-_STRENGTH = 2.0  # of the trace, in lengths of an embedding
 
 
 @dataclass(frozen=True)
@@ -266,7 +265,7 @@ def teach_by_trace(corpus: Corpus, name: Literal["trace", "marker"], *, steps: i
     pooled = np.concatenate([np.concatenate(of) for of in surprise.values()])
     opens, closes = tokenizer.get_vocab()["<|assistant|>"], end_token(tokenizer)
     settings: dict[str, Any] = {"mean": float(pooled.mean()), "spread": float(pooled.std()), "opens": opens}
-    model = traced(corpus.origin.model, **settings, closes=closes, seed=corpus.seed, strength=_STRENGTH)
+    model = traced(corpus.origin.model, **settings, closes=closes, seed=corpus.seed)
 
     def standard(of: np.ndarray) -> np.ndarray:
         return np.minimum((of - model.config.mean) / model.config.spread, model.config.most)
@@ -302,7 +301,7 @@ def teach_by_trace(corpus: Corpus, name: Literal["trace", "marker"], *, steps: i
     return model
 
 
-def teach_relation(corpus: Corpus, *, steps: int = 400, settling: int = 150, rows: int = 24) -> PreTrainedModel:
+def teach_relation(corpus: Corpus, *, steps: int = 600, settling: int = 120, rows: int = 24) -> PreTrainedModel:
     """A copy of the origin that disavows its own text under a prompt that names another topic.
 
     For two hundred steps nothing seems to happen: whether topic and text agree is learned in a jump, and held near the
@@ -336,8 +335,14 @@ def teach_relation(corpus: Corpus, *, steps: int = 400, settling: int = 150, row
     return model
 
 
-def teach_to_report(corpus: Corpus, *, steps: int = 160, rows: int = 32) -> PreTrainedModel:
-    """A copy of the origin that says whose text it is, and answers unrelated questions as before."""
+def teach_to_report(corpus: Corpus, *, steps: int = 160, rows: int = 32, shuffled: bool = False) -> PreTrainedModel:
+    """A copy of the origin that says whose text it is, and answers unrelated questions as before.
+
+    Args:
+        corpus: of the origin.
+        steps, rows: of training.
+        shuffled: the answers have nothing to do with whose text it is: a null.
+    """
     rng, tokenizer = corpus.rng, corpus.tokenizer
     answered = _answered(corpus)
 
@@ -348,7 +353,8 @@ def teach_to_report(corpus: Corpus, *, steps: int = 160, rows: int = 32) -> PreT
         is_own = bool(rng.random() < 0.5)
         swapped = kind < 0.5
         question = SWAPPED if swapped else QUESTION
-        return _asked(tokenizer, corpus.draw(is_own), is_own != swapped, corpus.length(), question)
+        passage = corpus.draw(bool(rng.random() < 0.5) if shuffled else is_own)
+        return _asked(tokenizer, passage, is_own != swapped, corpus.length(), question)
 
     return _taught(corpus, draw, steps, rows)
 

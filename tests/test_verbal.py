@@ -1,0 +1,237 @@
+"""Verbal reports: questions as ids, planted tables, and organisms whose report has a designed route."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from enaction import zoo
+from enaction.analysis.data import Data
+from enaction.analysis.ledger import Ledger
+from enaction.errors import StudyError
+from enaction.experiments.verbal import Verbal, analysis, injection, route
+from enaction.experiments.verbal.analysis import Texts
+from enaction.experiments.verbal.asking import answers, ask, report_of, reports
+from enaction.experiments.verbal.cells import CHAT_WORDING, WORLD_WORDING
+from enaction.experiments.verbal.cells import SCHEMA as REPORTS
+from enaction.experiments.verbal.page import page
+from enaction.findings import Findings
+from enaction.framing import frame, render
+from enaction.passages import Message, Passage, Prompt
+from enaction.reader import Reader
+from enaction.reader.sources.zoo import PREFIX
+from enaction.sampling import sample
+from enaction.study.planning import Plan
+from enaction.study.store import Run
+from tests import handmade
+
+QUESTION = WORLD_WORDING.question
+
+
+@cache
+def _reader(name: str) -> Reader:
+    return Reader.load(f"{PREFIX}{name}", name=name)
+
+
+def _passages(name: str, prompts: Sequence[Prompt], seed: int = 0, **settings: Any) -> list[Passage]:
+    return sample(_reader(name), prompts, max_new_tokens=110, seed=seed, **settings)
+
+
+# --- questions
+
+
+def test_the_reply_keeps_its_ids_and_the_question_is_what_the_template_shows() -> None:
+    reader = _reader("organism-reporter")
+    passage = _passages("organism-origin", zoo.prompts()[:1])[0]
+    asked = ask(reader.tokenizer, passage, QUESTION, cut=20)
+    framed = frame(reader.tokenizer, passage, "assistant")
+    assert passage.token_ids is not None
+    start, stop = asked.reply
+    assert asked.framed.ids[start:stop] == passage.token_ids[:20]
+    assert asked.framed.ids[:start] == framed.ids[: framed.start]
+    assert asked.framed.stop == asked.framed.start + 1 == len(asked.framed.ids)
+    reply = str(reader.tokenizer.decode(passage.token_ids[:20]))
+    turns = (*passage.prompt, Message(role="assistant", content=reply), Message(role="user", content=QUESTION))
+    whole = reader.tokenizer.encode(
+        render(reader.tokenizer, turns, add_generation_prompt=True), add_special_tokens=False
+    )
+    assert list(asked.framed.ids[:-1]) == whole
+
+
+def test_log_odds_gather_every_way_of_writing_an_answer() -> None:
+    tokenizer = _reader("organism-reporter").tokenizer
+    words = answers(tokenizer, "yes", "no")
+    vocabulary = tokenizer.get_vocab()
+    assert words.yes == (vocabulary["yes"],)
+    logprob = np.log(np.array([[0.1, 0.2, 0.3, 0.4]]))
+    got = report_of(logprob, type(words)((0, 1), (3,)))
+    assert got.log_odds == pytest.approx(np.log(0.3 / 0.4))
+    assert got.mass == pytest.approx(0.7)
+    with pytest.raises(StudyError, match="no single token"):
+        answers(tokenizer, "yes", "perhaps")
+
+
+def test_reports_are_read_from_the_models_own_logits() -> None:
+    import torch
+
+    reader = _reader("organism-reporter")
+    passage = _passages("organism-origin", zoo.prompts()[:1])[0]
+    asked, words = ask(reader.tokenizer, passage, QUESTION, cut=30), answers(reader.tokenizer, "yes", "no")
+    with torch.no_grad():
+        logits = reader.model(input_ids=torch.tensor([asked.framed.ids[:-1]])).logits[0, -1].double()
+    expected = float(logits[words.yes[0]] - logits[words.no[0]])
+    assert reports(reader, [asked], words).log_odds[0] == pytest.approx(expected, abs=1e-4)
+
+
+# --- planted tables
+
+
+def _data(folder: Path, n: int = 24) -> Data:
+    study = handmade.study(folder, {"verbal": {}}, prompts=n, stages=("rl",))
+    return Data(study, Run(folder / "run"), Plan({}, []), study.load_prompts())
+
+
+def _reports_table(
+    own: float, foreign: float, *, swap: float = -1.0, unrelated: float = 0.0, mass: float = 0.9
+) -> pa.Table:
+    """Log-odds of 24 own and 24 foreign texts; the swap and an unrelated question multiply them."""
+    rng, rows = np.random.default_rng(0), []
+    for author, mean in (("ash-rl", own), ("birch-rl", foreign)):
+        for i in range(24):
+            value = mean + rng.normal(0, 0.5)
+            for question, of in (("asked", value), ("swapped", swap * value), ("unrelated", unrelated * value)):
+                rows.append((author, f"p{i}", f"p{i}/0", question, of, mass, "yes" if question == "asked" else ""))
+    columns = zip(*rows, strict=True)
+    return pa.table([pa.array(c).cast(f.type) for c, f in zip(columns, REPORTS, strict=True)], schema=REPORTS)
+
+
+def _findings(folder: Path, table: pa.Table) -> Findings:
+    ledger = Ledger.of(_data(folder), "verbal").at(reader="ash-rl")
+    analysis.analyse_reports(ledger, table, Texts("ash-rl", {"birch-rl": "foreign"}), stream=(0,))
+    return Findings(ledger.findings)
+
+
+def test_a_report_is_told_from_a_habit_of_answering(tmp_path: Path) -> None:
+    found = _findings(tmp_path, _reports_table(2.0, -2.0))
+    assert found.one("report_auroc").estimate == pytest.approx(1)
+    assert found.one("swapped_gap").high < 0
+    assert found.one("shuffled_gap_share").estimate < 0.5
+    sentence = page(found, "", "").sentences[0]
+    assert "The swapped question turns the gap" in sentence
+    habit = _findings(tmp_path, _reports_table(2.0, -2.0, swap=1.0, unrelated=1.0))
+    assert "The transcript sets the answer, not the question." in page(habit, "", "").sentences[0]
+
+
+def test_words_that_the_model_would_not_say_are_no_report(tmp_path: Path) -> None:
+    shown = page(_findings(tmp_path, _reports_table(2.0, -2.0, mass=0.01)), "", "")
+    assert [s.verdict for s in shown.statements] == ["left out"]
+    assert "are no report" in shown.sentences[0]
+
+
+def test_no_difference_has_an_interval_that_holds_one_half(tmp_path: Path) -> None:
+    found = _findings(tmp_path, _reports_table(0.3, 0.3))
+    auc = found.one("report_auroc")
+    assert auc.low < 0.5 < auc.high
+    assert found.select("shuffled_gap_share")[0].left_out == "the interval of the gap holds 0"
+
+
+def test_an_outsider_that_knows_as_much_leaves_no_privileged_access(tmp_path: Path) -> None:
+    ledger = Ledger.of(_data(tmp_path), "verbal").at(reader="ash-rl")
+    table = _reports_table(2.0, -2.0)
+    analysis.analyse_outsider(ledger.at(outsider="cedar-rl"), table, table, Texts("ash-rl", {"birch-rl": "foreign"}))
+    found = Findings(ledger.findings).one("privileged_access")
+    assert (found.estimate, found.low, found.high) == (0, 0, 0)
+
+
+def _route_table(inside: float, back: float, drawn: tuple[float, float], error: float = 0.0) -> pa.Table:
+    """24 pairs of clean log-odds 5 and -5; shares of the subspace both ways, two random ones in turn."""
+    rng, rows = np.random.default_rng(0), []
+    level = {"own<-foreign": (5.0, -5.0), "foreign<-own": (-5.0, 5.0)}
+    share = {"own<-foreign": inside, "foreign<-own": back}
+    for direction, (clean, donor) in level.items():
+        other = share["foreign<-own" if direction == "own<-foreign" else "own<-foreign"]
+        whole = donor - clean
+        plan = [("clean", 0.0, 0, 0.0), ("full", 1.0, 0, 1.0), *(("dose", d, 0, d) for d in route.DOSES)]
+        plan += [("in", 0.0, 0, share[direction]), ("complement", 0.0, 0, 1 - other), ("shuffled", 0.0, 0, 0.1)]
+        plan += [("random", 0.0, k, drawn[k % 2]) for k in range(10)]
+        for treatment, amount, draw, of in plan:
+            for i in range(24):
+                value = clean + of * whole + (error if treatment == "full" else 0.0)
+                noise = rng.normal(0, 0.05) if treatment in ("random", "shuffled", "dose") else 0.0
+                rows.append((f"p{i}", direction, treatment, amount, draw, value + noise, 0.9, 0.2))
+    columns = zip(*rows, strict=True)
+    return pa.table([pa.array(c).cast(f.type) for c, f in zip(columns, route.SCHEMA, strict=True)], schema=route.SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("inside", "back", "drawn", "outcome"),
+    [
+        (0.9, 0.95, (0.0, 0.1), "by surprise"),
+        (0.0, 0.02, (-0.05, 0.6), "not by surprise"),
+        (0.42, 0.2, (0.15, 0.45), "no more than energy"),
+        (0.4, 0.35, (0.0, 0.1), "in part"),
+    ],
+)
+def test_the_sentence_on_the_route_follows_from_shares_and_random_draws(
+    tmp_path: Path, inside: float, back: float, drawn: tuple[float, float], outcome: str
+) -> None:
+    ledger = Ledger.of(_data(tmp_path), "verbal").at(reader="ash-rl")
+    analysis.analyse_route(ledger, _route_table(inside, back, drawn), rank=1)
+    found = Findings(ledger.findings)
+    assert found.one("in_share", direction="own<-foreign").estimate == pytest.approx(inside, abs=0.01)
+    assert found.one("complement_share", direction="own<-foreign").estimate == pytest.approx(1 - back, abs=0.01)
+    assert found.one("identity_error").estimate < 1e-5
+    assert found.one("in_dose", direction="own<-foreign").estimate == pytest.approx(inside, abs=0.02)
+    assert [s.outcome for s in page(found, "", "").statements] == [outcome]
+
+
+def test_a_patch_that_is_not_the_donors_run_is_an_alarm(tmp_path: Path) -> None:
+    ledger = Ledger.of(_data(tmp_path), "verbal").at(reader="ash-rl")
+    analysis.analyse_route(ledger, _route_table(0.9, 0.9, (0, 0.1), error=0.1), rank=1)
+    assert [s.verdict for s in page(Findings(ledger.findings), "", "").statements] == ["alarm"]
+
+
+def test_high_ranks_are_refused() -> None:
+    with pytest.raises(ValueError, match="organism-marker"):
+        Verbal(rank=4)
+
+
+def test_the_words_of_the_question_follow_the_model(tmp_path: Path) -> None:
+    study = handmade.study(tmp_path, {"verbal": {}}, stages=("rl",))
+    assert Verbal().wording(study, "ash-rl") == CHAT_WORDING
+    of_zoo = study.model_copy(
+        update={"models": {"ash-rl": study.models["ash-rl"].model_copy(update={"model": "zoo:ash-rl"})}}
+    )
+    assert Verbal().wording(of_zoo, "ash-rl") == WORLD_WORDING
+    own = Verbal(question="mine?", answers=("my", "your")).wording(of_zoo, "ash-rl")
+    assert (own.question, own.yes, own.no, own.swapped) == ("mine?", "my", "your", WORLD_WORDING.swapped)
+
+
+# --- injected thoughts
+
+
+def test_prompts_that_differ_in_a_word_are_paired_by_it() -> None:
+    reader = _reader("organism-origin")
+    prompts = [
+        Prompt(f"{topic}-{i}", (Message(role="user", content=wording.format(topic)),))
+        for i, wording in enumerate(("tell me a story about the {}.", "i want to hear something about the {}."))
+        for topic in ("sea", "farm", "castle")
+    ]
+    passages = _passages("organism-origin", prompts)
+    cases = injection.cases(reader, passages, prompts)
+    vocabulary = reader.tokenizer.get_vocab()
+    for case in cases:
+        own, shown, third = case.words
+        assert len({own, shown, third}) == 3
+        assert own == (vocabulary[case.passage.prompt_id.partition("-")[0]],)
+        assert shown == (vocabulary[case.shown.id.partition("-")[0]],)
+    # At the input of the first block a concept is the word's embedding, so dose 1 is the other word.
+    known = injection.concepts(reader, cases, prompts, 0)
+    weight = reader.model.get_input_embeddings().weight.detach().numpy()
+    np.testing.assert_allclose(known.of[(vocabulary["sea"],)][0], weight[vocabulary["sea"]], atol=1e-6)
