@@ -341,7 +341,8 @@ def test_a_run_that_is_stopped_says_what_is_kept_and_resumes(number: int, second
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)  # Ctrl-C reaches the workers too
     _, err = process.communicate(timeout=60)
     assert process.returncode == stopping.CODE
-    (line,) = err.splitlines()
+    *remarks, line = err.splitlines()
+    assert all(remark.startswith("device: ") for remark in remarks)
     assert "nothing was written" in line or line.endswith(
         "what is finished is kept in runs/s, and the same command resumes it"
     )

@@ -242,7 +242,7 @@ def test_an_experiment_that_this_version_cannot_analyse_keeps_its_findings(
     again = analyse_again(run.folder)
     assert again.kept == ("prior",)
     assert list(again.findings) == list(run.findings)
-    assert "earlier version" in (run.folder / "report.html").read_text()
+    assert "earlier analysis" in (run.folder / "report.html").read_text()
 
 
 def test_a_damaged_text_is_named(study: dict[str, Any], tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -256,9 +257,14 @@ def test_finished_cells_are_not_computed_again_and_missing_ones_are(run: Run) ->
     assert sum(n for _, n in done) == len(PROMPTS) * 2
 
 
-def test_two_workers_give_the_same_tables_as_one(run: Run, tmp_path: Path) -> None:
+def test_two_workers_give_the_same_tables_as_one_and_are_heard(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     study = run.study()
+    caplog.set_level(logging.INFO, "enaction")
     other = run_study(study, tmp_path / "two", workers=2)
+    assert {text.split(" is loaded")[0] for text in caplog.messages if " is loaded" in text} == set(study.models)
+    assert len([record for record in caplog.records if record.name == "enaction.device"]) == 1
     for cell in plan(study).read_by(study, run, "b-rl"):
         one, two = run.tokens(cell).to_pandas(), other.tokens(cell).to_pandas()
         assert one.token_id.tolist() == two.token_id.tolist()

@@ -102,19 +102,25 @@ def command(
     else:
         resuming.finish(Path(out), lambda path: write_passages(passages, path), has_parts=len(parts) > 1)
     halves = sum("\ufffd" in passage.response for passage in passages)
+    cut_off = sum(passage.ended is False for passage in passages)
     if as_json:
         print_json(
             {
                 "model": reader.name,
                 "prompts": len(chosen),
                 "passages": len(passages),
-                "passages_cut_off": sum(passage.ended is False for passage in passages),
+                "passages_cut_off": cut_off,
                 "passages_with_halves": halves,
                 "cautions": list(reader.doubts),
                 "files": {"passages": out},
             }
         )
-    elif halves:
+        return
+    if cut_off:
+        remark(f"cut off at {max_new_tokens} tokens: {cut_off} of {len(passages)} responses (--max-new-tokens)")
+    if halves:
         remark(
             f"{halves} responses hold half of a character (cut off inside one, say); other readers see \\ufffd there"
         )
+    if out != "-":
+        remark(f"passages: {out}")

@@ -54,8 +54,9 @@ def _alarming(findings: Findings) -> Iterator[str]:
 def _kept(experiments: Sequence[str]) -> Iterator[str]:
     if experiments:
         yield (
-            f"What is shown of {_names(experiments)} is as an earlier version found it: this version wants texts or "
-            "readings that the run lacks. `enaction run` of the same study with another --out makes them."
+            f"What is shown of {_names(experiments)} is the result of an earlier analysis: texts or readings that it "
+            "needs are missing or damaged, or this version needs more of them. `enaction run` with the same study and "
+            "--out makes them."
         )
 
 

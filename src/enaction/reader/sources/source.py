@@ -238,6 +238,10 @@ def _some(names: Sequence[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error that may fill a page, without its full stop."""
+    """The first line of an error that may fill a page, without its full stop; a heading with what it announces."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    if isinstance(error, KeyError):
+        return f"an entry {lines[0]} is missing or unknown"
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1]).rstrip(".")

@@ -8,14 +8,17 @@ hence `workers`.
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
+import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Lock
 from typing import Any, NamedTuple
@@ -159,28 +162,41 @@ def _executor(workers: int) -> Iterator[RunAll]:
     # ends as well.
     watched, lifeline = context.Pipe(duplex=False)
     of_others = set(multiprocessing.active_children())
-    arguments = (threads, watched, line, context.Lock())
+    levels = {name: logging.getLogger(name).getEffectiveLevel() for name in _LOGGERS}
+    arguments = (threads, watched, line, context.Lock(), levels)
     with (
         contextlib.closing(lifeline),
         ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=arguments) as pool,
     ):
         have_started = False
+        places: set[str] = set()
 
         def kill_workers() -> None:
             for process in set(multiprocessing.active_children()) - of_others:
                 process.kill()
+
+        def relay(record: logging.LogRecord) -> None:
+            """Log what a worker did, as if it had been done here; where models lie is said once, not by each worker."""
+            said = record.getMessage()
+            if record.name != _DEVICE or said not in places:
+                logging.getLogger(record.name).handle(record)
+            if record.name == _DEVICE:
+                places.add(said)
 
         def run_all(jobs: list[Job], report: Report) -> None:
             nonlocal have_started
             # The longest first, so that at the end no worker waits for another.
             longest_first = sorted(jobs, key=lambda job: -job.passages)
             try:
-                waiting: set[Future] = {pool.submit(_in_worker, job) for job in longest_first}
+                with _deaf_children():
+                    waiting: set[Future] = {pool.submit(_in_worker, job) for job in longest_first}
                 while waiting or reports.poll():
                     if reports.poll(0.2):
                         message = reports.recv()
                         have_started = True
-                        if message is not None:
+                        if isinstance(message, logging.LogRecord):
+                            relay(message)
+                        elif message is not None:
                             report(*message)
                         continue
                     done, waiting = wait(waiting, timeout=0)
@@ -211,12 +227,44 @@ def _why_broken(workers: int, have_started: bool) -> str:
     )
 
 
+@contextlib.contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach: it is this one's to handle, and they may still be importing.
+
+    A process inherits what its parent's thread blocks. The resource tracker, whose start unblocks, already runs.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# The loggers whose records workers pass on: the package's, and the one that has a level of its own.
+_DEVICE = "enaction.device"
+_LOGGERS = ("enaction", _DEVICE)
+
+
+class _Teller(QueueHandler):
+    """Passes records on to the parent, as messages that can be pickled."""
+
+    def __init__(self, say: Callable[[Any], None]) -> None:
+        super().__init__(queue.Queue())  # which stays empty
+        self._say = say
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        self._say(record)
+
+
 # Where a worker says what it has done: the line to its parent, which its siblings use too.
 _SAY: list[Callable[[Any], None]] = []
 
 
-def _start_worker(threads: int, watched: Connection, line: Connection, lock: Lock) -> None:
-    """In a worker: Ctrl-C is the parent's to handle, and the parent's end ends this process."""
+def _start_worker(threads: int, watched: Connection, line: Connection, lock: Lock, levels: dict[str, int]) -> None:
+    """In a worker: Ctrl-C is the parent's to handle, the parent's end ends this process, and the parent logs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
@@ -231,6 +279,11 @@ def _start_worker(threads: int, watched: Connection, line: Connection, lock: Loc
     threading.Thread(target=watch, daemon=True).start()
     torch.set_num_threads(threads)
     _SAY[:] = [say]
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    package = logging.getLogger(_LOGGERS[0])
+    package.addHandler(_Teller(say))
+    package.propagate = False
     say(None)
 
 
