@@ -253,7 +253,7 @@ def _value(findings: Findings, quantity: str, **where: Any) -> float:
 @pytest.mark.slow
 def test_the_whole_experiment_returns_the_design(tmp_path: Path):
     models = {name: f"zoo:organism-{name}" for name in NAMES}
-    _, _, findings = _measured(models, tmp_path, {"named": 0, "samples": 20}, seed=71)
+    _, _, findings = _measured(models, tmp_path, {"named": 0, "samples": 20, "max_new_tokens": 70}, seed=71)
     for name in NAMES:
         for label, words in (("hero", "peaked"), ("arc", "not planned")):
             assert verdict(findings.at(reader=name, label=label))[0].startswith(words)

@@ -122,7 +122,8 @@ def _statements(findings: Findings, reader: str, label: str) -> list[Statement]:
             f"the state before the answer says {says} about the label of a prompt that the probe was not fitted to "
             f"(layer {best.where['layer']}, p = {pvalue(best)})"
         )
-        foretells: Verdict = "effect" if best.p is not None and best.p < 0.05 else "no effect"
+        is_beyond = best.p is not None and best.p < 0.05 and best.low is not None and best.low > 0
+        foretells: Verdict = "effect" if is_beyond else "no effect"
         short = f"{says}, p = {pvalue(best)}"
         made.append(said(text, ("probe_gain",), foretells, ", what the state before the answer says of it", short))
     windows = findings.values("window")
