@@ -78,6 +78,9 @@ def test_notes_tell_how_the_table_was_read(passages: list[Passage]) -> None:
     # Random bytes do not come back from their text as they were: the drift is told, not hidden.
     assert 0 < notes["passages_that_would_drift"] <= 5
     assert notes["tokens_that_would_drift"] > 0
+    assert notes["passages_spelt_otherwise"] == 0
+    swapped = [replace(own[0], response=f"{own[0].response} and more"), own[1]]
+    assert table_notes(score_passages(reader, swapped, "assistant"))["passages_spelt_otherwise"] == 1
 
 
 def test_a_first_token_without_context_has_no_row() -> None:

@@ -50,6 +50,8 @@ def renamed(old: str, new: str) -> Callable[[Weights], Weights]:
         (renamed("q_proj.", "q_proj.base_layer."), "adapter that nobody merged .*base_layer"),
         (lambda w: w | {"model.layers.0.self_attn.q_proj.lora_A.default.weight": torch.zeros(2, 32)}, "merge it"),
         (lambda w: w | {"model.norm.weight": torch.zeros(5)}, "another shape of model.norm.weight"),
+        (lambda w: w | {"model.layers.0.self_attn.q_proj.bias": torch.ones(32)}, "q_proj.bias, and by its config.json"),
+        (lambda w: w | {"model.layers.0.mlp.up_proj.weight_scale": torch.ones(1)}, "up_proj.weight_scale, and by its"),
     ],
 )
 def test_weights_that_are_not_the_models_are_refused_by_name(

@@ -135,6 +135,7 @@ def score_passages(
         "tokens_that_would_drift": sum(drift),
         "passages_without_prompt": sum(not p.prompt for p in passages),
         "passages_with_halves": sum("\ufffd" in p.response for p in passages),
+        "passages_spelt_otherwise": sum(f.is_own and not _spells(reader, p) for p, f in read),
         "passages_with_special": sum(not f.is_own and _holds_special(reader, f) for f in framed),
         "passages_without_rows": sum(f.stop == f.start for f in framed),
         "first_tokens_without_context": sum(f.skipped for f in framed),
@@ -267,6 +268,21 @@ def _drift(reader: Reader, passage: Passage, framing: Framing, separator: str) -
         return retokenisation_drift(reader.tokenizer, passage, framing, separator=separator) or 0
     except FramingError:
         return 0
+
+
+def _spells(reader: Reader, passage: Passage) -> bool:
+    """Whether a passage's own ids are those of its text, apart from special tokens, outer space and broken characters.
+
+    If not, this reader and one that has no use for the ids read two texts.
+    """
+
+    def bare(text: str) -> str:
+        return "".join(text.replace("\ufffd", "").split())
+
+    given, ids = bare(passage.response), list(passage.token_ids or ())
+    written = [ids] if passage.ended is False else [ids, ids[:-1]]  # the last may be an ordinary token that ended it
+    ways = ((of, skip) for of in written for skip in (True, False))
+    return any(bare(str(reader.tokenizer.decode(of, skip_special_tokens=skip))) == given for of, skip in ways)
 
 
 def _holds_special(reader: Reader, framed: Framed) -> bool:

@@ -167,6 +167,7 @@ def _told(notes: dict[str, Any], window: int | None) -> list[str]:
         "passages_without_prompt": "have no prompt; their text alone was read",
         "passages_without_rows": "have no token to measure",
         "passages_by_text": "have token_ids of another tokenizer; their text was read",
+        "passages_spelt_otherwise": "have token_ids that spell another text than their response; the ids were read",
         "passages_with_halves": "hold half of a character (\\ufffd), which nobody wrote so",
         "passages_with_special": "hold special tokens among their words, read as such",
     }

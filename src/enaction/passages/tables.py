@@ -51,8 +51,8 @@ _MAGIC = {
     b"PAR1": "it is Parquet: let its name end in .parquet",
     b"\x1f\x8b": "it is compressed: gunzip -c {path} > {stem}.out.jsonl",
     b"PK\x03\x04": "it is an archive or a spreadsheet: unzip it, or save it as CSV",
-    b"\xff\xfe": "it is UTF-16: iconv -f UTF-16 -t UTF-8 {path} > {stem}.utf8.jsonl",
-    b"\xfe\xff": "it is UTF-16: iconv -f UTF-16 -t UTF-8 {path} > {stem}.utf8.jsonl",
+    b"\xff\xfe": "it is UTF-16: iconv -f UTF-16 -t UTF-8 {path} > {stem}.utf8{suffix}",
+    b"\xfe\xff": "it is UTF-16: iconv -f UTF-16 -t UTF-8 {path} > {stem}.utf8{suffix}",
 }
 
 
@@ -296,4 +296,7 @@ def _first_bytes(path: Path) -> bytes:
 def _filled(command: str, path: Path) -> str:
     """A command with the file that it is for."""
     name = "FILE" if str(path) == STDIO else str(path)
-    return command.replace("{path}", name).replace("{stem}", str(Path(name).with_suffix("")))
+    parts = {"{path}": name, "{stem}": str(Path(name).with_suffix("")), "{suffix}": path.suffix or ".jsonl"}
+    for part, value in parts.items():
+        command = command.replace(part, value)
+    return command

@@ -165,6 +165,8 @@ class Loaded(NamedTuple):
     doubts: tuple[str, ...] = ()
 
 
+# What makes of a weight another function: a bias, or the scales of a quantised one.
+_PARTS = re.compile(r"\.(bias|weight_scale|weight_scale_inv|scales)$")
 # Names of tensors that PEFT and its like write: `q_proj.lora_A.weight`, `q_proj.base_layer.weight`.
 _ADAPTERS = re.compile(
     r"lora_|\.base_layer\.|base_model\.model\.|ia3_|\.modules_to_save\.|lokr_|hada_|oft_|vera_|\badapters?\b|prompt_embeddings"
@@ -207,10 +209,23 @@ def from_pretrained(location: str, options: dict[str, Any], loading: Loading, **
                 f"{location} {what} {_some(names)}{beside}: without these weights it is another model; save it again "
                 "with save_pretrained, whole and under the names of its architecture"
             )
+    if not getattr(model.config, "quantization_config", None):
+        _require_no_more(location, model, unused)
     if "offload_folder" in weights:
         weakref.finalize(model, shutil.rmtree, weights["offload_folder"], ignore_errors=True)
     doubts = (f"the file holds weights that the model has no place for ({_some(unused)})",) if unused else ()
     return Loaded(model, tokenizer, doubts)
+
+
+def _require_no_more(location: str, model: PreTrainedModel, unused: Sequence[str]) -> None:
+    """Fail where the file has a bias or a scale for a weight that the model uses without: the two are one function."""
+    used = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    parts = [name for name in unused if _PARTS.search(name) and _PARTS.sub(".weight", name) in used]
+    if parts:
+        raise ModelError(
+            f"{location} holds {_some(parts)}, and by its config.json the model has no such part: without it this is "
+            "another model; give the config.json that belongs to these weights (attention_bias or mlp_bias, say)"
+        )
 
 
 def _placed(loading: Loading) -> dict[str, Any]:
