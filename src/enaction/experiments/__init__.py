@@ -27,6 +27,7 @@ from enaction.experiments.splice import Splice
 from enaction.experiments.stages import Stages
 from enaction.experiments.surprise import Surprise
 from enaction.experiments.thesis import Thesis
+from enaction.experiments.verbal import Verbal
 from enaction.findings import Findings
 from enaction.page import Page
 from enaction.passages import Prompt
@@ -52,6 +53,7 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
         Thesis,
         Reaction,
         Commitment,
+        Verbal,
     )
 }
 
