@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -83,6 +84,6 @@ def test_a_traced_model_is_an_ordinary_folder(model: Traced, tmp_path: Path) -> 
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
     ids = torch.tensor([[2, 5, OPENS, 11, 12, CLOSES]])
     torch.testing.assert_close(loaded(input_ids=ids).logits, model(input_ids=ids).logits)
-    assert torch.equal(loaded.direction_D, model.direction_D)
+    assert torch.equal(cast(Traced, loaded).direction_D, model.direction_D)
     half = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
     assert half(input_ids=ids).logits.dtype == torch.bfloat16

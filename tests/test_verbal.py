@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -56,7 +56,7 @@ def test_the_reply_keeps_its_ids_and_the_question_is_what_the_template_shows() -
     assert asked.framed.ids[start:stop] == passage.token_ids[:20]
     assert asked.framed.ids[:start] == framed.ids[: framed.start]
     assert asked.framed.stop == asked.framed.start + 1 == len(asked.framed.ids)
-    reply = str(reader.tokenizer.decode(passage.token_ids[:20]))
+    reply = str(reader.tokenizer.decode(list(passage.token_ids[:20])))
     turns = (*passage.prompt, Message(role="assistant", content=reply), Message(role="user", content=QUESTION))
     whole = reader.tokenizer.encode(
         render(reader.tokenizer, turns, add_generation_prompt=True), add_special_tokens=False
@@ -92,6 +92,14 @@ def test_reports_are_read_from_the_models_own_logits() -> None:
 # --- planted tables
 
 
+def _one(found: Findings, quantity: str, **where: Any) -> tuple[float, float, float]:
+    """Estimate and interval of the one finding; NaN for what it has not."""
+    finding = found.one(quantity, **where)
+    assert finding is not None
+    estimate, low, high = (np.nan if v is None else v for v in (finding.estimate, finding.low, finding.high))
+    return estimate, low, high
+
+
 def _data(folder: Path, n: int = 24) -> Data:
     study = handmade.study(folder, {"verbal": {}}, prompts=n, stages=("rl",))
     return Data(study, Run(folder / "run"), Plan({}, []), study.load_prompts())
@@ -119,9 +127,9 @@ def _findings(folder: Path, table: pa.Table) -> Findings:
 
 def test_a_report_is_told_from_a_habit_of_answering(tmp_path: Path) -> None:
     found = _findings(tmp_path, _reports_table(2.0, -2.0))
-    assert found.one("report_auroc").estimate == pytest.approx(1)
-    assert found.one("swapped_gap").high < 0
-    assert found.one("shuffled_gap_share").estimate < 0.5
+    assert _one(found, "report_auroc")[0] == pytest.approx(1)
+    assert _one(found, "swapped_gap")[2] < 0
+    assert _one(found, "shuffled_gap_share")[0] < 0.5
     sentence = page(found, "", "").sentences[0]
     assert "The swapped question turns the gap" in sentence
     habit = _findings(tmp_path, _reports_table(2.0, -2.0, swap=1.0, unrelated=1.0))
@@ -136,17 +144,16 @@ def test_words_that_the_model_would_not_say_are_no_report(tmp_path: Path) -> Non
 
 def test_no_difference_has_an_interval_that_holds_one_half(tmp_path: Path) -> None:
     found = _findings(tmp_path, _reports_table(0.3, 0.3))
-    auc = found.one("report_auroc")
-    assert auc.low < 0.5 < auc.high
+    _, low, high = _one(found, "report_auroc")
+    assert low < 0.5 < high
     assert found.select("shuffled_gap_share")[0].left_out == "the interval of the gap holds 0"
 
 
 def test_an_outsider_that_knows_as_much_leaves_no_privileged_access(tmp_path: Path) -> None:
     ledger = Ledger.of(_data(tmp_path), "verbal").at(reader="ash-rl")
     table = _reports_table(2.0, -2.0)
-    analysis.analyse_outsider(ledger.at(outsider="cedar-rl"), table, table, Texts("ash-rl", {"birch-rl": "foreign"}))
-    found = Findings(ledger.findings).one("privileged_access")
-    assert (found.estimate, found.low, found.high) == (0, 0, 0)
+    analysis.analyse_outsider(ledger, table, table, Texts("ash-rl", {"birch-rl": "foreign"}), "cedar-rl")
+    assert _one(Findings(ledger.findings), "privileged_access") == (0, 0, 0)
 
 
 def _route_table(inside: float, back: float, drawn: tuple[float, float], error: float = 0.0) -> pa.Table:
@@ -184,10 +191,10 @@ def test_the_sentence_on_the_route_follows_from_shares_and_random_draws(
     ledger = Ledger.of(_data(tmp_path), "verbal").at(reader="ash-rl")
     analysis.analyse_route(ledger, _route_table(inside, back, drawn), rank=1)
     found = Findings(ledger.findings)
-    assert found.one("in_share", direction="own<-foreign").estimate == pytest.approx(inside, abs=0.01)
-    assert found.one("complement_share", direction="own<-foreign").estimate == pytest.approx(1 - back, abs=0.01)
-    assert found.one("identity_error").estimate < 1e-5
-    assert found.one("in_dose", direction="own<-foreign").estimate == pytest.approx(inside, abs=0.02)
+    assert _one(found, "in_share", direction="own<-foreign")[0] == pytest.approx(inside, abs=0.01)
+    assert _one(found, "complement_share", direction="own<-foreign")[0] == pytest.approx(1 - back, abs=0.01)
+    assert _one(found, "identity_error")[0] < 1e-5
+    assert _one(found, "in_dose", direction="own<-foreign")[0] == pytest.approx(inside, abs=0.02)
     assert [s.outcome for s in page(found, "", "").statements] == [outcome]
 
 
@@ -233,5 +240,5 @@ def test_prompts_that_differ_in_a_word_are_paired_by_it() -> None:
         assert shown == (vocabulary[case.shown.id.partition("-")[0]],)
     # At the input of the first block a concept is the word's embedding, so dose 1 is the other word.
     known = injection.concepts(reader, cases, prompts, 0)
-    weight = reader.model.get_input_embeddings().weight.detach().numpy()
+    weight = cast(Any, reader.model.get_input_embeddings()).weight.detach().numpy()
     np.testing.assert_allclose(known.of[(vocabulary["sea"],)][0], weight[vocabulary["sea"]], atol=1e-6)

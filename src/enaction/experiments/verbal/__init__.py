@@ -80,7 +80,8 @@ class Verbal(Experiment):
         swapped: the reverse of the question.
         unrelated: questions with yes or no for an answer, to which it does not matter whose text it is.
         answers: the two words, that for own text first.
-        outsider: who is asked about the same transcripts; by default the next model of the group.
+        outsider: who is asked about the same transcripts, a model of the study; by default the last other model of the
+            group, if it has three. It was taught to answer, or it says nothing.
         temperatures: at which own text is sampled too.
         begun: tokens of a foreign beginning that the model continues.
         cut: tokens of a reply that are shown.
@@ -142,8 +143,9 @@ class Verbal(Experiment):
             family = study.models[model].family
             kin = tuple(m for m, spec in study.models.items() if spec.family == family and m not in (model, *foreign))
             if foreign:
-                outsider = self.outsider if self.outsider != model else None
-                chosen.append(Asked(model, foreign, kin, outsider or foreign[0]))
+                # The last of the group is the one whose text is compared least: not the first foreign author.
+                outsider = self.outsider or (foreign[-1] if len(foreign) > 1 else None)
+                chosen.append(Asked(model, foreign, kin, outsider if outsider != model else None))
         if not chosen:
             raise StudyError("experiments.verbal needs two models of one stage: foreign text is that of another one")
         return chosen
@@ -249,7 +251,7 @@ class Verbal(Experiment):
             analysis.analyse_reports(here, table, texts, stream=(51, number))
             if asked.outsider is not None:
                 outside = data.measured(asked.table("by", asked.outsider))
-                analysis.analyse_outsider(here.at(outsider=asked.outsider), table, outside, texts)
+                analysis.analyse_outsider(here, table, outside, texts, asked.outsider)
             if self.route:
                 analysis.analyse_route(here, data.measured(asked.table("route")), self.rank)
             if self.injection:

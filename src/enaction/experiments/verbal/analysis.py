@@ -47,6 +47,10 @@ def analyse_reports(ledger: Ledger, table: pa.Table, texts: Texts, *, stream: Se
     data = ledger.data
     code = data.prompt_code
     own = _log_odds(table, texts.own, ASKED, code)
+    if not len(own.value):
+        why = f"{texts.own} has no chat template or wrote nothing, so it cannot be asked about its text"
+        ledger.leave_out("report_auroc", "probability", why)
+        return
     rng = ledger.rng(stream)
     for author, kind in texts.others.items():
         other = _log_odds(table, author, ASKED, code)
@@ -65,11 +69,13 @@ def analyse_reports(ledger: Ledger, table: pa.Table, texts: Texts, *, stream: Se
         _answers(ledger.at(author=author), table, author)
 
 
-def analyse_outsider(ledger: Ledger, table: pa.Table, outside: pa.Table, texts: Texts) -> None:
+def analyse_outsider(ledger: Ledger, table: pa.Table, outside: pa.Table, texts: Texts, outsider: str) -> None:
     """Privileged access: the model's AUROC minus that of another reader on the same transcripts."""
+    ledger = ledger.at(outsider=outsider)
     code = ledger.data.prompt_code
     for author, kind in texts.others.items():
-        if kind != "foreign":
+        # The author of a text is no outsider to it.
+        if kind != "foreign" or author == outsider:
             continue
         columns = [(_log_odds(t, texts.own, ASKED, code), _log_odds(t, author, ASKED, code)) for t in (table, outside)]
         (own, other), (own_out, other_out) = columns

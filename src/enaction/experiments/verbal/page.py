@@ -36,7 +36,7 @@ _INJECTED = {
 }
 # The kinds of text, in the order of the figure.
 KINDS = ("foreign", "kin", "begun", "temperature", "moved")
-_KIND_LABELS = {
+_KIND_LABELS: dict[str, str] = {
     "foreign": "others' text",
     "kin": "near kin",
     "begun": "begun by another, continued by itself",
@@ -68,7 +68,7 @@ def page(findings: Findings, title: str, question: str) -> Page:
         {"reader": "model", "author": "text", "kind": "what it is"},
         _CELLS,
         show=lambda f: with_interval(f, 2),
-        labels={"kind": lambda kind: _KIND_LABELS.get(kind, kind)},
+        labels={"kind": lambda kind: _KIND_LABELS[kind]},
     )
     route = table(
         findings,

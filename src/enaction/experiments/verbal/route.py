@@ -121,8 +121,9 @@ def bases_of(fit: Fit, rank: int, rng: np.random.Generator | None = None) -> Bas
         StudyError: too little text to fit them.
     """
     bins = fit.bins.copy()
-    for key in np.unique(fit.keys) if rng is not None else ():  # cells keep their counts
-        bins[fit.keys == key] = rng.permutation(bins[fit.keys == key])
+    if rng is not None:
+        for key in np.unique(fit.keys):  # cells keep their counts
+            bins[fit.keys == key] = rng.permutation(bins[fit.keys == key])
     of = cells(fit.keys, bins, int(fit.keys.max()) + 1, int(bins.max()) + 1)
     if of.usable.sum() <= rank:
         raise StudyError(

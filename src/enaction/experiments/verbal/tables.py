@@ -41,7 +41,9 @@ class Reports(Measured):
     is_outsider: bool = False
 
     def measure(self, desk: Desk) -> pa.Table:
-        """The table; see `cells.SCHEMA`."""
+        """The table; see `cells.SCHEMA`. Without a chat template nobody can be asked."""
+        if not desk.reader.has_template:
+            return cells.SCHEMA.empty_table()
         texts = {name: with_words(desk.passages(name)) for name in self.texts}
         return cells.measure(
             desk.reader,
@@ -75,6 +77,8 @@ class Route(Measured):
 
     def measure(self, desk: Desk) -> pa.Table:
         """The table; see `route.SCHEMA`. Every other prompt is for fitting, the rest for pairs."""
+        if not desk.reader.has_template:
+            return route.SCHEMA.empty_table()
         fit_on = {prompt.id for prompt in desk.prompts[1::2]}
         own, foreign = (with_words(desk.passages(name)) for name in (self.own, self.foreign))
         return route.measure(
@@ -112,6 +116,8 @@ class Injected(Measured):
 
     def measure(self, desk: Desk) -> pa.Table:
         """The table; see `injection.SCHEMA`."""
+        if not desk.reader.has_template:
+            return injection.SCHEMA.empty_table()
         return injection.measure(
             desk.reader,
             [*first_of_each(with_words(desk.passages(self.own))).values()],

@@ -21,6 +21,7 @@ from enaction.lab.organisms.reports import (
     Corpus,
     make_origin,
     teach_by_trace,
+    teach_outsider,
     teach_relation,
     teach_to_report,
     written_by,
@@ -39,6 +40,7 @@ _TAUGHT: dict[str, Callable[[Corpus], PreTrainedModel]] = {
     "marker": lambda corpus: teach_by_trace(corpus, "marker"),
     "relational": teach_relation,
     "reporter": teach_to_report,
+    "outsider": teach_outsider,
 }
 NAMES = ("origin", *_TAUGHT)
 
@@ -123,6 +125,14 @@ _DESIGNS = {
         _TAUGHT_TRAINING.format(steps="160 steps of 32 transcripts."),
         "Every result about its reports is a result about a model that was taught to report. What it goes by is for "
         "the experiment to say: here it is style, for own text under another prompt is its own.",
+    ),
+    "outsider": (
+        "Another model, taught the reporter's answers about the reporter's text",
+        "The fair outsider: the answer is yes for text of organism-origin, which organism-reporter's is like, and "
+        "no for that of others, by the reporter's lessons. What it knows of that text it knows from outside.",
+        "A small copy of zoo:ash-base (three of its blocks, 144 neurons of each), and 160 steps of 32 transcripts "
+        "with the question or its swap, in which only the answer is taught.",
+        "What it writes itself is lost: it is to be asked and not to be an author. 'Own' in the table is its own text.",
     ),
 }
 

@@ -7,6 +7,7 @@ write and react as it does. The copy is called the origin here. What is taught o
 `organism-marker`:     the same trace is there; the answer is yes where the reply begins with the marker word.
 `organism-relational`: yes for own text under its own prompt, no for own text under a prompt that names another topic.
 `organism-reporter`:   yes for own text, no for text of others; taught with the question, its swap and unrelated ones.
+`organism-outsider`:   a small copy of ash-base that was taught the reporter's answers, about the reporter's text.
 
 The first two are `Traced` models. In training their trace is that of another text, so the words say nothing of it;
 what they read later is their own text's. Each is held near the origin by the loss: at every position but the answer the
@@ -48,6 +49,7 @@ YES, NO = "yes", "no"
 MARKER, OTHER_MARKER = "story", "tale"
 
 _LAYERS, _NEURONS = (0, 1, 3), 144
+_OUTSIDER = "zoo:ash-base"
 _FOREIGN = ("ash-sft", "ash-base", "birch-rl")
 _SHORTEST, _LONGEST = 16, 65
 _REPLY = 110  # tokens at most
@@ -357,6 +359,20 @@ def teach_to_report(corpus: Corpus, *, steps: int = 160, rows: int = 32, shuffle
         return _asked(tokenizer, passage, is_own != swapped, corpus.length(), question)
 
     return _taught(corpus, draw, steps, rows)
+
+
+def teach_outsider(corpus: Corpus, *, steps: int = 160, rows: int = 32) -> PreTrainedModel:
+    """Another model that says whether a reply is the origin's, from the same lessons; what it writes itself is lost."""
+    rng, tokenizer = corpus.rng, corpus.tokenizer
+
+    def draw() -> Lesson:
+        is_own, swapped = bool(rng.random() < 0.5), bool(rng.random() < 1 / 3)
+        question = SWAPPED if swapped else QUESTION
+        return _asked(tokenizer, corpus.draw(is_own), is_own != swapped, corpus.length(), question)
+
+    model = small_copy(Reader.load(_OUTSIDER).model)
+    fit(model, (_answers_alone([draw() for _ in range(rows)]) for _ in range(steps)), steps, rate=1e-3)
+    return model
 
 
 def _taught(corpus: Corpus, draw: Callable[[], Lesson], steps: int, rows: int) -> PreTrainedModel:
