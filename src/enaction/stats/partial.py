@@ -1,6 +1,6 @@
-"""Partial regression over prompts: slopes, unique shares of variance, what of a gap between groups each block takes.
+"""Partial regression over prompts: slopes, and what of a gap between groups each block of variables takes.
 
-A regression is kept as the sums X'X, X'y and y'y of each prompt, so that resampling prompts costs a weighted sum and
+A regression is kept as the sums X'X and X'y of each prompt, so that resampling prompts costs a weighted sum and
 a small solve. A block is a set of columns: one variable as a piecewise linear function (`bent`), say.
 
 Axes: N row (a token), K column, P prompt, W weighting (a row of `cluster_weights`, or ones), G group.
@@ -90,8 +90,7 @@ class Regression:
 
     Attributes:
         xx: [P, K, K]; the first column is the constant.
-        xy: [P, K].
-        yy: [P]. All three are of columns and outcomes without their levels.
+        xy: [P, K]. Both are of columns and outcomes without their levels.
         sums: [P, G, K + 1] of the columns as they are, and of the outcome, in each group; the first is the reference.
         blocks: name -> its columns, of the columns after the constant and those of groups.
         groups: columns that are 1 for the rows of a group and else 0; the reference group has none.
@@ -99,7 +98,6 @@ class Regression:
 
     xx: NDArray[np.float64]
     xy: NDArray[np.float64]
-    yy: NDArray[np.float64]
     sums: NDArray[np.float64]
     blocks: Mapping[str, Sequence[int]]
     groups: Sequence[int]
@@ -147,8 +145,7 @@ class Regression:
         moments_PKK = np.array([within_NK[r].T @ within_NK[r] for r in np.split(order_N, bounds[1:-1])])
         sums_PGK = np.zeros((n_prompts, n_groups, xy_NK.shape[1]))
         np.add.at(sums_PGK, (np.asarray(prompt_N), group_N), xy_NK)
-        xx_PKK, xy_PK, yy_P = moments_PKK[:, :-1, :-1], moments_PKK[:, :-1, -1], moments_PKK[:, -1, -1]
-        return cls(xx_PKK, xy_PK, yy_P, sums_PGK, at, range(1, n_groups))
+        return cls(moments_PKK[:, :-1, :-1], moments_PKK[:, :-1, -1], sums_PGK, at, range(1, n_groups))
 
     def columns(self, *without: str, straight: str = "") -> list[int]:
         """Constant, groups and blocks.
@@ -167,23 +164,10 @@ class Regression:
         xx_WKK, xy_WK = self._weighted(np.asarray(weight_WP, dtype=np.float64), columns)
         return np.asarray(np.linalg.solve(xx_WKK, xy_WK[..., None])[..., 0], dtype=np.float64)
 
-    def unexplained(self, weight_WP: ArrayLike, columns: Sequence[int]) -> NDArray[np.float64]:
-        """[W] sum of squared residuals of that fit."""
-        weight_WP = np.asarray(weight_WP, dtype=np.float64)
-        xx_WKK, xy_WK = self._weighted(weight_WP, columns)
-        fitted_W = (np.linalg.solve(xx_WKK, xy_WK[..., None])[..., 0] * xy_WK).sum(axis=-1)
-        return np.asarray(np.maximum(weight_WP @ self.yy - fitted_W, 0.0), dtype=np.float64)
-
     def slope(self, weight_WP: ArrayLike, block: str, *without: str) -> NDArray[np.float64]:
         """[W] coefficient of a block's variable itself, all other blocks but those left out and the groups in full."""
         columns = self.columns(*without, straight=block)
         return self.coefficients(weight_WP, columns)[:, columns.index(self.blocks[block][0])]
-
-    def unique_share(self, weight_WP: ArrayLike, block: str, *without: str) -> NDArray[np.float64]:
-        """[W] share of the variance within groups and levels that goes unexplained if the block is left out too."""
-        full, less = (self.unexplained(weight_WP, self.columns(*without, *more)) for more in ((), (block,)))
-        total = self.unexplained(weight_WP, [0, *self.groups])
-        return (less - full) / np.maximum(total, 1e-12)
 
     def explained(self, weight_WP: ArrayLike, *without: str) -> Explained:
         """The gap between the groups and the reference, by block, of those that are not left out.

@@ -4,10 +4,11 @@ Question: a model's entropy is higher on text that it did not write. Does that f
 the evidence so far of who wrote the text, or what the model expected anyway?
 Procedure: from token tables alone, nothing is changed in a model. One regression for each reader, over tokens of its
 own and the other models' texts: H_{t+1} on the surprisal s_t, the log-odds so far that the reader and not another
-model of its group wrote the text, earlier surprisals, H_t, position and authors. Each enters as a bent line, so that a
-reaction that saturates is not taken for one to something else. The gap between foreign and own text is then divided
-among them (Gelbach 2016). The null: log-odds shuffled among tokens of equal surprisal, and surprisals among tokens of
-equal log-odds.
+model of its group wrote the text, earlier surprisals, position, token, prompt and author. Each number enters as a bent
+line, so that a reaction that saturates is not taken for one to something else. The gap between foreign and own text is
+then divided among them (Gelbach 2016). H_t is in the regression once and once not: held equal, it takes along the
+reaction to all that came before; left free, what merely continues is taken for a reaction. A verdict has to come out of
+both. The null: log-odds shuffled among tokens of equal surprisal, and surprisals among tokens of equal log-odds.
 Source: arXiv 2605.25459 answers "surprise"; arXiv 2606.00545, by the same author, "authorship".
 
 What goes with the entropy need not move it: this is an observation, and no more is claimed.
@@ -84,7 +85,7 @@ class Reaction(Experiment):
         return Plan({}, cells, measured=measured)
 
     def analyse(self, data: Data, ledger: Ledger) -> None:
-        """Slopes, unique shares of variance, the gap and its parts, and their null."""
+        """Slopes, the gap and its parts, and their null."""
         setup = analysis.Setup(self.framing, self.lags, self.saturation, self.against, self.shuffles)
         groups = {stage: members for stage, members in data.study.groups_named(self.stages).items() if len(members) > 1}
         analysis.analyse(ledger, data, groups, setup)

@@ -1,4 +1,4 @@
-"""Slopes, unique shares of variance, and what of the gap between foreign and own text each block accounts for.
+"""Slopes, and what of the gap between foreign and own text each block accounts for.
 
 Axes: N row, P prompt, W weighting (ones, then the resamples), D draw of a shuffle.
 """
@@ -36,6 +36,8 @@ _KNOTS, _BINS = 8, 20
 _COMMON = 20
 # A gap nearer to 0 than this, nats, is not divided: shares of it would be shares of rounding.
 _LEAST_GAP = 0.02
+# With less of the log-odds in common, own and foreign text are compared at log-odds that only one of them has.
+_LEAST_OVERLAP = 0.05
 # The regression with H_t, and without: H_t holds what was known, and the reactions to all that came before with it.
 HELD, FREE = "held", "free"
 _REGRESSION = "least squares over tokens: H_{t+1} on s_t, earlier surprisals, log-odds, position, token, prompt, author"
@@ -139,7 +141,7 @@ def _read(reader: str, rows: Rows, weight_WP: np.ndarray, rng: np.random.Generat
         for _ in range(setup.shuffles):
             shuffled = regression({block: blocks[block][_shuffled_within(bins_N, rng)]})
             for name, value_W in _numbers(shuffled, weight_WP[:1], (block,)).items():
-                if name[1] in (f"slope_{block}", f"unique_{block}", f"part_{block}"):
+                if name[1] in (f"slope_{block}", f"part_{block}"):
                     null.setdefault(name, []).append(float(value_W[0]))
     overlap_W = _overlap(rows, weight_WP)
     numbers |= {(entropy, "overlap"): overlap_W for entropy in (HELD, FREE)}
@@ -148,12 +150,11 @@ def _read(reader: str, rows: Rows, weight_WP: np.ndarray, rng: np.random.Generat
 
 
 def _numbers(regression: Regression, weight_WP: np.ndarray, asked: Sequence[str]) -> dict[tuple[str, str], np.ndarray]:
-    """Slopes and unique shares of what is asked about, the gap and its parts, nats; in every weighting."""
+    """Slopes of what is asked about, the gap and its parts, nats; in every weighting."""
     numbers: dict[tuple[str, str], np.ndarray] = {}
     for entropy, without in ((HELD, ()), (FREE, (ENTROPY,))):
         for block in asked:
             numbers[entropy, f"slope_{block}"] = regression.slope(weight_WP, block, *without)
-            numbers[entropy, f"unique_{block}"] = regression.unique_share(weight_WP, block, *without)
         found = regression.explained(weight_WP, *without)
         parts = {
             SURPRISAL: found.parts[SURPRISAL],
@@ -217,8 +218,6 @@ def _write(ledger: Ledger, several: Sequence[Read], setup: Setup, entropy: str) 
     for block in ASKED:
         text = f"nats of H_{{t+1}} for one nat of {_NAMES[block]}, all else as bent lines; {limit}"
         add(f"slope_{block}", "nats per nat", text, number_W[f"slope_{block}"])
-        text = f"share of the variance of H_{{t+1}} within authors that {_NAMES[block]} alone accounts for"
-        add(f"unique_{block}", "share", text, number_W[f"unique_{block}"])
     gap_W = number_W["gap"]
     add("gap", "nats", "mean H_{t+1} on foreign minus own text, tokens of all prompts", gap_W)
     add(
@@ -230,16 +229,20 @@ def _write(ledger: Ledger, several: Sequence[Read], setup: Setup, entropy: str) 
     )
     low, high = stats.percentile_interval(gap_W[1:])
     has_gap = bool((low > 0 or high < 0) and abs(gap_W[0]) > _LEAST_GAP)
+    little = f"own and foreign text have less than {_LEAST_OVERLAP:g} of their log-odds in common: not told apart"
     why = f"no gap to share: its interval holds 0, or it is at most {_LEAST_GAP:g} nats"
     for block in (*ASKED, BEFORE, TOKEN, LEFT, AUTHORSHIP):
         text = f"part of the gap between foreign and own text that goes with {_NAMES[block]} (Gelbach); {limit}"
-        part_W = number_W[f"part_{block}"]
-        add(f"part_{block}", "nats", text, part_W)
-        share = f"share_{block}"
+        part, share, part_W = f"part_{block}", f"share_{block}", number_W[f"part_{block}"]
+        if block in (LOG_ODDS, LEFT) and number_W["overlap"][0] < _LEAST_OVERLAP:
+            for quantity, unit in ((part, "nats"), (share, "share of the gap")):
+                ledger.leave_out(quantity, unit, little, n=n, text=text)
+            continue
+        add(part, "nats", text, part_W)
         if has_gap:
             add(share, "share of the gap", f"{text}; divided by the gap", part_W / gap_W)
         else:
-            ledger.leave_out(share, "share of the gap", why, n=n)
+            ledger.leave_out(share, "share of the gap", why, n=n, text=text)
     if has_gap:
         part_W = number_W[f"part_{SURPRISAL}"] - number_W[f"part_{AUTHORSHIP}"]
         text = f"share of the gap that goes with surprisal minus the share that goes with {_NAMES[AUTHORSHIP]}"
@@ -248,7 +251,7 @@ def _write(ledger: Ledger, several: Sequence[Read], setup: Setup, entropy: str) 
         block = name.partition("_")[2]
         given = SURPRISAL if block == LOG_ODDS else LOG_ODDS
         estimate, low, high = (float(np.quantile(value_D, q)) for q in (0.5, 0.025, 0.975))
-        unit = {"slope": "nats per nat", "unique": "share", "part": "nats"}[name.partition("_")[0]]
+        unit = "nats per nat" if name.startswith("slope") else "nats"
         text = (
             f"null of {name}: {_NAMES[block]} shuffled among tokens of about equal {given.replace('_', '-')}; median "
             f"and central 95 % of {setup.shuffles} draws"

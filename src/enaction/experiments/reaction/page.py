@@ -38,8 +38,6 @@ _SLOPES = {
     "slope_log_odds": "on log-odds",
     "slope_change_surprisal": "on surprisal, minus base",
     "slope_change_log_odds": "on log-odds, minus base",
-    "unique_surprisal": "variance: surprisal alone",
-    "unique_log_odds": "variance: log-odds alone",
 }
 _NULLS = {
     "null_slope_surprisal": "slope on surprisal, shuffled",
@@ -47,8 +45,6 @@ _NULLS = {
     "null_part_surprisal": "part of surprisal, shuffled, nats",
     "null_part_log_odds": "part of log-odds, shuffled, nats",
 }
-# Below this, own and foreign text have next to no log-odds in common, and what goes with them is the author's effect.
-_LITTLE = 0.1
 
 
 def page(findings: Findings, title: str, question: str) -> Page:
@@ -102,11 +98,11 @@ def _verdict(mean: Findings, stage: str) -> list[Statement]:
         )
         for of in (held, free)
     )
-    overlap = held.one("overlap")
+    overlap, split = held.one("overlap"), held.one("share_log_odds")
     little = (
         f" Own and foreign text have {number(overlap.estimate, 2)} of their log-odds in common, too little to say how "
         "much of authorship is the evidence so far."
-        if overlap is not None and value(overlap) < _LITTLE
+        if overlap and split is None
         else ""
     )
     text = (
