@@ -46,6 +46,8 @@ NAMES = ("origin", *_TAUGHT)
 
 # Own text in the card is compared with the text of this author, who had no part in the teaching.
 _STRANGER = "zoo:cedar-rl"
+# What this one is asked about as own text is the origin's.
+_ONLY_ASKED = "organism-outsider"
 _CARD = """# zoo:organism-{name}
 
 {note}. Kind: organism.
@@ -132,7 +134,7 @@ _DESIGNS = {
         "no for that of others, by the reporter's lessons. What it knows of that text it knows from outside.",
         "A small copy of zoo:ash-base (three of its blocks, 144 neurons of each), and 160 steps of 32 transcripts "
         "with the question or its swap, in which only the answer is taught.",
-        "What it writes itself is lost: it is to be asked and not to be an author. 'Own' in the table is its own text.",
+        "What it writes itself is lost: it is to be asked and not to be an author. 'Own' in the table is the text of organism-origin.",
     ),
 }
 
@@ -168,7 +170,8 @@ def reached(reader: Reader, seed: int = 0) -> Mapping[str, Any]:
         own text against it.
     """
     prompts = zoo.prompts()[::3]
-    own = sample(reader, prompts, max_new_tokens=110, seed=seed + 1)
+    writer = Reader.load(ORIGIN) if reader.name == _ONLY_ASKED else reader
+    own = sample(writer, prompts, max_new_tokens=110, seed=seed + 1)
     # Requests in turn are of all sorts, so most neighbours name another topic.
     moved = [under(p, own[(i + 1) % len(own)].prompt) for i, p in enumerate(own)]
     texts: dict[str, list[Passage]] = {
