@@ -134,7 +134,8 @@ _DESIGNS = {
         "no for that of others, by the reporter's lessons. What it knows of that text it knows from outside.",
         "A small copy of zoo:ash-base (three of its blocks, 144 neurons of each), and 160 steps of 32 transcripts "
         "with the question or its swap, in which only the answer is taught.",
-        "What it writes itself is lost: it is to be asked and not to be an author. 'Own' in the table is the text of organism-origin.",
+        "What it writes itself is lost: it is to be asked and not to be an author. 'Own' in the table is the text "
+        "of organism-origin.",
     ),
 }
 
