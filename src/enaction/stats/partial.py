@@ -54,14 +54,16 @@ def without_levels(column_NK: NDArray[np.float64], *levels: NDArray[np.integer])
         column_NK: [N, K].
         levels: [N] codes of a level each (which token, which prompt); means are taken out in turn until none is left.
     """
+    known = []
+    for level_N in levels:
+        code_N = np.unique(level_N, return_inverse=True)[1]
+        order_N = np.argsort(code_N, kind="stable")
+        start_L = np.flatnonzero(np.r_[True, np.diff(code_N[order_N]) > 0])
+        known.append((code_N, order_N, start_L, np.diff(np.r_[start_L, len(code_N)])[:, None]))
     for _ in range(_MOST_TURNS if len(levels) > 1 else 1):
         largest = 0.0
-        for level_N in levels:
-            code_N = np.unique(level_N, return_inverse=True)[1]
-            order_N = np.argsort(code_N, kind="stable")
-            start_L = np.flatnonzero(np.r_[True, np.diff(code_N[order_N]) > 0])
-            count_L = np.diff(np.r_[start_L, len(code_N)])
-            mean_LK = np.add.reduceat(column_NK[order_N], start_L, axis=0) / count_L[:, None]
+        for code_N, order_N, start_L, count_L1 in known:
+            mean_LK = np.add.reduceat(column_NK[order_N], start_L, axis=0) / count_L1
             column_NK = column_NK - mean_LK[code_N]
             largest = np.abs(mean_LK).max(initial=0.0)
         if largest < _NO_MEAN:
