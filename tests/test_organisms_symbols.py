@@ -189,7 +189,7 @@ def test_fresh_copies_give_the_designed_answer(tmp_path: Path) -> None:
             assert -0.1 < low <= high < 0.1
     for entropy in ("held", "free"):
         assert interval("slope_surprisal", "surprise", entropy)[0] > 0.25
-        assert interval("slope_log_odds", "belief", entropy)[1] < -0.02
+        assert interval("slope_log_odds", "belief", entropy)[1] < -0.01
         for reader, block in (("surprise", "log_odds"), ("belief", "surprisal")):
             low, high = interval(f"slope_{block}", reader, entropy)
             assert -0.01 < low <= high < 0.015
