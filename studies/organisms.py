@@ -32,10 +32,11 @@ def main() -> None:
     """Run the study in a folder and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", type=Path, help="folder with organism-NAME folders")
-    parser.add_argument("--out", type=Path, help="run folder; MODELS/run by default")
+    parser.add_argument("--out", type=Path, default=Path("runs/on-organisms"), help="run folder (runs/on-organisms)")
     given = parser.parse_args()
-    out = given.out or given.models / "run"
-    findings = running.run(_study(given.models), out, workers=1).findings
+    files = given.out.with_name(f"{given.out.name}-study")
+    files.mkdir(parents=True, exist_ok=True)
+    findings = running.run(_study(given.models, files), given.out, workers=1).findings
     print("| " + " | ".join(_HEADER.split(" | ")) + " |")
     print("|" + " --- |" * len(_HEADER.split(" | ")))
     for name, follows in DESIGNED.items():
@@ -43,7 +44,7 @@ def main() -> None:
             print("| " + " | ".join([name, follows, *_row(findings.at(reader=name))]) + " |")
 
 
-def _study(models: Path) -> Study:
+def _study(models: Path, files: Path) -> Study:
     names = [name for name in (*DESIGNED, "stranger") if (models / f"organism-{name}").exists()]
     lines = ["name: organisms", "models:"]
     lines += [
@@ -54,10 +55,10 @@ def _study(models: Path) -> Study:
     lines += ["cross_stage: false", "prompts: prompts.jsonl", "framings: [none]", "resamples: 1000"]
     lines += ["sampling: {per_prompt: 2, max_new_tokens: 40}"]
     lines += ["experiments: {surprise: {passages: 2}, reaction: {}}"]
-    (models / "study.yaml").write_text("\n".join(lines))
+    (files / "study.yaml").write_text("\n".join(lines))
     prompts = [f'{{"id": "p{i}", "prompt": "{("low", "high")[i // 2 % 2]}"}}' for i in range(40)]
-    (models / "prompts.jsonl").write_text("\n".join(prompts))
-    return running.load_study(models / "study.yaml")
+    (files / "prompts.jsonl").write_text("\n".join(prompts))
+    return running.load_study(files / "study.yaml")
 
 
 def _row(findings: Findings) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from enaction import running
 from enaction.experiments.surprise.analysis import Response, answer_of
 from enaction.findings import Finding, Findings
-from enaction.study.config import Study, parse_study
+from enaction.study.config import Study
 
 ORGANISMS = {"surprise": "moves", "mixed": "moves", "regime": "does not", "delayed": "does not"}
 
@@ -25,7 +25,7 @@ def _study(folder: Path, models: dict[str, str], **settings: object) -> Study:
     (folder / "study.yaml").write_text("\n".join(lines))
     prompts = [f'{{"id": "p{i}", "prompt": "{("low", "high")[i // 2 % 2]}"}}' for i in range(40)]
     (folder / "prompts.jsonl").write_text("\n".join(prompts))
-    return parse_study(folder / "study.yaml")
+    return running.load_study(folder / "study.yaml")
 
 
 def _verdicts(folder: Path, models: dict[str, str], **settings: object) -> Findings:
@@ -34,6 +34,24 @@ def _verdicts(folder: Path, models: dict[str, str], **settings: object) -> Findi
 
 def _says(findings: Findings, reader: str) -> Finding:
     return next(f for f in findings.select("surprise_verdict", reader=reader))
+
+
+def test_surprise_moves_one_organism_and_not_the_other(tmp_path: Path) -> None:
+    """A small run of the whole experiment: plan, tables, analysis, page and report."""
+    models = {name: f"zoo:organism-{name}" for name in ("surprise", "regime", "stranger")}
+    settings = {"draws": 2, "profile": 1, "targets": 3, "ranks": [1], "keys": ["entropy"], "n_prompts": 24}
+    run = running.run(_study(tmp_path, models, **settings), tmp_path / "run", workers=1)
+    assert "key entropy: moves" in _says(run.findings, "surprise").notes
+    assert "key entropy: does not" in _says(run.findings, "regime").notes
+    assert run.pages()["surprise"].charts.keys() == {"steering", "decoded"}
+    (table,) = (tmp_path / "run" / "measured").glob("regime.surprise.parquet")
+    before = table.stat().st_mtime_ns
+    again = running.run(_study(tmp_path, models, **settings), tmp_path / "run", workers=1)
+    assert table.stat().st_mtime_ns == before
+    assert [f.estimate for f in again.findings] == [f.estimate for f in run.findings]
+    table.write_bytes(table.read_bytes()[:-50])
+    running.run(_study(tmp_path, models, **settings), tmp_path / "run", workers=1)
+    assert table.stat().st_mtime_ns > before
 
 
 @pytest.mark.slow
@@ -81,9 +99,10 @@ def _response(slope: tuple[float, float, float] | None, effect: tuple[float, flo
     [
         ((0.7, 0.6, 0.8), (0.2, 0.3), [0.1, 0.4], "moves"),
         ((0.7, 0.6, 0.8), (0.2, 0.3), [0.1, 0.75], "unclear"),
+        ((0.7, 0.6, 0.8), (-0.03, 0.02), [0.1, 0.4], "levels"),
         ((0.2, -0.1, 0.4), (0.0, 0.1), [0.1], "does not"),
         ((0.3, 0.2, 0.4), (0.0, 0.1), [0.5], "does not"),
-        ((0.6, -0.1, 1.4), (0.0, 0.1), [0.1], "unclear"),
+        ((0.6, -0.1, 1.4), (0.0, 0.2), [0.1], "unclear"),
         (None, (-0.02, 0.05), [5.0], "does not"),
         (None, (-0.02, 0.25), [5.0], "unclear"),
     ],

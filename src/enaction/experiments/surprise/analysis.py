@@ -29,9 +29,12 @@ LEAST_RELIABILITY = 0.5
 # Above this a trace is an authorship direction rather than surprise.
 AUTHORSHIP = 0.75
 LEAST_OVERLAP = 0.5
+# What the sham has to keep of the gap for a share of it to mean something, at the lower end of its interval.
+LEAST_KEPT = 0.25
 CONTROLS = ("rotated", "matched", "shuffled")
 
-Answer = Literal["moves", "does not", "unclear"]
+# `levels`: entropy follows the level that is set, but does not rise with surprise; something else differs there.
+Answer = Literal["moves", "does not", "levels", "unclear"]
 _POOLING = "entropy of the next token: mean over tokens whose key and target have a centroid"
 
 
@@ -376,8 +379,9 @@ def _verdict(ledger: Ledger, responses: Mapping[tuple[str, int], Response], rota
         "surprise_verdict",
         "slope",
         f"rank-1 clamp at all layers within quartiles of H_t; moves: slope at least {LEAST_SLOPE}, beyond every "
-        f"rotated draw, interval above 0; does not: interval below {LEAST_SLOPE} and within the draws or around 0, or "
-        f"no natural effect and less than {NO_EFFECT} nats a nat; two keys that disagree: not identified",
+        f"rotated draw, and at least {NO_EFFECT} nats a nat, both intervals above 0; does not: interval below "
+        f"{LEAST_SLOPE} and within the draws or around 0, or no natural effect and less than {NO_EFFECT} nats a nat; "
+        f"not identified: two keys disagree, or a slope with less than {NO_EFFECT} nats a nat",
         slope.estimate if slope else None,
         ledger.n_prompts,
         low=slope.low if slope else None,
@@ -390,6 +394,7 @@ def _verdict(ledger: Ledger, responses: Mapping[tuple[str, int], Response], rota
 _WORDS: dict[Answer, str] = {
     "moves": "surprise moves entropy",
     "does not": "surprise does not move entropy",
+    "levels": "not identified: entropy follows the level that is set, but does not rise with surprise",
     "unclear": "unclear",
 }
 
@@ -402,15 +407,20 @@ def answer_of(response: Response, rotated: list[float]) -> Answer:
         rotated: slopes of the rotated draws; none where the key has no controls.
     """
     slope, effect = response
+    if effect.estimate is None or effect.low is None or effect.high is None:
+        return "unclear"
+    is_flat = max(abs(effect.low), abs(effect.high)) < NO_EFFECT
     if slope is None:
-        bounds = (effect.low, effect.high)
-        return "does not" if all(b is not None and abs(b) < NO_EFFECT for b in bounds) else "unclear"
+        return "does not" if is_flat else "unclear"
     if slope.estimate is None or slope.low is None or slope.high is None:
         return "unclear"
     beyond = not rotated or slope.estimate > max(rotated)
-    if slope.estimate >= LEAST_SLOPE and slope.low > 0 and beyond:
-        return "moves"
-    return "does not" if slope.high < LEAST_SLOPE and (slope.low <= NO_EFFECT or not beyond) else "unclear"
+    if slope.high < LEAST_SLOPE and (slope.low <= NO_EFFECT or not beyond):
+        return "does not"
+    if is_flat:
+        return "levels"
+    rises = effect.estimate >= NO_EFFECT and effect.low > 0
+    return "moves" if slope.estimate >= LEAST_SLOPE and slope.low > 0 and beyond and rises else "unclear"
 
 
 def _explained(ledger: Ledger, rows: Mapping[str, np.ndarray] | None, observed: Mapping[str, np.ndarray]) -> None:
@@ -516,6 +526,11 @@ def _counterfactual(ledger: Ledger, rows: Mapping[str, np.ndarray], where: dict[
     def gaps(m: np.ndarray) -> np.ndarray:
         return m[..., 0] - m[..., 1]
 
+    sham = means.estimate(lambda m: gaps(m)[..., 1] / gaps(m)[..., 0])
+    if not sham.low > LEAST_KEPT:
+        why = f"the sham, which changes no level, keeps {float(sham.value):.2f} of the gap, too little"
+        ledger.leave_out("gap_explained", "share", why, way="counterfactual", **where)
+        return
     ledger.add(
         "gap_explained",
         "share",

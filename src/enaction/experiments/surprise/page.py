@@ -8,11 +8,11 @@ from typing import Any
 from enaction.chart import Axis, Chart, Colour, Key, Marker, Panel, Points, Rule, points_of, stage_colours
 from enaction.experiments.surprise.analysis import AUTHORSHIP, CONTROLS
 from enaction.findings import Finding, Findings
-from enaction.page import Cell, Grid, Page, Section, Statement
+from enaction.page import Cell, Grid, Page, Section, Statement, Verdict
 from enaction.shown import left_out, number, short_names, table, value, verdict_of, with_interval
-from enaction.words import in_training_order, stage_label
+from enaction.words import in_training_order, models_of, stage_label
 
-_VERDICTS = {"surprise moves entropy": "effect", "surprise does not move entropy": "no effect"}
+_VERDICTS: dict[str, Verdict] = {"surprise moves entropy": "effect", "surprise does not move entropy": "no effect"}
 _PRIMARY = {"trace": "surprise", "key": "entropy", "rank": 1}
 _KEYS = {"none": "raw", "entropy": "within H_t", "token": "within token"}
 
@@ -20,7 +20,7 @@ _KEYS = {"none": "raw", "entropy": "within H_t", "token": "within token"}
 def page(findings: Findings, title: str, question: str) -> Page:
     """What the report shows of surprise."""
     stages = in_training_order(findings.values("stage"))
-    statements = [s for stage in stages for f in findings.select("surprise_verdict", stage=stage) for s in _answer(f)]
+    statements = [s for stage in stages for s in _answer(findings.at(stage=stage), stage, stage == stages[-1])]
     statements += [s for stage in stages for s in _gap(findings.at(stage=stage))]
     statements += left_out(findings, "Left out", "left_out")
     charts: dict[str, Chart] = {}
@@ -28,27 +28,30 @@ def page(findings: Findings, title: str, question: str) -> Page:
         charts["steering"] = _steering(findings)
     if findings.select("decoded", predictor="state").measured:
         charts["decoded"] = _decoded(findings, stages)
-    grids = [_slopes(findings), _explained(findings), _decoding(findings)]
+    grids = [_verdicts(findings), _slopes(findings), _explained(findings), _decoding(findings)]
     grids = [grid for grid in grids if grid.rows]
     return Page(title, question, statements, [Section(charts=[*charts], grids=grids)], charts)
 
 
-def _answer(finding: Finding) -> list[Statement]:
-    words = finding.notes[0]
-    slope = "" if finding.estimate is None else f" (slope {with_interval(finding, 2)} where 1 is full control)"
-    keys = "; ".join(finding.notes[1:])
-    text = f"{words}{slope}; {keys}." if keys else f"{words}{slope}."
-    verdict = _VERDICTS.get(words, "")
-    return [
-        Statement(
-            text,
-            ("surprise_verdict", "steering_slope"),
-            finding.where,
-            verdict,  # pyright: ignore[reportArgumentType]
-            str(finding.where["reader"]),
-            outcome=words,
-        )
-    ]
+def _answer(findings: Findings, stage: str, is_last: bool) -> list[Statement]:
+    """One sentence a stage: what the verdict is of how many readers, with their slopes and nats a nat."""
+    verdicts = [*findings.select("surprise_verdict")]
+    if not verdicts:
+        return []
+    by_words: dict[str, list[str]] = {}
+    for f in verdicts:
+        by_words.setdefault(f.notes[0], []).append(str(f.where["reader"]))
+    said = "; ".join(f"{words} ({', '.join(readers)})" for words, readers in by_words.items())
+    effects = [findings.one("steering_effect", reader=f.where["reader"], **_PRIMARY) for f in verdicts]
+    slopes = ", ".join(number(f.estimate, 2) for f in verdicts)
+    each = ", ".join(with_interval(effect, 2) for effect in effects)
+    text = (
+        f"{said}. Set to another level of surprise within quartiles of H_t, entropy follows what is natural there with "
+        f"slopes of {slopes}, and changes by {each} nats for a nat of surprisal."
+    )
+    verdict = _VERDICTS[next(iter(by_words))] if len(by_words) == 1 and next(iter(by_words)) in _VERDICTS else ""
+    about = ("surprise_verdict", "steering_slope", "steering_effect")
+    return [Statement(text, about, {"stage": stage}, verdict, models_of(stage), headline=is_last, outcome=said)]
 
 
 def _gap(findings: Findings) -> list[Statement]:
@@ -171,6 +174,19 @@ def _decoded(findings: Findings, stages: list[str]) -> Chart:
 def _mean(found: list[Finding]) -> float | None:
     known = [value(f) for f in found if f.estimate is not None]
     return sum(known) / len(known) if known else None
+
+
+def _verdicts(findings: Findings) -> Grid:
+    rows = [
+        [str(f.where["reader"]), f.notes[0], *(note.partition(": ")[2] for note in f.notes[1:])]
+        for f in findings.select("surprise_verdict")
+    ]
+    return Grid(
+        "Does surprise set entropy? Rank-1 clamp, and what each key says",
+        ["reader", "answer", "within H_t", "within token"][: max((len(row) for row in rows), default=2)],
+        rows,
+        ("surprise_verdict",),
+    )
 
 
 def _slopes(findings: Findings) -> Grid:
