@@ -95,4 +95,4 @@ class Geometry(Experiment):
 
 
 def _table_of(model: str) -> str:
-    return f"{model}.states"
+    return f"{model}.geometry"
