@@ -83,7 +83,7 @@ def test_the_page_names_each_class_with_its_path_or_its_reason() -> None:
     page = document([read_, Outcome("xlnet", "XLNetLMHeadModel", reason="a | b")])
     assert "| `llama` | LlamaForCausalLM | streamed | 2e-06 | 3e-05 (3e-05) | cache, padded, 1e-06 |  |" in page
     assert "| `xlnet` | XLNetLMHeadModel | not read | | | | a \\| b |" in page
-    assert "Of 2 classes 1 can be read" in page
+    assert "Of 2 classes that `AutoModelForCausalLM` knows 1 can be read" in page
 
 
 class LstmConfig(PreTrainedConfig):

@@ -96,6 +96,7 @@ def _run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Reader, "load", load)
         patch.setattr(Hub, "require", lambda *_: None)
+        patch.setattr(Hub, "settings", lambda *_: None)
         study = Study(
             name="calibration",
             models={name: ModelSpec(model=name, family=name) for name in models},

@@ -196,7 +196,7 @@ def test_half_precision_is_judged_by_its_own_rounding() -> None:
     tokenizer = tiny.byte_tokenizer()
     report = check(Reader(tiny.llama(len(tokenizer)).bfloat16(), tokenizer))
     assert failed(report) == set()
-    assert "bfloat16" in report.facts["model"]
+    assert "bfloat16" in report.facts["runs on"]
 
 
 @pytest.fixture(scope="module", name="folder")

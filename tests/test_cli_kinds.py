@@ -178,12 +178,12 @@ def test_brackets_and_escapes_in_names_are_printed_as_they_are(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"response": None}, "row 2: 'response' is null and must be a string"),
+        ({"response": None}, "row 2: 'response' is empty; fill it in"),
         ({"response": ""}, "row 2: 'response' is empty"),
         ({"id": None}, "row 2: 'id' is null"),
         ({"id": "x"}, "row 2: author 'person' already has a passage with id 'x' in row 1"),
         ({"author": None}, "row 2: 'author' is null"),
-        ({"prompt": None}, "row 2: 'prompt' must be a list of messages"),
+        ({"prompt": None}, "row 2: 'prompt' is empty; fill it in"),
         ({"prompt": [{"role": "user", "content": None}]}, "row 2: 'prompt' must be a list of messages"),
         ({"token_ids": [1.5], "tokenizer": "t"}, "row 2: 'token_ids' must hold token ids"),
         ({"token_ids": [1, None], "tokenizer": "t"}, "row 2: 'token_ids' must hold token ids"),

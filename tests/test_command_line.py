@@ -298,6 +298,10 @@ while time.time() < end:
 
 
 def _start(command: list[str], **options: Any) -> subprocess.Popen[str]:
+    def hear() -> None:  # in the background of a script, shells let processes ignore Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    options = {"preexec_fn": hear} | options
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 

@@ -85,6 +85,7 @@ def _planted(tmp_path_factory: pytest.TempPathFactory) -> Findings:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Reader, "load", load)
         patch.setattr(Hub, "require", lambda *_: None)
+        patch.setattr(Hub, "settings", lambda *_: None)
         study = study_of(
             folder,
             {name: ModelSpec(model=name, family=name) for name in models},

@@ -62,7 +62,8 @@ def _talk(quiet: bool, verbose: int) -> Iterator[None]:
     if quiet and verbose:
         raise UserError("--quiet and --verbose contradict each other: give one of them")
     logger, handler = logging.getLogger(LOGGER), _Handler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
+    if verbose:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(_LEVELS[min(verbose, len(_LEVELS) - 1)])

@@ -158,12 +158,17 @@ def write_passages(passages: Iterable[Passage], path: str | Path, notes: Mapping
                 temporary.write_bytes("".join(map(_line, passages)).encode())
     except UnicodeEncodeError as err:
         raise PassageError(
-            f"a text for {shown(path)} holds half of a character (a lone surrogate): write it whole, or as \\ufffd"
+            f"a text for {_written(path)} holds half of a character (a lone surrogate): write it whole, or as \\ufffd"
         ) from err
     except BrokenPipeError:
         raise
     except OSError as err:
-        raise PassageError(f"cannot write {shown(path)} ({err.strerror}): give another place") from err
+        raise PassageError(f"cannot write {_written(path)} ({err.strerror}): give another place") from err
+
+
+def _written(path: str | Path) -> str:
+    """The path of an output as messages name it."""
+    return "standard output" if str(path) == STDIO else str(path)
 
 
 def _write_out(data: bytes) -> None:
