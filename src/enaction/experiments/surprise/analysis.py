@@ -433,11 +433,13 @@ def _explained(ledger: Ledger, rows: Mapping[str, np.ndarray] | None, observed: 
         _observed(ledger, {name: column[at] for name, column in observed.items()}, trace=trace, key=key)
     if rows is None:
         return
+    all_of_them = (observed["trace"] == "surprise") & (observed["key"] == "none")
+    tokens = np.bincount(observed["is_own"][all_of_them].astype(int), observed["n"][all_of_them].astype(float), 2)
     columns = ("trace", "key", "rank", "kind", "draw")
     names = list(zip(*(rows[c].tolist() for c in columns), strict=True))
     for name in dict.fromkeys(names):
         at = np.array([other == name for other in names])
-        _counterfactual(ledger, {c: v[at] for c, v in rows.items()}, dict(zip(columns, name, strict=True)))
+        _counterfactual(ledger, {c: v[at] for c, v in rows.items()}, dict(zip(columns, name, strict=True)), tokens)
 
 
 def _gap(ledger: Ledger, rows: Mapping[str, np.ndarray]) -> float | None:
@@ -508,16 +510,25 @@ def _observed(ledger: Ledger, rows: Mapping[str, np.ndarray], **where: Any) -> N
     )
 
 
-def _counterfactual(ledger: Ledger, rows: Mapping[str, np.ndarray], where: dict[str, Any]) -> None:
-    """Share of the gap that goes away when foreign tokens are given the levels of the trace that own text has."""
+def _counterfactual(ledger: Ledger, rows: Mapping[str, np.ndarray], where: dict[str, Any], tokens: np.ndarray) -> None:
+    """Share of the gap that goes away when foreign tokens are given the levels of the trace that own text has.
+
+    Args:
+        ledger, rows, where: of one sweep.
+        tokens: how many there are, foreign and own, whether they can be set or not.
+    """
     own = rows["is_own"].astype(int)
     columns = ("natural", "sham", "counterfactual", "n")
     sums = _by_prompt(ledger, rows["prompt"], own, *(rows[c].astype(float) for c in columns))
     n = sums[3]
-    share = float(np.mean(rows["share"].astype(float)))
+    share = float((n.sum(axis=1) / tokens[: len(n)]).min())
     if len(n) < 2 or share < LEAST_OVERLAP:
         ledger.leave_out(
-            "gap_explained", "share", f"only {share:.0%} of the tokens can be set", way="counterfactual", **where
+            "gap_explained",
+            "share",
+            f"only {share:.0%} of the foreign or own tokens can be set",
+            way="counterfactual",
+            **where,
         )
         return
     value = np.where(n > 0, np.array(sums[:3]) / np.maximum(n, 1), np.nan)

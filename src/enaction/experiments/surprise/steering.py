@@ -361,7 +361,6 @@ def explain(bench: Bench, trace: str, key: str, rank: int, fold: int, seed: int,
                 sham=shammed,
                 counterfactual=changed,
                 n=np.bincount(back, minlength=len(prompts)).astype(float),
-                share=float(keep.mean()),
             )
 
 
