@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from enaction.experiments import EXPERIMENTS
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
@@ -78,3 +80,11 @@ def test_the_index_lists_every_page_once() -> None:
     )
     for page in set(DOCS.rglob("*.md")) - {DOCS / "README.md"}:
         assert targets[page] == 1, f"{page.relative_to(DOCS)}: {targets[page]} lines in docs/README.md"
+
+
+def test_the_readme_and_the_reference_list_each_experiment() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \| .* \| \[page\]", readme, re.MULTILINE)
+    assert sorted(listed) == sorted(EXPERIMENTS)
+    pages = (DOCS / "studies.md").read_text(encoding="utf-8")
+    assert [page.name for page in sorted((DOCS / "experiments").glob("*.md")) if f"/{page.name}" not in pages] == []
