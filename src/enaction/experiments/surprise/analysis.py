@@ -29,6 +29,9 @@ LEAST_RELIABILITY = 0.5
 # Above this a trace is an authorship direction rather than surprise.
 AUTHORSHIP = 0.75
 LEAST_OVERLAP = 0.5
+# Share of the foreign and of the own tokens that a counterfactual has to set: those that cannot be, because no token of
+# their key has the level, are the surprising ones among expected ones, which the gap may be made of.
+LEAST_SET = 0.8
 # What the sham has to keep of the gap for a share of it to mean something, at the lower end of its interval.
 LEAST_KEPT = 0.25
 CONTROLS = ("rotated", "matched", "shuffled")
@@ -522,7 +525,7 @@ def _counterfactual(ledger: Ledger, rows: Mapping[str, np.ndarray], where: dict[
     sums = _by_prompt(ledger, rows["prompt"], own, *(rows[c].astype(float) for c in columns))
     n = sums[3]
     share = float((n.sum(axis=1) / tokens[: len(n)]).min())
-    if len(n) < 2 or share < LEAST_OVERLAP:
+    if len(n) < 2 or share < LEAST_SET:
         ledger.leave_out(
             "gap_explained",
             "share",
