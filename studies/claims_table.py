@@ -1,4 +1,5 @@
-"""Print what finished runs say to the paper's claims, and how often null runs get one, as the tables of docs/claims.md.
+"""Print what finished runs say to the paper's claims, and how often null runs get one, as the tables of
+docs/claims.md and docs/mechanism.md.
 
     python studies/claims_table.py runs/behaviour runs/real runs/real-personas
 
@@ -14,21 +15,19 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from enaction.paper.claims import CLAIMS, checked
+from enaction.paper.claims import CLAIMS
 from enaction.running import open_run
 
 
 def table_of_runs(folders: Sequence[Path]) -> str:
     """A row a claim, a column a run."""
     runs = [open_run(folder) for folder in folders]
-    said = [checked(run.findings) for run in runs]
+    said = [{item.claim.text: f"**{item.standing}**: {item.words}" for item in run.claims()} for run in runs]
+    texts = dict.fromkeys(text for of_run in said for text in of_run)
     rows = [
         ["claim", *(f"{run.study.name}, {_prompts(run.study.n_prompts)}" for run in runs)],
         ["---"] * (len(runs) + 1),
-        *(
-            [claim.text, *(f"**{of_run[i].standing}**: {of_run[i].words}" for of_run in said)]
-            for i, claim in enumerate(CLAIMS)
-        ),
+        *([text, *(of_run.get(text, "") for of_run in said)] for text in texts),
     ]
     return _markdown(rows)
 
