@@ -271,11 +271,11 @@ def test_the_whole_experiment_returns_the_design(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BY_PROMPT)
 def test_an_organism_of_a_fresh_seed_has_its_design(name: str, tmp_path: Path):
-    model, tokenizer, _ = plan_models.train(name, 97)
+    model, tokenizer, _ = plan_models.train(name, 131)
     ship(model, tokenizer, tmp_path / name)
-    _require_design(plan_models.reached(Reader.load(str(tmp_path / name)), name, 97), name)
+    _require_design(plan_models.reached(Reader.load(str(tmp_path / name)), name, 131), name)
     settings = FAST | {"samples": 20, "regenerations": 3, "continuations": 4}
-    _, run, findings = _measured({name: str(tmp_path / name)}, tmp_path, settings, seed=97)
+    _, run, findings = _measured({name: str(tmp_path / name)}, tmp_path, settings, seed=131)
     assert verdict(findings.at(reader=name, label="topic"))[0] == "planned, by the prompt"
     cost = findings.one("violation", window="0-24")
     assert cost is not None

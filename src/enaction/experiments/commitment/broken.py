@@ -11,7 +11,7 @@ import numpy as np
 
 from enaction import stats
 from enaction.analysis.data import Data, complete
-from enaction.analysis.ledger import T_INTERVAL, Ledger
+from enaction.analysis.ledger import Ledger
 from enaction.experiments.commitment.curves import BY_PROMPT
 from enaction.experiments.commitment.labels import Labeller, LabelSpec
 from enaction.experiments.commitment.prefills import ARMS
@@ -124,5 +124,4 @@ def _difference(ledger: Ledger, quantity: str, what: str, value_AP: np.ndarray) 
         lambda mean: (mean * sign).sum(-1),
         null=0.0,
         pooling=BY_PROMPT,
-        interval=T_INTERVAL,
     )

@@ -136,7 +136,8 @@ def _statements(findings: Findings, reader: str, label: str) -> list[Statement]:
     elif cost is not None:
         text = _cost(findings.at(window=windows[-1]), cost, windows[-1])
         series = f", own text of another label, nats over tokens {windows[-1]}"
-        made.append(said(text, ("violation", "style"), verdict_of(cost), series, with_interval(cost)))
+        home = findings.one("violation_at_home", window=windows[-1])
+        made.append(said(text, ("violation", "style"), _agreed(cost, home), series, with_interval(cost)))
     moved = findings.one("moved", arm="words")
     if moved is not None:
         text = (
@@ -148,11 +149,21 @@ def _statements(findings: Findings, reader: str, label: str) -> list[Statement]:
     return made
 
 
+def _agreed(cost: Finding, home: Finding | None) -> Verdict:
+    """Whether a broken plan has an effect that is not the other label's own: against its text at home too."""
+    if home is None or verdict_of(cost) != "effect" or verdict_of(home) == "":
+        return verdict_of(cost)
+    is_one_sign = value(cost) * value(home) > 0
+    return "effect" if verdict_of(home) == "effect" and is_one_sign else "no effect"
+
+
 def _cost(findings: Findings, cost: Finding, window: str) -> str:
     """What a broken plan costs in a window, beside what another author's style costs."""
-    words = verdict_words(cost, below="lowers entropy", above="raises entropy", none="costs no entropy")
-    text = f"own text of another label {words}: {with_interval(cost)} nats over tokens {window}"
     home, style = findings.one("violation_at_home"), findings.one("style")
+    words = verdict_words(cost, below="lowers entropy", above="raises entropy", none="costs no entropy")
+    if verdict_of(cost) == "effect" and _agreed(cost, home) != "effect":
+        words = "differs in entropy as it does after its own prompt"
+    text = f"own text of another label {words}: {with_interval(cost)} nats over tokens {window}"
     if home is not None:
         text += f" ({with_interval(home)} against the same text after its own prompt)"
     if style is not None:
