@@ -265,6 +265,20 @@ def test_hostile_names_of_files_and_options_are_harmless(
         assert len(err.splitlines()) == 1
 
 
+def test_hostile_authors_and_ids_are_harmless_in_the_table_of_score_and_in_errors(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path
+) -> None:
+    row = {"id": HOSTILE, "prompt_id": HOSTILE, "prompt": "why", "response": "the fox", "author": f"{HOSTILE} [/b]"}
+    for rows, expected in (([row], 0), ([row, row], 2)):
+        (tmp_path / "h.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in rows))
+        monkeypatch.chdir(folder)
+        given = ("score", tmp_path / "h.jsonl", "--model", "./a", "-o", tmp_path / "h.parquet")
+        code, out, err = enaction(capsys, monkeypatch, *given)
+        assert code == expected, err
+        assert _is_harmless(out + err)
+        assert "\\x1b[31mred" in err
+
+
 def test_the_guarded_stream_is_the_stream_otherwise() -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     guarded = showing._Guarded(stream)
