@@ -88,7 +88,7 @@ def test_what_ships_has_its_design(name: str):
     folder = zoo.path(f"organism-{name}")
     assert sum(file.stat().st_size for file in folder.iterdir()) < 1_000_000
     assert zoo.kind(folder.name) == "organism"
-    _require_design(plan_models.reached(Reader.load(f"zoo:{folder.name}"), name, 0, stories=2, read=40), name)
+    _require_design(plan_models.reached(Reader.load(f"zoo:{folder.name}"), name, 0, stories=4, read=40), name)
 
 
 def _require_design(got: plan_models.Reached, name: str) -> None:
