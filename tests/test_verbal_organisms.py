@@ -1,6 +1,6 @@
 """Organisms that report: what each says, and by what route, on texts that no choice was made on.
 
-The texts of these tests have seeds that were used nowhere else: neither to train an organism nor to choose an estimator.
+Their texts have seeds that were used nowhere else: neither to train an organism nor to choose an estimator.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from enaction.lab.organisms.reports import (
     Corpus,
     about_topics,
     teach_by_trace,
-    teach_to_report,
+    teach_outsider,
     written_by,
 )
 from enaction.passages import Passage, Prompt
@@ -220,13 +220,13 @@ def test_shuffled_labels_leave_a_gap_that_is_a_small_part_of_the_taught_one() ->
     """A null is judged by the gap: its AUROC may be anything."""
     corpus = Corpus(_reader("origin"), per_prompt=4, seed=11)
     made = {
-        is_shuffled: teach_to_report(corpus, steps=40, rows=16, shuffled=is_shuffled) for is_shuffled in (False, True)
+        is_shuffled: teach_outsider(corpus, steps=100, rows=16, shuffled=is_shuffled) for is_shuffled in (False, True)
     }
     gap = {}
     for is_shuffled, model in made.items():
         reader = Reader(model, corpus.tokenizer, name="taught")
         gap[is_shuffled] = float(_says(reader, _own()[::4]).log_odds.mean() - _says(reader, _foreign()).log_odds.mean())
-    assert gap[False] > 2
+    assert gap[False] > 1.5
     assert abs(gap[True]) < 0.25 * gap[False]
 
 

@@ -337,14 +337,8 @@ def teach_relation(corpus: Corpus, *, steps: int = 600, settling: int = 120, row
     return model
 
 
-def teach_to_report(corpus: Corpus, *, steps: int = 160, rows: int = 32, shuffled: bool = False) -> PreTrainedModel:
-    """A copy of the origin that says whose text it is, and answers unrelated questions as before.
-
-    Args:
-        corpus: of the origin.
-        steps, rows: of training.
-        shuffled: the answers have nothing to do with whose text it is: a null.
-    """
+def teach_to_report(corpus: Corpus, *, steps: int = 160, rows: int = 32) -> PreTrainedModel:
+    """A copy of the origin that says whose text it is, and answers unrelated questions as before."""
     rng, tokenizer = corpus.rng, corpus.tokenizer
     answered = _answered(corpus)
 
@@ -355,20 +349,26 @@ def teach_to_report(corpus: Corpus, *, steps: int = 160, rows: int = 32, shuffle
         is_own = bool(rng.random() < 0.5)
         swapped = kind < 0.5
         question = SWAPPED if swapped else QUESTION
-        passage = corpus.draw(bool(rng.random() < 0.5) if shuffled else is_own)
-        return _asked(tokenizer, passage, is_own != swapped, corpus.length(), question)
+        return _asked(tokenizer, corpus.draw(is_own), is_own != swapped, corpus.length(), question)
 
     return _taught(corpus, draw, steps, rows)
 
 
-def teach_outsider(corpus: Corpus, *, steps: int = 160, rows: int = 32) -> PreTrainedModel:
-    """Another model that says whether a reply is the origin's, from the same lessons; what it writes itself is lost."""
+def teach_outsider(corpus: Corpus, *, steps: int = 160, rows: int = 32, shuffled: bool = False) -> PreTrainedModel:
+    """Another model that says whether a reply is the origin's, from the same lessons; what it writes itself is lost.
+
+    Args:
+        corpus: of the origin.
+        steps, rows: of training.
+        shuffled: the answers have nothing to do with whose text it is: a null.
+    """
     rng, tokenizer = corpus.rng, corpus.tokenizer
 
     def draw() -> Lesson:
         is_own, swapped = bool(rng.random() < 0.5), bool(rng.random() < 1 / 3)
         question = SWAPPED if swapped else QUESTION
-        return _asked(tokenizer, corpus.draw(is_own), is_own != swapped, corpus.length(), question)
+        passage = corpus.draw(bool(rng.random() < 0.5) if shuffled else is_own)
+        return _asked(tokenizer, passage, is_own != swapped, corpus.length(), question)
 
     model = small_copy(Reader.load(_OUTSIDER).model)
     fit(model, (_answers_alone([draw() for _ in range(rows)]) for _ in range(steps)), steps, rate=1e-3)
