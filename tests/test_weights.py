@@ -117,6 +117,38 @@ def test_a_gguf_pre_tokenizer_that_nobody_knows_is_told(pre: str | None, told: s
     assert (told is None) == (reader.doubts == ())
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("llama.rope.scaling.type", "yarn", "scales positions .llama.rope.scaling.type."),
+        ("rope_freqs.weight", np.full(4, 8, np.float32), "scales positions .rope_freqs.weight."),
+        ("blk.0.attn_q.bias", np.ones(32, np.float32), "holds biases .blk.0.attn_q.bias."),
+        ("llama.rope.scaling.type", "none", None),
+    ],
+)
+def test_what_transformers_leaves_out_of_a_gguf_file_is_refused(
+    key: str, value: Any, words: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gguf = pytest.importorskip("gguf")
+    write = gguf.GGUFWriter.write_header_to_file
+
+    def with_more(writer: Any) -> None:
+        if isinstance(value, str):
+            writer.add_string(key, value)
+            writer.add_float32("llama.rope.scaling.factor", 4.0)
+        else:
+            writer.add_tensor(key, value)
+        write(writer)
+
+    monkeypatch.setattr(gguf.GGUFWriter, "write_header_to_file", with_more)
+    path = gguf_with(tmp_path / "m.gguf", tiny.byte_tokenizer(), "gpt-2")
+    if words is None:
+        assert Reader.load(path).doubts == ()
+        return
+    with pytest.raises(ModelError, match=f"m.gguf {words}"):
+        Reader.load(path)
+
+
 def test_a_known_gguf_pre_tokenizer_splits_as_the_tokenizer_that_was_written(tmp_path: Path) -> None:
     llama3 = (
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"

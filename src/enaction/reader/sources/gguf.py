@@ -65,8 +65,45 @@ class Gguf(Source):
         """As `Source.load`; the file is no safetensors, whatever the option says."""
         options = {"gguf_file": self.path.name, "trust_remote_code": loading.trust_remote_code}
         loaded = from_pretrained(self.location, options, loading)
+        _require_all_read(self.path, loaded.model)
         _take_out_invented(loaded.tokenizer, loaded.model)
         return loaded._replace(doubts=(*loaded.doubts, *_doubts_of_splitting(self.path)))
+
+
+def _require_all_read(path: Path, model: PreTrainedModel) -> None:
+    """Fail where transformers leaves out what the file says of the model: it reads neither the scaling of positions
+    (Llama 3.1 and later keep theirs in `rope_freqs.weight`) nor tensors for which its class has no place.
+
+    Raises:
+        ModelError: factors of positions or biases that the model lacks.
+    """
+    try:
+        from transformers.integrations.gguf.reader import read_gguf_metadata
+    except ImportError:  # other versions keep this elsewhere
+        return
+    metadata, tensors = read_gguf_metadata(str(path))
+    scaling = f"{metadata.get('general.architecture')}.rope.scaling."
+    named = [name for name in tensors if name.startswith(("rope_freqs", "rope_factors"))]
+    if metadata.get(f"{scaling}type", "none") != "none" and metadata.get(f"{scaling}factor", 1.0) != 1.0:
+        named.append(f"{scaling}type")
+    if named and not _scales_positions(getattr(model.config, "rope_parameters", None)):
+        raise ModelError(
+            f"{path} scales positions ({named[0]}), which transformers does not read from GGUF: every number would be "
+            "another model's; give a folder or hub id with safetensors"
+        )
+    biases = [name for name in tensors if name.endswith(".bias")]
+    if biases and not any("bias" in name for name in model.state_dict()):
+        raise ModelError(
+            f"{path} holds biases ({biases[0]}), and the model that transformers makes of it has none: give a "
+            "folder or hub id with safetensors"
+        )
+
+
+def _scales_positions(parameters: object) -> bool:
+    """Whether rotary parameters, which may be given by type of layer, name a type other than the default."""
+    if not isinstance(parameters, dict):
+        return False
+    return parameters.get("rope_type", "default") != "default" or any(map(_scales_positions, parameters.values()))
 
 
 def _take_out_invented(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:

@@ -182,6 +182,7 @@ def from_pretrained(location: str, options: dict[str, Any], loading: Loading, **
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    name = str(Path(location) / options["gguf_file"]) if "gguf_file" in options else location
     tokenizer = AutoTokenizer.from_pretrained(location, **options)
     weights |= _placed(loading) | {"dtype": loading.dtype}
     weights |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # they are refused below, by name
@@ -191,26 +192,26 @@ def from_pretrained(location: str, options: dict[str, Any], loading: Loading, **
     if getattr(model, "_hf_peft_config_loaded", False):
         # Transformers has put an adapter on a model, and tells of the adapter's weights alone.
         raise ModelError(
-            f"{location} holds an adapter, and whether the model beneath it is whole is not known: merge it "
+            f"{name} holds an adapter, and whether the model beneath it is whole is not known: merge it "
             "(merge_and_unload() of PEFT) and save the model again"
         )
     unused = sorted(info["unexpected_keys"])
-    adapters = [name for name in unused if _ADAPTERS.search(name)]
+    adapters = [key for key in unused if _ADAPTERS.search(key)]
     if adapters:
         raise ModelError(
-            f"{location} holds weights of an adapter that nobody merged ({_some(adapters)}): merge it "
+            f"{name} holds weights of an adapter that nobody merged ({_some(adapters)}): merge it "
             "(merge_and_unload() of PEFT) and save the model again"
         )
-    mismatched = sorted(name for name, *_ in info["mismatched_keys"])
+    mismatched = sorted(key for key, *_ in info["mismatched_keys"])
     for names, what in ((sorted(info["missing_keys"]), "holds no"), (mismatched, "holds another shape of")):
         if names:
             beside = f"; it holds {_some(unused)}, which the model does not have" if unused else ""
             raise ModelError(
-                f"{location} {what} {_some(names)}{beside}: without these weights it is another model; save it again "
+                f"{name} {what} {_some(names)}{beside}: without these weights it is another model; save it again "
                 "with save_pretrained, whole and under the names of its architecture"
             )
     if not getattr(model.config, "quantization_config", None):
-        _require_no_more(location, model, unused)
+        _require_no_more(name, model, unused)
     if "offload_folder" in weights:
         weakref.finalize(model, shutil.rmtree, weights["offload_folder"], ignore_errors=True)
     doubts = (f"the file holds weights that the model has no place for ({_some(unused)})",) if unused else ()
