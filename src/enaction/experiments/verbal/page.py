@@ -276,7 +276,7 @@ def _chart(findings: Findings, readers: Sequence[str]) -> Chart:
     columns = [_reports_panel(findings.at(reader=reader), reader) for reader in readers]
     rows = [columns]
     if findings.select("in_share").measured:
-        rows.append([_route_panel(findings.at(reader=reader)) for reader in readers])
+        rows.append([_route_panel(findings.at(reader=reader), reader == readers[0]) for reader in readers])
     caption = (
         "Above: AUROC of the report, own text against each other text, with 95 % intervals over prompts. Below: share "
         "of the effect of the whole patch of keys and values that lies in the subspace of surprise and in its "
@@ -290,14 +290,14 @@ def _chart(findings: Findings, readers: Sequence[str]) -> Chart:
 
 def _reports_panel(findings: Findings, reader: str) -> Panel:
     ordered = sorted(findings.select("report_auroc").measured, key=lambda f: KINDS.index(f.where["kind"]))
-    names = [str(f.where["author"]) for f in ordered]
+    names = [str(f.where["author"]).removeprefix(f"{reader}.") for f in ordered]
     places = [float(-i) for i in range(len(ordered))]
     marks: list[Mark] = [points_of(places, ordered, along="x"), Rule("x", 0.5, line="dotted")]
     y = Axis(ticks=places, names=names, low=-len(ordered) + 0.5, high=0.5, bare=True)
     return Panel(marks, Axis("AUROC of the report", low=0.0, high=1.02), y, reader)
 
 
-def _route_panel(findings: Findings) -> Panel:
+def _route_panel(findings: Findings, has_legend: bool) -> Panel:
     rows = {"in_share": "surprise", "random_share": "random", "complement_share": "complement"}
     marks: list[Mark] = [Rule("x", 0.0, line="dotted"), Rule("x", 1.0, line="dotted")]
     for i, quantity in enumerate(rows):
@@ -308,4 +308,4 @@ def _route_panel(findings: Findings) -> Panel:
             marks.append(points_of([-i + shift] * len(found), found, along="x", face=face, **look))
     y = Axis(ticks=[-i for i in range(len(rows))], names=[*rows.values()], low=-len(rows) + 0.5, high=0.5, bare=True)
     legend = [Key("own patched", "blue"), Key("foreign patched", "blue", face="white")]
-    return Panel(marks, Axis("share of the effect"), y, legend=legend if findings.select("in_share").measured else ())
+    return Panel(marks, Axis("share of the effect"), y, legend=legend if has_legend else ())
