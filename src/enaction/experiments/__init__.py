@@ -48,12 +48,12 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
         Prior,
         Splice,
         Calibration,
-        Surprise,
-        Geometry,
-        Thesis,
         Reaction,
+        Surprise,
         Commitment,
         Verbal,
+        Geometry,
+        Thesis,
     )
 }
 

@@ -67,8 +67,10 @@ def show(
 
 def _answer(console: Console, answer: Answer) -> None:
     text = Text()
+    # Without numbers to sum them up the sentences are those of one experiment after another.
+    between = " " if answer.numbers else "\n"
     for i, statement in enumerate(answer.sentences):
-        text.append(f"{' ' * bool(i)}{statement.sentence}", "" if i else "bold")
+        text.append(f"{between * bool(i)}{statement.sentence}", "" if i else "bold")
     console.print(text)
     console.print()
     if answer.numbers:
