@@ -64,8 +64,9 @@ def test_a_question_is_answered_whatever_the_words_of_its_statements() -> None:
     assert said(replace(page, statements=[recognition]))[part] == []
     # What a run has not measured is not what no experiment of this version measures.
     standing = {a.question.text: a.standing for a in answered({})}
+    audit = "Can anybody use this to detect prefills, edited transcripts, swapped models, stale rollouts?"
     assert standing[tells] == "not measured"
-    assert standing["Can it tell an injected thought from its own words?"] == "no experiment"
+    assert standing[audit] == "no experiment"
     assert set(standing.values()) == {"not measured", "no experiment"}
 
 

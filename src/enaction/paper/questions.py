@@ -129,10 +129,11 @@ QUESTIONS = (
     ),
     Question(
         "Does surprise at the last input drive it, and how much of it?",
-        "matched gap of the matrix",
+        "reaction; surprise; matched gap of the matrix",
         "own minus other 0 among tokens of equal input surprise: the last input explains all of it",
-        (Evidence("matrix", ("matched_gap",)),),
+        (Evidence("surprise"), Evidence("reaction"), Evidence("matrix", ("matched_gap",))),
         "bears upon",
+        charts=("steering", "reaction"),
     ),
     Question(
         "Does it matter whether the model takes part or looks on: the same words as its own turn, another's, none?",
@@ -161,18 +162,23 @@ QUESTIONS = (
     ),
     Question(
         "Has a model decided what to say before it starts, and what happens when the plan is broken?",
-        "plan",
-        "no more entropy after another topic's opening than after its own",
+        "commitment",
+        "settled no sooner than the word that says it; no more entropy after another topic's opening than after its own",
+        (Evidence("commitment"),),
+        charts=("commitment",),
     ),
     Question(
         "Can it say whether words were put into its mouth, and is that the same mechanism?",
-        "report, subspace and complement",
+        "verbal, its route through the subspace of surprise and its complement",
         "verdicts at chance; false positives counted",
+        (Evidence("verbal", ("report_auroc", "privileged_access", "in_share", "answer_mass")),),
+        charts=("verbal",),
     ),
     Question(
         "Can it tell an injected thought from its own words?",
-        "retroactive injection",
+        "verbal, with concepts injected into the prompt",
         "verdicts that do not depend on the injection",
+        (Evidence("verbal", ("injection_effect", "injected_claims")),),
     ),
     Question(
         "Is it overconfident on its own words, and do its own errors compound?",
@@ -184,13 +190,17 @@ QUESTIONS = (
     ),
     Question(
         "Does a larger or longer-trained model plan further ahead?",
-        "plan along checkpoints and sizes",
+        "commitment along checkpoints and sizes",
         "no change with size or training",
+        (Evidence("commitment"),),
+        "bears upon",
     ),
     Question(
         "Do post-trained models live in another representation than their base?",
         "geometry",
         "similarity at the floor of random directions, or at one",
+        (Evidence("geometry"),),
+        charts=("geometry",),
     ),
     Question(
         "Can anybody use this to detect prefills, edited transcripts, swapped models, stale rollouts?",
