@@ -4,6 +4,8 @@ python studies/reference.py            # writes the page
 python studies/reference.py --check    # exit code 1 if the page is not what would be written
 """
 
+# ruff: noqa: E501  # rows of a Markdown table cannot be wrapped
+
 from __future__ import annotations
 
 import inspect

@@ -8,7 +8,7 @@ from enaction.findings import Finding, Findings
 from enaction.paper.mechanism import checked
 
 
-def _finding(experiment: str, quantity: str, value: float | None, spread: float = 0.05, **where: Any) -> Finding:
+def _finding(experiment: str, quantity: str, value: float | None, /, spread: float = 0.05, **where: Any) -> Finding:
     notes = where.pop("notes", [])
     low, high = (None, None) if value is None else (value - spread, value + spread)
     return Finding(experiment, quantity, where, value, low, high, 40, "nats", "made by hand", notes, 0.0)
@@ -39,7 +39,7 @@ def test_only_the_last_stage_decides_whether_surprise_sets_entropy() -> None:
 
 
 def test_a_share_of_the_gap_has_to_exceed_random_directions() -> None:
-    at = {"way": "counterfactual", "trace": "surprise", "key": "entropy", "rank": 1, "reader": "a", "stage": "rl"}
+    at: dict[str, Any] = {"way": "counterfactual", "trace": "surprise", "key": "entropy", "rank": 1, "reader": "a", "stage": "rl"}
     share = _finding("surprise", "gap_explained", 0.4, kind="centroid", draw=0, **at)
     low, high = (_finding("surprise", "gap_explained", v, kind="rotated", draw=0, **at) for v in (0.1, 0.6))
     assert _standing("explains part", share, low) == "reproduced"
@@ -47,14 +47,14 @@ def test_a_share_of_the_gap_has_to_exceed_random_directions() -> None:
 
 
 def test_entropy_centroids_that_steer_contradict_an_absence() -> None:
-    at = {"trace": "entropy", "key": "none", "rank": 2, "reader": "a", "stage": "rl"}
+    at: dict[str, Any] = {"trace": "entropy", "key": "none", "rank": 2, "reader": "a", "stage": "rl"}
     assert _standing("entropy does nothing", _finding("surprise", "steering_slope", 0.9, **at)) == "not reproduced"
     assert _standing("entropy does nothing", _finding("surprise", "steering_slope", 0.0, 0.02, **at)) == "reproduced"
     assert _standing("entropy does nothing", _finding("surprise", "steering_slope", 0.0, 0.5, **at)) == "not testable"
 
 
 def test_a_peaked_label_is_no_plan() -> None:
-    at = {"reader": "a", "label": "topic", "stage": "rl"}
+    at: dict[str, Any] = {"reader": "a", "label": "topic", "stage": "rl"}
     settled = _finding("commitment", "settled_before_word_pooled", 0.9, **at)
     varied, peaked = (_finding("commitment", "chance_pooled", v, **at) for v in (0.1, 0.95))
     assert _standing("settled before", settled, varied) == "reproduced"
@@ -62,7 +62,7 @@ def test_a_peaked_label_is_no_plan() -> None:
 
 
 def test_a_report_has_to_heed_the_question() -> None:
-    at = {"reader": "a", "author": "b", "stage": "rl"}
+    at: dict[str, Any] = {"reader": "a", "author": "b", "stage": "rl"}
     told = _finding("verbal", "report_auroc", 0.95, kind="foreign", **at)
     turned, same = (_finding("verbal", "swapped_gap", v, **at) for v in (-3.0, 3.0))
     assert _standing("put into its mouth", told, turned) == "reproduced"
@@ -71,7 +71,7 @@ def test_a_report_has_to_heed_the_question() -> None:
 
 def test_geometry_takes_the_least_alike_layer() -> None:
     def layer(quantity: str, value: float, number: int) -> Finding:
-        where = {"family": "a", "stage": "rl", "other_stage": "base", "layer": number}
+        where: dict[str, Any] = {"family": "a", "stage": "rl", "other_stage": "base", "layer": number}
         return _finding("geometry", quantity, value, 0.01, **where)
 
     alike = [layer(q, 0.95, n) for q in ("cosine", "cka") for n in (0, 1, 2)]

@@ -163,7 +163,7 @@ QUESTIONS = (
     Question(
         "Has a model decided what to say before it starts, and what happens when the plan is broken?",
         "commitment",
-        "settled no sooner than the word that says it; no more entropy after another topic's opening than after its own",
+        "settled no sooner than its word; no more entropy after another topic's opening than after its own",
         (Evidence("commitment"),),
         charts=("commitment",),
     ),

@@ -91,7 +91,8 @@ def _numbers(numbers: Sequence[KeyNumber]) -> Table:
 def _claims(console: Console, claims: Sequence[Checked]) -> None:
     """A line for each claim that the run can test; the number of the others."""
     tested = [item for item in claims if item.standing != "not testable"]
-    console.print("The paper's claims, in this run (99 % intervals, one error rate for those about behaviour)", style="bold")
+    title = "The paper's claims, in this run (99 % intervals, one error rate for those about behaviour)"
+    console.print(title, style="bold")
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column()

@@ -105,10 +105,10 @@ class Study(_Strict):
     name: StudyName
     models: dict[str, ModelSpec]
     # Handed on to the models, and not kept: a resolved study says of each model how it is loaded.
-    dtype: Annotated[Dtype, BeforeValidator(canonical_dtype)] | None = Field(None, exclude=True)
-    device: str | None = Field(None, exclude=True)
-    device_map: str | dict[str, str | int] | None = Field(None, exclude=True)
-    quantization: Quantization | None = Field(None, exclude=True)
+    dtype: Annotated[Dtype, BeforeValidator(canonical_dtype)] | None = Field(default=None, exclude=True)
+    device: str | None = Field(default=None, exclude=True)
+    device_map: str | dict[str, str | int] | None = Field(default=None, exclude=True)
+    quantization: Quantization | None = Field(default=None, exclude=True)
     matrices: dict[StageName, list[str]] = {}
     experiments: Annotated[dict[str, dict[str, Any]], Field(min_length=1)] = {"matrix": {}}
     prompts: str = "zoo"
