@@ -39,7 +39,14 @@ def test_only_the_last_stage_decides_whether_surprise_sets_entropy() -> None:
 
 
 def test_a_share_of_the_gap_has_to_exceed_random_directions() -> None:
-    at: dict[str, Any] = {"way": "counterfactual", "trace": "surprise", "key": "entropy", "rank": 1, "reader": "a", "stage": "rl"}
+    at: dict[str, Any] = {
+        "way": "counterfactual",
+        "trace": "surprise",
+        "key": "entropy",
+        "rank": 1,
+        "reader": "a",
+        "stage": "rl",
+    }
     share = _finding("surprise", "gap_explained", 0.4, kind="centroid", draw=0, **at)
     low, high = (_finding("surprise", "gap_explained", v, kind="rotated", draw=0, **at) for v in (0.1, 0.6))
     assert _standing("explains part", share, low) == "reproduced"
