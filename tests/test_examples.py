@@ -57,3 +57,13 @@ def test_the_first_study_prints_each_reader_and_writes_its_report(
 def test_every_example_has_a_test() -> None:
     tested = set(re.findall(r'_printed\(\s*"(\w+\.py)"', Path(__file__).read_text(encoding="utf-8")))
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+
+
+def test_an_intervention_changes_what_is_read_and_written(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, foreign, written = _printed("intervene.py", capsys, monkeypatch)
+    for line in (own, foreign):
+        before, after = map(float, re.findall(r"\d\.\d{3}", line))
+        assert before != after
+    assert len(written.split()) > 5
