@@ -30,7 +30,7 @@ def main() -> None:
     for name, part in (("own", slice(8)), ("foreign", slice(8, None))):
         before, after = (np.mean([s.entropy.mean() for s in t.scores[part]]) for t in (clean, moved))
         print(
-            f"{name:8} entropy {before:.3f} nats, {after:.3f} with the difference of the means at layer {middle.layer}"
+            f"{name:8} entropy {before:.3f} nats, {after:.3f} after the move at layer {middle.layer}"
         )
 
     context = framed[0].ids[: framed[0].start]
