@@ -29,9 +29,7 @@ def main() -> None:
     moved = texts.read([Edit(middle, where, means[1] - means[0])])
     for name, part in (("own", slice(8)), ("foreign", slice(8, None))):
         before, after = (np.mean([s.entropy.mean() for s in t.scores[part]]) for t in (clean, moved))
-        print(
-            f"{name:8} entropy {before:.3f} nats, {after:.3f} after the move at layer {middle.layer}"
-        )
+        print(f"{name:8} entropy {before:.3f} nats, {after:.3f} after the move at layer {middle.layer}")
 
     context = framed[0].ids[: framed[0].start]
     (text,) = continued(reader, context, 1, 20, edits=[Edit(middle, None, means[1] - means[0])])
