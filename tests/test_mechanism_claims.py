@@ -72,8 +72,10 @@ def test_a_report_has_to_heed_the_question() -> None:
     at: dict[str, Any] = {"reader": "a", "author": "b", "stage": "rl"}
     told = _finding("verbal", "report_auroc", 0.95, kind="foreign", **at)
     turned, same = (_finding("verbal", "swapped_gap", v, **at) for v in (-3.0, 3.0))
-    assert _standing("put into its mouth", told, turned) == "reproduced"
-    assert _standing("put into its mouth", told, same) == "not reproduced"
+    says, silent = (_finding("verbal", "answer_mass", v, 0.01, **at) for v in (0.9, 0.01))
+    assert _standing("put into its mouth", told, turned, says) == "reproduced"
+    assert _standing("put into its mouth", told, same, says) == "not reproduced"
+    assert _standing("put into its mouth", told, turned, silent) == "not testable"
 
 
 def test_geometry_takes_the_least_alike_layer() -> None:

@@ -22,6 +22,8 @@ _PEAKED = 0.8
 _SETTLED = 0.5
 # A share of the report's route, or a slope, within this of 0 counts as none.
 _NONE, _NO_SLOPE = 0.1, 0.15
+# Probability of the two answers together below which a model does not answer the question.
+_MASS = 0.2
 # The paper's range of CKA, and the cosine that counts as about 0.
 _CKA, _COSINE = 0.5, 0.2
 
@@ -108,7 +110,11 @@ def _breaks(findings: Findings) -> tuple[Standing, str]:
 
 
 def _reports(findings: Findings) -> tuple[Standing, str]:
-    found = [f for f in _last(findings, "verbal", "report_auroc", kind="foreign") if f.estimate is not None]
+    found = [
+        f
+        for f in _last(findings, "verbal", "report_auroc", kind="foreign")
+        if f.estimate is not None and _answers(findings, f)
+    ]
     parts: list[Part | None] = []
     for f in found:
         place = {"reader": f.where["reader"], "author": f.where["author"]}
@@ -123,8 +129,14 @@ def _reports(findings: Findings) -> tuple[Standing, str]:
     return judged(parts, "no model of the last stage answers with the two words")
 
 
+def _answers(findings: Findings, f: Finding) -> bool:
+    """Whether the model says one of the two words at all: log-odds of words that it never says are no report."""
+    mass = findings.select("answer_mass", "verbal", reader=f.where["reader"]).measured
+    return any((m.estimate or 0.0) >= _MASS for m in mass)
+
+
 def _another_route(findings: Findings) -> tuple[Standing, str]:
-    found = [f for f in _last(findings, "verbal", "in_share") if f.estimate is not None]
+    found = [f for f in _last(findings, "verbal", "in_share") if f.estimate is not None and _answers(findings, f)]
     words = [f"{f.where['reader']}, {f.where['direction']}" for f in found]
     return judged(
         [],

@@ -246,7 +246,8 @@ class Verbal(Experiment):
     def analyse(self, data: Data, ledger: Ledger) -> None:
         """How well each model reports, what the outsider says, the route, and the injected thoughts."""
         for number, asked in enumerate(self.asked(data.study)):
-            here, texts = ledger.at(reader=asked.model), self.texts(data.study, asked)
+            here = ledger.at(reader=asked.model, stage=data.study.models[asked.model].stage)
+            texts = self.texts(data.study, asked)
             table = data.measured(asked.table())
             analysis.analyse_reports(here, table, texts, stream=(51, number))
             if asked.outsider is not None:
