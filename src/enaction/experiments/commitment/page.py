@@ -38,7 +38,7 @@ _LITTLE = 0.05
 def page(findings: Findings, title: str, question: str) -> Page:
     """What the report shows of commitment."""
     readers = _readers(findings)
-    statements = left_out(findings, "Commitment", "left_out")
+    statements = [*_summary(findings, readers), *left_out(findings, "Commitment", "left_out")]
     for reader in readers:
         of = findings.at(reader=reader)
         for label in of.values("label"):
@@ -46,6 +46,29 @@ def page(findings: Findings, title: str, question: str) -> Page:
     charts = {"commitment": _curves(findings, readers)} if readers else {}
     grids = _grids(findings, readers) if readers else []
     return Page(title, question, statements, [Section(charts=[*charts], grids=grids)], charts)
+
+
+def _summary(findings: Findings, readers: Sequence[str]) -> list[Statement]:
+    """One sentence on the last stage: what the verdict on each label is, of how many readers."""
+    if len(readers) < 2:
+        return []
+    last = _stage(findings.at(reader=readers[-1])).get("stage")
+    of = findings if last is None else findings.at(stage=last)
+    chosen = [reader for reader in readers if reader in of.values("reader")]
+    parts = []
+    for label in dict.fromkeys(of.values("label")):
+        counts: dict[str, int] = {}
+        for reader in chosen:
+            at = of.at(reader=reader, label=label)
+            if at:
+                words = verdict(at)[0].partition(":")[0]
+                counts[words] = counts.get(words, 0) + 1
+        said = ", ".join(f"{words} in {n}" for words, n in counts.items())
+        parts.append(f"{label} {said}")
+    text = f"of {len(chosen)} readers: {'; '.join(parts)}."
+    about = ("settled_before_word_pooled", "chance_pooled")
+    where = {} if last is None else {"stage": last}
+    return [Statement(text, about, where, "", models_of(last and str(last)), headline=True)]
 
 
 def _readers(findings: Findings) -> list[str]:

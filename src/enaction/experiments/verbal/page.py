@@ -100,8 +100,11 @@ _ROUTE_TEXT = (
 
 
 def _of_reader(findings: Findings, reader: str) -> list[Statement]:
+    report = _report(findings, reader)
+    if any(statement.about == ("answer_mass",) for statement in report):
+        return report  # the log-odds of words that it does not say are nothing that an outsider could lack
     return [
-        *_report(findings, reader),
+        *report,
         *_privileged(findings, reader),
         *_route(findings, reader),
         *_thought(findings, reader),
