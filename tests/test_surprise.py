@@ -88,25 +88,29 @@ def _check(findings: Findings) -> None:
     assert raw.low > 0.5
 
 
-def _response(slope: tuple[float, float, float] | None, effect: tuple[float, float]) -> Response:
+def _response(slope: tuple[float, float, float] | None, effect: tuple[float, float], natural: float) -> Response:
     def finding(estimate: float, low: float, high: float) -> Finding:
         return Finding("surprise", "x", {}, estimate, low, high, 40, "slope", "")
 
-    return Response(finding(*slope) if slope else None, finding(float(np.mean(effect)), *effect))
+    return Response(finding(*slope) if slope else None, finding(float(np.mean(effect)), *effect), natural)
 
 
 @pytest.mark.parametrize(
-    ("slope", "effect", "rotated", "answer"),
+    ("slope", "effect", "natural", "rotated", "answer"),
     [
-        ((0.7, 0.6, 0.8), (0.2, 0.3), [0.1, 0.4], "moves"),
-        ((0.7, 0.6, 0.8), (0.2, 0.3), [0.1, 0.75], "unclear"),
-        ((0.7, 0.6, 0.8), (-0.03, 0.02), [0.1, 0.4], "levels"),
-        ((0.2, -0.1, 0.4), (0.0, 0.1), [0.1], "does not"),
-        ((0.3, 0.2, 0.4), (0.0, 0.1), [0.5], "does not"),
-        ((0.6, -0.1, 1.4), (0.0, 0.2), [0.1], "unclear"),
-        (None, (-0.02, 0.05), [5.0], "does not"),
-        (None, (-0.02, 0.25), [5.0], "unclear"),
+        ((0.7, 0.6, 0.8), (0.2, 0.3), 0.3, [0.1, 0.4], "moves"),
+        ((0.7, 0.6, 0.8), (0.02, 0.05), 0.06, [0.1, 0.4], "moves"),
+        ((0.7, 0.6, 0.8), (0.2, 0.3), 0.3, [0.1, 0.75], "unclear"),
+        ((0.7, 0.6, 0.8), (-0.03, 0.02), 0.05, [0.1, 0.4], "levels"),
+        ((0.7, 0.6, 0.8), (0.02, 0.05), -0.1, [0.1, 0.4], "levels"),
+        ((0.2, -0.1, 0.4), (0.0, 0.1), 0.1, [0.1], "does not"),
+        ((0.3, 0.2, 0.4), (0.0, 0.1), 0.1, [0.5], "unclear"),
+        ((0.6, -0.1, 1.4), (0.0, 0.2), 0.1, [0.1], "unclear"),
+        (None, (-0.02, 0.05), 0.0, [5.0], "does not"),
+        (None, (-0.02, 0.25), 0.0, [5.0], "unclear"),
     ],
 )
-def test_the_rule(slope: tuple[float, float, float] | None, effect: tuple[float, float], rotated: list, answer: str):
-    assert answer_of(_response(slope, effect), rotated) == answer
+def test_the_rule(
+    slope: tuple[float, float, float] | None, effect: tuple[float, float], natural: float, rotated: list, answer: str
+) -> None:
+    assert answer_of(_response(slope, effect, natural), rotated) == answer

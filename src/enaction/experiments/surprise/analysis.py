@@ -291,10 +291,11 @@ def _control(ledger: Ledger, kind: str, drawn: Sequence[Sweep]) -> list[float]:
 
 
 class Response(NamedTuple):
-    """What a sweep found: the slope, None where there is no natural effect, and nats a nat of the trace."""
+    """What a sweep found: the slope, None without a natural effect, nats a nat of the trace, and the natural ones."""
 
     slope: Finding | None
     effect: Finding
+    natural: float
 
 
 def _sweep(ledger: Ledger, sweep: Sweep, **where: Any) -> Response:
@@ -329,7 +330,7 @@ def _sweep(ledger: Ledger, sweep: Sweep, **where: Any) -> Response:
     if sweep.spread < LEAST_EFFECT:
         why = f"no natural effect to reproduce: entropy differs by {sweep.spread:.2f} nats (SD) between targets"
         ledger.leave_out("steering_slope", "slope", why, **where)
-        return Response(None, found)
+        return Response(None, found, sweep.natural_effect)
     (slope,) = ledger.add(
         "steering_slope",
         "slope",
@@ -342,7 +343,7 @@ def _sweep(ledger: Ledger, sweep: Sweep, **where: Any) -> Response:
         notes=[f"SD of natural entropy between targets {sweep.spread:.2f} nats"],
         **common,
     )
-    return Response(slope, found)
+    return Response(slope, found, sweep.natural_effect)
 
 
 def _odd_part(ledger: Ledger, plus: Sweep, minus: Sweep, layer: int, **where: Any) -> None:
@@ -381,10 +382,10 @@ def _verdict(ledger: Ledger, responses: Mapping[tuple[str, int], Response], rota
     ledger.fact(
         "surprise_verdict",
         "slope",
-        f"rank-1 clamp at all layers within quartiles of H_t; moves: slope at least {LEAST_SLOPE}, beyond every "
-        f"rotated draw, and at least {NO_EFFECT} nats a nat, both intervals above 0; does not: interval below "
-        f"{LEAST_SLOPE} and within the draws or around 0, or no natural effect and less than {NO_EFFECT} nats a nat; "
-        f"not identified: two keys disagree, or a slope with less than {NO_EFFECT} nats a nat",
+        f"rank-1 clamp at all layers within quartiles of H_t; moves: slope at least {LEAST_SLOPE} and beyond every "
+        "rotated draw, entropy rises by the nat, naturally and under the clamp, intervals above 0; does not: slope "
+        f"below {LEAST_SLOPE} and around 0, or no natural effect and less than {NO_EFFECT} nats a nat; not identified: "
+        "two keys disagree, or a slope without a rise by the nat",
         slope.estimate if slope else None,
         ledger.n_prompts,
         low=slope.low if slope else None,
@@ -409,21 +410,18 @@ def answer_of(response: Response, rotated: list[float]) -> Answer:
         response: of rank 1.
         rotated: slopes of the rotated draws; none where the key has no controls.
     """
-    slope, effect = response
-    if effect.estimate is None or effect.low is None or effect.high is None:
+    slope, effect, natural = response
+    if effect.low is None or effect.high is None:
         return "unclear"
-    is_flat = max(abs(effect.low), abs(effect.high)) < NO_EFFECT
     if slope is None:
-        return "does not" if is_flat else "unclear"
+        return "does not" if max(abs(effect.low), abs(effect.high)) < NO_EFFECT else "unclear"
     if slope.estimate is None or slope.low is None or slope.high is None:
         return "unclear"
-    beyond = not rotated or slope.estimate > max(rotated)
-    if slope.high < LEAST_SLOPE and (slope.low <= NO_EFFECT or not beyond):
+    if slope.high < LEAST_SLOPE and slope.low <= NO_EFFECT:
         return "does not"
-    if is_flat:
-        return "levels"
-    rises = effect.estimate >= NO_EFFECT and effect.low > 0
-    return "moves" if slope.estimate >= LEAST_SLOPE and slope.low > 0 and beyond and rises else "unclear"
+    if slope.estimate < LEAST_SLOPE or slope.low <= 0 or (rotated and slope.estimate <= max(rotated)):
+        return "unclear"
+    return "moves" if natural > 0 and effect.low > 0 else "levels"
 
 
 def _explained(ledger: Ledger, rows: Mapping[str, np.ndarray] | None, observed: Mapping[str, np.ndarray]) -> None:
