@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from enaction.continuing import continued
-from enaction.errors import ModelError, UserError
+from enaction.errors import FramingError, ModelError, UserError
 from enaction.framing import Framed, frame
 from enaction.reader import Reader
 from enaction.reader.interventions import Capture, Edit, Spot, Treated, intervening, layers, overwrite_cache
@@ -141,6 +141,25 @@ def _channels(reader: Reader, spot: Spot) -> int:
     return heads * (getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
+@pytest.mark.parametrize("how", ["bfloat16", "own logits"])
+def test_half_precision_and_models_that_are_run_whole(how: str) -> None:
+    """Zero strength changes no bit in half precision either; a model whose head is not run apart is read as it is."""
+    model = _model("gemma2", len(tiny.word_tokenizer()))
+    reader = Reader(model.bfloat16() if how == "bfloat16" else model, tiny.word_tokenizer())
+    if how == "own logits":
+        reader.forward.head = None
+    framed = [frame(reader.tokenizer, tiny.passage(text), "assistant") for text in TEXTS]
+    treated, value = Treated(reader, framed), _direction(_width(reader))
+    plain = treated.read().scores
+    spots = [Spot(1), Spot(2, "key"), Spot(2, "value"), Spot(4)]
+    nothing = treated.read([Edit(s, None, _direction(_channels(reader, s)), strength=0.0) for s in spots]).scores
+    moved = treated.read([Edit(Spot(1), None, value)]).scores
+    for one, other, far, own in zip(plain, nothing, moved, reader.score(framed), strict=True):
+        np.testing.assert_array_equal(one.entropy, other.entropy)
+        np.testing.assert_allclose(one.entropy, own.entropy, atol=0.1 if how == "bfloat16" else 1e-5)
+        assert np.abs(one.entropy - far.entropy).max() > 1e-3
+
+
 @pytest.mark.parametrize("layer", [0, 2, 4])
 @pytest.mark.parametrize("kind", ["add", "set"])
 def test_an_edit_is_that_of_a_hand_written_forward(reader: Reader, framed: list[Framed], layer: int, kind: str) -> None:
@@ -252,7 +271,7 @@ def test_edits_go_on_in_cached_decoding(reader: Reader, framed: list[Framed]) ->
 
 
 def test_wrong_places_are_refused(reader: Reader, framed: list[Framed]) -> None:
-    treated = Treated(reader, framed)
+    treated, value = Treated(reader, framed), _direction(_width(reader))
     with pytest.raises(UserError, match="no residual at layer 9"):
         treated.read([Edit(Spot(9), None, _direction(_width(reader)))])
     with pytest.raises(UserError, match="no key at layer 0"):
@@ -261,6 +280,12 @@ def test_wrong_places_are_refused(reader: Reader, framed: list[Framed]) -> None:
         treated.read([Edit(Spot(1), [[999], [1], [1]], _direction(_width(reader)))])
     with pytest.raises(UserError, match="numbers at"):
         treated.read([Edit(Spot(1), None, _direction(5))])
+    with pytest.raises(UserError, match="one value of shape"):
+        treated.read([Edit(Spot(1), None, np.zeros((3, _width(reader)), np.float32))])
+    with pytest.raises(UserError, match="no residual at layer 9"), intervening(reader, [Edit(Spot(9), None, value)]):
+        pass
+    with pytest.raises(FramingError, match="takes 1 to 256"):
+        continued(reader, framed[0].ids, 1, 300)
 
 
 def test_projections_of_an_unknown_attention_are_refused() -> None:

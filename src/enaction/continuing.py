@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from enaction.errors import FramingError
 from enaction.reader import Reader
 from enaction.reader.interventions import Edit, intervening
 from enaction.sampling import draw
@@ -58,8 +59,10 @@ def continued(
         seed: of the random numbers, with the ids.
 
     Raises:
+        FramingError: the text and its continuation do not fit into the context, or on one side of a change of rotation.
         UserError: an edit that the model does not take.
     """
+    _require_room(reader, ids, max_new_tokens)
     stops = reader.stop_ids if stops is None else stops
     digest = hashlib.sha256(f"{seed}\0{','.join(map(str, ids))}".encode()).digest()
     uniform_BT = np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16]))).random((n, max_new_tokens))
@@ -81,8 +84,10 @@ def continued(
                 whole = text_1T if not drawn else torch.cat([text_1T.expand(n, -1), torch.stack(drawn, 1)], 1)
                 output = reader.forward.run(input_ids=whole, use_cache=is_cached)
                 cache = getattr(output, "past_key_values", None) if is_cached else None
-                if cache is not None:
+                if hasattr(cache, "batch_repeat_interleave"):
                     cache.batch_repeat_interleave(n)
+                else:
+                    cache = None  # a state that cannot be repeated (Mamba): every step reads the whole text
             logits_BV = reader.forward.logits(output, -1)
             token_B, logprob_B = draw(logits_BV.expand(n, -1), uniform[:, step], temperature, 1.0)
             drawn.append(token_B)
@@ -92,6 +97,16 @@ def continued(
                 break
     ids_BT, logprob_BT = torch.stack(drawn, 1).tolist(), torch.stack(logprobs, 1).tolist()
     return [_cut(row, values, stops) for row, values in zip(ids_BT, logprob_BT, strict=True)]
+
+
+def _require_room(reader: Reader, ids: Sequence[int], max_new_tokens: int) -> None:
+    longest = len(ids) + max_new_tokens
+    limit = min([*reader.rotary_switches, *([reader.context_length] if reader.context_length else [])], default=longest)
+    if not ids or longest > limit:
+        raise FramingError(
+            f"a text of {len(ids)} tokens with {max_new_tokens} new ones, and {reader.name} takes 1 to {limit} here: "
+            "shorten the text, or lower max_new_tokens"
+        )
 
 
 def _cut(ids: list[int], logprobs: list[float], stops: frozenset[int]) -> Continuation:
