@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from enaction import sampling, tokens
 from enaction.cli import resuming
 from enaction.errors import ModelError, UserError
 from enaction.passages import read_passages
+from enaction.reader import Reader
+from enaction.reader import reader as reader_module
+from enaction.reader.sources import find
 from enaction.tokens import read_token_table, table_notes
 
 Call = Callable[..., tuple[int, str, str]]
@@ -91,6 +95,43 @@ def test_what_is_finished_is_kept_and_resumed(
         assert read_passages(kept) == read_passages(tmp_path / out)
     else:
         assert read_token_table(kept).equals(read_token_table(tmp_path / out))
+
+
+def test_a_file_never_mixes_two_models_or_two_divisions(
+    call: Call, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts have numbers: divided otherwise, part 0 would be taken for more texts than it holds."""
+    with pytest.MonkeyPatch.context() as patch:
+        _stopping(patch, sampling, "sample", 2, KeyboardInterrupt())
+        assert call("sample")[0] == 130
+    code, _, err = call("sample", "--batch-size", 2)
+    assert (code, "it differs in division into parts" in err) == (2, True), err
+    weights = next(model.glob("*.safetensors"))
+    before = weights.stat()
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    code, _, err = call("sample")
+    assert (code, "it differs in model" in err) == (2, True), err
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader_module, "quantization_of", lambda _: "bitsandbytes 4-bit")
+        patch.setattr(Reader, "fingerprint", "another")
+        code, _, err = call("sample")
+    assert (code, "it differs in quantization, tokenizer" in err) == (2, True), err
+    assert call("sample")[0] == 0
+    assert len(read_passages(tmp_path / "s.jsonl")) == 12
+
+
+def test_a_base_that_changed_is_another_model(tmp_path: Path) -> None:
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    for folder, name in ((base, "config.json"), (adapter, "adapter_config.json")):
+        folder.mkdir()
+        (folder / name).write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "../base"}))
+    for folder, name in ((base, "model.safetensors"), (adapter, "adapter_model.safetensors")):
+        (folder / name).write_bytes(b"")
+    of_adapter = {adapter / "adapter_model.safetensors", adapter / "adapter_config.json"}
+    whole = of_adapter | {base / "model.safetensors", base / "config.json"}
+    assert {path.resolve() for path in find(str(adapter)).files_with(None)} == whole
+    assert {path.resolve() for path in find(str(adapter)).files_with(base)} == whole
 
 
 def test_parts_make_the_table_that_is_read_in_one_go(

@@ -39,17 +39,29 @@ def tokens_of_part(reader: Reader) -> int:
     return max(1, int(_SECONDS * speed / (2 * max(parameters, 1))))
 
 
-def settings_of(reader: Reader, model: str, data: Sequence[object]) -> dict[str, Any]:
-    """What parts follow from: the model as it is loaded, and passages or prompts."""
+def settings_of(reader: Reader, model: str, base: Path | None, data: Sequence[object]) -> dict[str, Any]:
+    """What parts follow from: the model as it is loaded, and passages or prompts.
+
+    Args:
+        reader: as it is loaded.
+        model: its name.
+        base: of an adapter, as the user gave it.
+        data: passages or prompts.
+    """
     from enaction.reader.sources import find
 
     source = find(model)
-    stamps = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in source.files]
+    stamps = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in source.files_with(base)]
     digest = hashlib.sha256(repr(list(data)).encode("utf-8", "surrogatepass")).hexdigest()
+    # Without a revision, a name on the hub means another commit tomorrow; transformers notes which one it loaded.
+    commit = getattr(reader.model.config, "_commit_hash", None)
     return {
         "version": enaction.__version__,
-        "model": [source.name, source.revision, stamps],
+        "model": [source.name, source.revision, commit, stamps],
+        "base": None if base is None else str(base),
         "dtype": reader.dtype,
+        "quantization": reader.quantization,
+        "tokenizer": reader.fingerprint,
         "chat template": reader.tokenizer.chat_template,
         "texts": digest,
     }
@@ -81,7 +93,7 @@ def in_parts(
 
     Args:
         out: the file that is asked for.
-        settings: JSON of all that the parts follow from.
+        settings: JSON of all that the parts follow from, but for their division.
         counts: of passages in each part.
         make: a part, by its number.
         write, read: a part as a Parquet file.
@@ -93,7 +105,8 @@ def in_parts(
     if len(counts) == 1:
         return [make(0)]
     folder = _folder(out)
-    _claim(folder, settings)
+    # A part is known by its number, which means other passages where the work is divided otherwise.
+    _claim(folder, settings | {"division into parts": list(counts)})
     parts: list[Part] = []
     for number in range(len(counts)):
         path = folder / f"{number:05}.parquet"

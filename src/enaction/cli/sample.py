@@ -84,7 +84,7 @@ def command(
     with counting(f"sampling {reader.name}", sum(counts)) as bar:
         parts = resuming.in_parts(
             Path(out),
-            resuming.settings_of(reader, model, chosen) | given,
+            resuming.settings_of(reader, model, reading.base, chosen) | given,
             counts,
             make=lambda number: sample(
                 reader,

@@ -68,7 +68,7 @@ def command(
     )
     reader = reading.load(model)
     framing = framing or default_framing(reader, read)
-    tokens, n_parts = _read(reader, read, framing, window, out, model)
+    tokens, n_parts = _read(reader, read, framing, window, out, model, reading.base)
     resuming.finish(out, lambda path: write_token_table(tokens, path), has_parts=n_parts > 1)
     means, notes = _means(tokens, read), table_notes(tokens)
     if as_json:
@@ -99,7 +99,13 @@ def command(
 
 
 def _read(
-    reader: Reader, passages: Sequence[Passage], framing: Framing, window: int | None, out: Path, model: str
+    reader: Reader,
+    passages: Sequence[Passage],
+    framing: Framing,
+    window: int | None,
+    out: Path,
+    model: str,
+    base: Path | None,
 ) -> tuple[pa.Table, int]:
     """The token table, read in parts that are kept until it is whole, and how many these were."""
     from enaction.framing import frame
@@ -115,7 +121,7 @@ def _read(
     with counting(f"reading with {reader.name}", len(passages)) as bar:
         tables = resuming.in_parts(
             out,
-            resuming.settings_of(reader, model, passages) | {"framing": framing, "window": window},
+            resuming.settings_of(reader, model, base, passages) | {"framing": framing, "window": window},
             counts,
             make=lambda number: score_passages(
                 reader,

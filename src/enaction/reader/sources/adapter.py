@@ -48,6 +48,10 @@ class Adapter(Source):
         """Fail if the base file is not where the user says, or not in its package."""
         _locate_base(base_of(Path(self.location)), base)
 
+    def files_with(self, base: str | Path | None) -> tuple[Path, ...]:
+        """With the base file."""
+        return (*self.files, _locate_base(base_of(Path(self.location)), base))
+
     def has_config(self) -> bool:
         """No: the weights are expanded from a file of their own."""
         return False

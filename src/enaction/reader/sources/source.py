@@ -138,6 +138,14 @@ class Source(ABC):
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         return {"sha256": digest.hexdigest()}
 
+    def files_with(self, base: str | Path | None) -> tuple[Path, ...]:
+        """`files`, and of an adapter those of its base, for a source that `require` accepts.
+
+        Args:
+            base: given by the user, as in `require`.
+        """
+        return self.files
+
     def has_config(self) -> bool:
         """Whether transformers finds a configuration at `location`, which says in what dtype the weights are saved."""
         return True

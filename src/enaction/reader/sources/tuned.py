@@ -96,6 +96,10 @@ class Tuned(Source):
         model.config.name_or_path = self.name
         return Loaded(model, tokenizer, base.doubts)
 
+    def files_with(self, base: str | Path | None) -> tuple[Path, ...]:
+        """With those of the base."""
+        return (*self.files, *self._base(self._adapter(), base).files_with(None))
+
     def has_config(self) -> bool:
         """No: the configuration is its base's."""
         return False

@@ -56,6 +56,10 @@ class Zoo(Source):
         """As its weights, with a few words on what was trained: what its reward paid for, say."""
         return super().identity() | {"about": zoo.note(embedded_name(self.name))}
 
+    def files_with(self, base: str | Path | None) -> tuple[Path, ...]:
+        """As its weights."""
+        return self.weights.files_with(base)
+
     def has_config(self) -> bool:
         """As its weights."""
         return self.weights.has_config()
