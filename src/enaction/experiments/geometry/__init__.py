@@ -52,10 +52,17 @@ class Geometry(Experiment):
     stages: list[str] | None = None
 
     def families(self, study: Study) -> dict[str, dict[str, str]]:
-        """Family -> stage -> model, stages in the order of training; families of one stage have nothing to compare."""
+        """Family -> stage -> model, stages in the order of training; families of one stage have nothing to compare.
+
+        A model that is in several groups is of its own stage, so that it is never compared with itself.
+        """
+        members = [model for group in study.groups_named(self.stages).values() for model in group]
+        by_stage: dict[str, list[str]] = {}
+        for model in dict.fromkeys(members):
+            by_stage.setdefault(study.models[model].stage, []).append(model)
         found: dict[str, dict[str, str]] = {}
-        for stage in in_training_order([*study.groups_named(self.stages)]):
-            for model in study.groups_named(self.stages)[stage]:
+        for stage in in_training_order([*by_stage]):
+            for model in by_stage[stage]:
                 found.setdefault(study.models[model].family, {}).setdefault(stage, model)
         return {family: stages for family, stages in found.items() if len(stages) > 1}
 

@@ -104,7 +104,7 @@ def _directions(ledger: Ledger, one: pa.Table, other: pa.Table, prompt: np.ndarr
         for name in layers:
             place = {"trace": "surprise" if trace == "surprisal" else "entropy", "layer": int(name.split()[1])}
             whole: list[np.ndarray] = []
-            reliabilities: list[float] = []
+            halves: list[list[np.ndarray]] = []
             for table in (one, other):
                 states = _states(table, name)
                 found = [_direction(table, states, trace, side) for side in (np.ones_like(half), half, ~half)]
@@ -112,11 +112,12 @@ def _directions(ledger: Ledger, one: pa.Table, other: pa.Table, prompt: np.ndarr
                 if len(parts) < len(found):
                     break
                 whole.append(parts[0])
-                reliabilities.append(alignment(parts[1], parts[2]))
+                halves.append(parts[1:])
             if len(whole) < 2 or whole[0].shape != whole[1].shape:
                 ledger.leave_out("direction_cosine", "cosine", "too few tokens in cells for a direction", **place)
                 continue
-            least, floor = min(reliabilities), alignment_floor(whole[0].shape[0])
+            least, floor = min(alignment(*half) for half in halves), alignment_floor(whole[0].shape[0])
+            crossed = [alignment(mine, other) for mine in halves[0] for other in halves[1]]
             ledger.fact(
                 "direction_reliability",
                 "cosine",
@@ -133,9 +134,12 @@ def _directions(ledger: Ledger, one: pa.Table, other: pa.Table, prompt: np.ndarr
             ledger.fact(
                 "direction_cosine",
                 "cosine",
-                "|cosine| of the first centroid direction (bins within quartiles of H_t) of the two models",
+                "|cosine| of the first centroid directions (bins within quartiles of H_t) of two models; low and high: "
+                "of the four pairs of a half of the prompts in one model and a half in the other",
                 alignment(whole[0], whole[1]),
                 int(prompt.max()) + 1,
+                low=min(crossed),
+                high=max(crossed),
                 notes=[f"split-half {least:.2f}; two random directions are below {floor:.2f} in 95 %"],
                 **place,
             )
