@@ -78,11 +78,12 @@ def test_a_report_has_to_heed_the_question() -> None:
     assert _standing("put into its mouth", told, turned, silent) == "not testable"
 
 
-def test_geometry_takes_the_least_alike_layer() -> None:
+def test_one_unlike_layer_is_not_unrelated_models() -> None:
     def layer(quantity: str, value: float, number: int) -> Finding:
         where: dict[str, Any] = {"family": "a", "stage": "rl", "other_stage": "base", "layer": number}
         return _finding("geometry", quantity, value, 0.01, **where)
 
-    alike = [layer(q, 0.95, n) for q in ("cosine", "cka") for n in (0, 1, 2)]
-    assert _standing("unrelated", *alike) == "not reproduced"
-    assert _standing("unrelated", *alike, layer("cosine", 0.02, 3), layer("cka", 0.3, 3)) == "reproduced"
+    unlike = [layer(q, v, n) for q, v in (("cosine", 0.02), ("cka", 0.3)) for n in (1, 2, 3)]
+    embedding = [layer(q, 0.99, 0) for q in ("cosine", "cka")]
+    assert _standing("unrelated", *embedding, *unlike) == "reproduced"
+    assert _standing("unrelated", *unlike, layer("cosine", 0.95, 4), layer("cka", 0.95, 4)) == "not reproduced"
