@@ -53,7 +53,8 @@ class Gguf(Source):
         missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
         if missing:
             raise ModelError(
-                f"{self.name} is a GGUF file and {' and '.join(missing)} is not installed: pip install 'enaction[gguf]'"
+                f"{self.name} is a GGUF file, and what reads it is not installed ({', '.join(missing)}): pip install "
+                "'enaction[gguf]'"
             )
         super().require(base)
 
