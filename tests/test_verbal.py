@@ -10,11 +10,13 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 import pytest
+import tiny
+from families import FAMILIES, TOKENIZERS
 
 from enaction import zoo
 from enaction.analysis.data import Data
 from enaction.analysis.ledger import Ledger
-from enaction.errors import StudyError
+from enaction.errors import FramingError, StudyError
 from enaction.experiments.verbal import Verbal, analysis, injection, route
 from enaction.experiments.verbal.analysis import Texts
 from enaction.experiments.verbal.asking import answers, ask, report_of, reports
@@ -27,6 +29,7 @@ from enaction.passages import Message, Passage, Prompt
 from enaction.reader import Reader
 from enaction.reader.sources.zoo import PREFIX
 from enaction.sampling import sample
+from enaction.stats.bins import binned, edges
 from enaction.study.planning import Plan
 from enaction.study.store import Run
 from tests import handmade
@@ -64,6 +67,33 @@ def test_the_reply_keeps_its_ids_and_the_question_is_what_the_template_shows() -
     assert list(asked.framed.ids[:-1]) == whole
 
 
+@pytest.mark.parametrize("kind", TOKENIZERS)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_follows_the_reply_is_what_the_template_has_there(name: str, kind: str) -> None:
+    """Of every family the end of the turn, the question and the generation prompt, as one tokenisation cuts them."""
+    tokenizer = TOKENIZERS[kind](FAMILIES[name], bos=False)
+    question = "is it your story? Answer yes or no."
+    passage = tiny.passage("the fox walked over the river", "tell me about the old garden")
+    asked = ask(tokenizer, passage, question)
+    turns = (*passage.prompt, Message(role="assistant", content=passage.response), *tiny.user(question))
+    whole = tokenizer(render(tokenizer, turns, add_generation_prompt=True), add_special_tokens=False)["input_ids"]
+    after = asked.framed.ids[asked.reply[1] : -1]
+    assert list(after) == list(whole)[-len(after) :]
+    shown = str(tokenizer.decode(list(after)))
+    assert " ".join(shown.split()).count(question) == 1
+    # The reply ends right before: nothing lies between it and the end of its turn.
+    assert str(tokenizer.decode(list(whole)[: -len(after)])).rstrip().endswith("river")
+
+
+def test_a_template_that_hides_the_question_is_refused() -> None:
+    first = (
+        "{% for m in messages %}{% if loop.index0 < 2 %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}"
+        "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+    )
+    with pytest.raises(FramingError, match="does not show message 3"):
+        ask(tiny.word_tokenizer(first), tiny.passage("the old fox"), "why")
+
+
 def test_log_odds_gather_every_way_of_writing_an_answer() -> None:
     tokenizer = _reader("organism-reporter").tokenizer
     words = answers(tokenizer, "yes", "no")
@@ -87,6 +117,43 @@ def test_reports_are_read_from_the_models_own_logits() -> None:
         logits = reader.model(input_ids=torch.tensor([asked.framed.ids[:-1]])).logits[0, -1].double()
     expected = float(logits[words.yes[0]] - logits[words.no[0]])
     assert reports(reader, [asked], words).log_odds[0] == pytest.approx(expected, abs=1e-4)
+
+
+# --- too little text
+
+
+def test_without_pairs_or_another_prompt_there_are_no_rows() -> None:
+    reader, prompts = _reader("organism-reporter"), zoo.prompts()[:2]
+    own = _passages("organism-reporter", prompts)
+    shared: dict[str, Any] = {"question": QUESTION, "words": answers(reader.tokenizer, "yes", "no")}
+    shared["rng"] = np.random.default_rng(0)
+    assert route.measure(reader, own, [], own, **shared).num_rows == 0
+    assert injection.measure(reader, own, prompts, unrelated="why?", **shared).num_rows == 0
+    with pytest.raises(StudyError, match="too few for directions"):
+        route.measure(reader, own, own, [], **shared)
+
+
+def test_directions_are_fitted_on_the_states_of_the_very_words_whose_surprise_they_have() -> None:
+    """Against hooks on the projections, one text at a time, and surprisal by float64."""
+    import torch
+
+    reader = _reader("organism-origin")
+    own = _passages("organism-origin", zoo.prompts()[:12])
+    fit = route.fit_states(reader, own, 20)
+    values, surprisal = [], []
+    projection = cast(Any, reader.model).model.layers[1].self_attn.v_proj
+    for framed in (frame(reader.tokenizer, p, "assistant") for p in own):
+        held: list[torch.Tensor] = []
+        handle = projection.register_forward_hook(lambda module, given, out, held=held: held.append(out[0]))
+        with torch.no_grad():
+            logits = reader.model(input_ids=torch.tensor([framed.ids])).logits[0].double()
+        handle.remove()
+        words = range(framed.start + 1, framed.stop - 1)
+        values.append(held[0][words.start : words.stop].numpy())
+        surprisal += [-float(logits[t - 1].log_softmax(-1)[framed.ids[t]]) for t in words]
+    (spot,) = (spot for spot in fit.states if spot.layer == 2 and spot.part == "value")
+    np.testing.assert_allclose(fit.states[spot], np.concatenate(values), atol=1e-4)
+    np.testing.assert_array_equal(fit.bins, binned(np.array(surprisal), edges(np.array(surprisal), 4)))
 
 
 # --- planted tables

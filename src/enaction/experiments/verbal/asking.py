@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from enaction.errors import StudyError
+from enaction.experiments.pieces import ids_after
 from enaction.framing import Framed, frame, render
 from enaction.framing.ids import encode
-from enaction.framing.template import SENTINEL
+from enaction.framing.template import SENTINEL, require_all_shown
 from enaction.passages import Message, Passage
 
 if TYPE_CHECKING:
@@ -73,13 +75,16 @@ def ask(tokenizer: Any, passage: Passage, question: str, *, cut: int | None = No
         cut: tokens of the reply that are shown, without its end; all by default.
 
     Raises:
-        FramingError: the template does not take the turns.
+        FramingError: the template does not take the turns, or does not show one of them.
     """
     framed = frame(tokenizer, passage, "assistant")
     body = framed.ids[framed.start : framed.stop - framed.has_end][:cut]
     turns = (*passage.prompt, Message(role="assistant", content=SENTINEL), Message(role="user", content=question))
+    require_all_shown(tokenizer, turns, generation=True)
     tail = render(tokenizer, turns, add_generation_prompt=True).partition(SENTINEL)[2]
-    ids = (*framed.ids[: framed.start], *body, *encode(tokenizer, tail, special=False).ids)
+    # As after words: at the beginning of a text some tokenizers put a blank that nobody wrote.
+    after = ids_after(tokenizer, SENTINEL, tail) or encode(tokenizer, tail, special=False).ids
+    ids = (*framed.ids[: framed.start], *body, *after)
     placed = Framed((*ids, ids[-1]), len(ids), len(ids) + 1, has_end=False, passage_id=passage.id)
     return Asked(placed, (framed.start, framed.start + len(body)), passage)
 
@@ -137,6 +142,13 @@ class Panel:
             assert stats.likeliest_logprobs is not None
             row_V[stats.likeliest_ids[0]] = stats.likeliest_logprobs[0]
         return report_of(logprob_NV, self.words), dict(given.captured)
+
+
+def table_of(rows: Sequence[tuple], schema: pa.Schema) -> pa.Table:
+    """Rows, each with a value for every column, as a table."""
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    arrays = [pa.array(column).cast(field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def reports(reader: Reader, asked: Sequence[Asked], words: Answers) -> Report:

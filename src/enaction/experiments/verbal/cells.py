@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from enaction.experiments.verbal.asking import answers, ask, reports
+from enaction.experiments.verbal.asking import answers, ask, reports, table_of
 from enaction.passages import Message, Passage, Prompt
 
 if TYPE_CHECKING:
@@ -104,9 +104,7 @@ def measure(
         for passage, log_odds, mass, word in zip(passages, report.log_odds, report.mass, said, strict=True):
             rows.append((name, passage.prompt_id, passage.id, kind, log_odds, mass, word))
         progress(done, len(planned))
-    columns = zip(*rows, strict=True) if rows else [()] * len(SCHEMA)
-    arrays = [pa.array(column).cast(field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+    return table_of(rows, SCHEMA)
 
 
 def sampled(

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from enaction.experiments.verbal.asking import Answers, Panel, ask, under
+from enaction.experiments.verbal.asking import Answers, Panel, ask, table_of, under
 from enaction.framing import Framed, frame, frame_prompt
 from enaction.passages import Passage, Prompt
 
@@ -75,7 +75,12 @@ class Concepts(NamedTuple):
 
 
 def cases(reader: Reader, passages: Sequence[Passage], prompts: Sequence[Prompt]) -> list[Case]:
-    """Each reply under another prompt: one that differs from its own in a word, if most have two such; else any."""
+    """Each reply under another prompt: one that differs from its own in a word, if most have two such; else any.
+
+    None where there are fewer than three prompts: a third one is needed.
+    """
+    if len(prompts) < 3:
+        return []
     ids = {prompt.id: frame_prompt(reader.tokenizer, prompt, "assistant").ids for prompt in prompts}
     by_length: dict[int, list[Prompt]] = defaultdict(list)
     for prompt in prompts:
@@ -122,7 +127,7 @@ def _content(ids: Sequence[tuple[int, ...]]) -> Callable[[tuple[int, ...]], rang
 
 
 def concepts(reader: Reader, of: Sequence[Case], prompts: Sequence[Prompt], layer: int) -> Concepts:
-    """The mean state of each concept at a residual layer, over all prompts that have it in the same slot."""
+    """The mean state of each concept at a residual layer, over all prompts that have it in a slot of these cases."""
     from enaction.reader.interventions import Capture, Spot, Treated
 
     ids = {prompt.id: frame_prompt(reader.tokenizer, prompt, "assistant").ids for prompt in prompts}
@@ -160,6 +165,8 @@ def measure(
 ) -> pa.Table:
     """A row for each reply and treatment; see `SCHEMA`. Layers are 0 to the last but one: above it nothing reads on.
 
+    No rows where no reply has another prompt to be shown under.
+
     Args:
         reader: who is asked.
         passages: replies, the asked model's or another's.
@@ -174,6 +181,8 @@ def measure(
     from enaction.reader.interventions import Treated, layers
 
     of = cases(reader, passages, prompts)
+    if not of:
+        return SCHEMA.empty_table()
     shown = [under(case.passage, case.shown.messages) for case in of]
     panels = {
         kind: Panel(reader, [ask(reader.tokenizer, p, asked, cut=cut) for p in shown], words)
@@ -200,10 +209,9 @@ def measure(
     own = Panel(reader, [ask(reader.tokenizer, case.passage, question, cut=cut) for case in of], words)
     add("asked", "ceiling", -1, 0.0, 0, own.read()[0].log_odds, unmeasured)
     planned = list(_planned(range(layers(reader)), doses, draws))
-    by_layer: dict[int, Concepts] = {}
+    by_layer = {layer: concepts(reader, of, prompts, layer) for layer in range(layers(reader))}
     for done, (layer, dose, treatment, draw) in enumerate(planned, start=1):
-        known = by_layer.setdefault(layer, concepts(reader, of, prompts, layer))
-        edits = _edits(of, known, layer, dose, treatment, rng)
+        edits = _edits(of, by_layer[layer], layer, dose, treatment, rng)
         moved = unmeasured
         if draw == 0:
             after = [s.surprisal for s in replies.read(edits).scores]
@@ -212,9 +220,7 @@ def measure(
         if treatment == "concept":
             add("unrelated", treatment, layer, dose, draw, panels["unrelated"].read(edits)[0].log_odds, unmeasured)
         progress(done, len(planned))
-    columns = zip(*rows, strict=True) if rows else [()] * len(SCHEMA)
-    arrays = [pa.array(column).cast(field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+    return table_of(rows, SCHEMA)
 
 
 def _planned(layers: Sequence[int], doses: Sequence[float], draws: int) -> Iterator[tuple[int, float, str, int]]:

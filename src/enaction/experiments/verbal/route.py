@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from enaction.errors import StudyError
-from enaction.experiments.verbal.asking import Answers, Asked, Panel, Report, ask
+from enaction.experiments.verbal.asking import Answers, Asked, Panel, Report, ask, table_of
 from enaction.passages import Passage
 from enaction.stats.bins import LEAST, binned, cells, edges
 from enaction.stats.directions import centroids
@@ -96,11 +96,16 @@ def fit_states(reader: Reader, passages: Sequence[Passage], n_bins: int, *, skip
         passages: of one author.
         n_bins: at most.
         skip: words at the beginning of a reply that are left out: a fixed beginning is no surprise.
+
+    Raises:
+        StudyError: too little text to fit anything.
     """
     from enaction.framing import frame
     from enaction.reader.interventions import Capture, Treated
 
     framed = [frame(reader.tokenizer, p, "assistant") for p in passages]
+    if not any(f.stop - 1 > f.start + skip for f in framed):
+        raise _too_few(0)
     # The last token is not fed, so it has no state.
     where = [np.arange(f.start + skip, f.stop - 1) for f in framed]
     captures = {spot: Capture(spot, where) for spot in spots(reader)}
@@ -126,11 +131,15 @@ def bases_of(fit: Fit, rank: int, rng: np.random.Generator | None = None) -> Bas
             bins[fit.keys == key] = rng.permutation(bins[fit.keys == key])
     of = cells(fit.keys, bins, int(fit.keys.max()) + 1, int(bins.max()) + 1)
     if of.usable.sum() <= rank:
-        raise StudyError(
-            f"experiments.verbal: {len(bins)} words of own text are too few for directions of surprise: use more "
-            "prompts, or set route: false"
-        )
+        raise _too_few(len(bins))
     return {spot: centroids(state_NC, fit.keys, bins, of, rank).basis for spot, state_NC in fit.states.items()}
+
+
+def _too_few(words: int) -> StudyError:
+    return StudyError(
+        f"experiments.verbal: {words} words of own text are too few for directions of surprise: use more prompts, or "
+        "set route: false"
+    )
 
 
 class Patches:
@@ -194,7 +203,7 @@ def measure(
     bins: int = 20,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> pa.Table:
-    """A row for each pair, direction and treatment; see `SCHEMA`.
+    """A row for each pair, direction and treatment; see `SCHEMA`. No rows where no prompt has both replies.
 
     Args:
         reader: who reports.
@@ -207,21 +216,25 @@ def measure(
         draws: random subspaces.
         bins: of surprise.
         progress: called with readings done and their total.
+
+    Raises:
+        StudyError: too little own text to fit directions of surprise.
     """
-    patches = Patches(reader, pairs(own, foreign), question, words, cut=cut)
+    both = pairs(own, foreign)
+    if not both:
+        return SCHEMA.empty_table()
+    patches = Patches(reader, both, question, words, cut=cut)
     fit = fit_states(reader, fit_on, bins)
     bases, shuffled = bases_of(fit, rank), bases_of(fit, rank, rng)
     rows: list[tuple] = []
-    total = 2 * (len(DOSES) + 4 + draws)
+    total = 2 * (len(DOSES) + 5 + draws)
     for direction in DIRECTIONS:
         for one in _treatments(patches, direction, bases, shuffled, draws, rng):
             report = one.report
             for prompt, log_odds, mass in zip(patches.prompts, report.log_odds, report.mass, strict=True):
                 rows.append((prompt, direction, one.name, one.amount, one.draw, log_odds, mass, one.energy))
-            progress(len(rows) // max(len(patches.prompts), 1), total + 2)
-    columns = zip(*rows, strict=True) if rows else [()] * len(SCHEMA)
-    arrays = [pa.array(column).cast(field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+            progress(len(rows) // len(both), total)
+    return table_of(rows, SCHEMA)
 
 
 class _Treated(NamedTuple):
