@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ import pyarrow as pa
 from enaction.experiments.pieces import first_of_each
 from enaction.experiments.verbal import cells, injection, route
 from enaction.experiments.verbal.asking import answers, with_words
-from enaction.experiments.verbal.cells import ASKED, Wording
+from enaction.experiments.verbal.cells import Wording
 from enaction.passages import Passage
 from enaction.study.desk import Desk
 from enaction.study.planning import Measured, Text
@@ -25,32 +26,59 @@ _ANSWER = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reports(Measured):
+class _Asking(Measured):
+    """A table of answers to questions after transcripts.
+
+    Attributes:
+        wording: the questions and answers.
+        cut: tokens of a reply that are shown.
+    """
+
+    wording: Wording
+    cut: int
+    schema: ClassVar[pa.Schema]
+
+    def measure(self, desk: Desk) -> pa.Table:
+        """The table, with the columns of `schema`. It is empty where the model has no chat template to ask it by."""
+        return self._asked(desk) if desk.reader.has_template else self.schema.empty_table()
+
+    def _asked(self, desk: Desk) -> pa.Table:
+        raise NotImplementedError
+
+    def _texts(self, desk: Desk, *names: str) -> list[list[Passage]]:
+        return [with_words(desk.passages(name)) for name in names]
+
+    def _question(self, desk: Desk, stream: int) -> dict[str, Any]:
+        """What `route.measure` and `injection.measure` take alike."""
+        return {
+            "question": self.wording.question,
+            "words": answers(desk.reader.tokenizer, self.wording.yes, self.wording.no),
+            "rng": np.random.default_rng([desk.study.seed, stream]),
+            "cut": self.cut,
+            "progress": desk.progress,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reports(_Asking):
     """Reports of a model on texts.
 
     Attributes:
         texts: names.
-        wording: the questions and answers.
-        cut: tokens of a reply that are shown.
         is_outsider: the texts are not the model's own: only the question itself is asked.
     """
 
     texts: tuple[str, ...]
-    wording: Wording
-    cut: int
     is_outsider: bool = False
+    schema = cells.SCHEMA
 
-    def measure(self, desk: Desk) -> pa.Table:
-        """The table; see `cells.SCHEMA`. Without a chat template nobody can be asked."""
-        if not desk.reader.has_template:
-            return cells.SCHEMA.empty_table()
-        texts = {name: with_words(desk.passages(name)) for name in self.texts}
+    def _asked(self, desk: Desk) -> pa.Table:
         return cells.measure(
             desk.reader,
-            texts,
+            dict(zip(self.texts, self._texts(desk, *self.texts), strict=True)),
             self.wording,
             cut=self.cut,
-            questions=(ASKED,) if self.is_outsider else (cells.ASKED, cells.SWAPPED, cells.UNRELATED),
+            questions=(cells.ASKED,) if self.is_outsider else (cells.ASKED, cells.SWAPPED, cells.UNRELATED),
             answer_tokens=0 if self.is_outsider else _ANSWER,
             seed=desk.study.seed,
             progress=desk.progress,
@@ -58,78 +86,59 @@ class Reports(Measured):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Route(Measured):
-    """The route of a model's report.
+class Route(_Asking):
+    """The route of a model's report. Every other prompt is for fitting, the rest for pairs.
 
     Attributes:
         own, foreign: texts.
-        wording, cut: as in `Reports`.
         rank: of the subspace of surprise.
         draws: random subspaces.
     """
 
     own: str
     foreign: str
-    wording: Wording
-    cut: int
     rank: int
     draws: int
+    schema = route.SCHEMA
 
-    def measure(self, desk: Desk) -> pa.Table:
-        """The table; see `route.SCHEMA`. Every other prompt is for fitting, the rest for pairs."""
-        if not desk.reader.has_template:
-            return route.SCHEMA.empty_table()
+    def _asked(self, desk: Desk) -> pa.Table:
         fit_on = {prompt.id for prompt in desk.prompts[1::2]}
-        own, foreign = (with_words(desk.passages(name)) for name in (self.own, self.foreign))
+        own, foreign = self._texts(desk, self.own, self.foreign)
         return route.measure(
             desk.reader,
             [p for p in own if p.prompt_id not in fit_on],
             [p for p in foreign if p.prompt_id not in fit_on],
             [p for p in own if p.prompt_id in fit_on],
-            question=self.wording.question,
-            words=answers(desk.reader.tokenizer, self.wording.yes, self.wording.no),
-            rng=np.random.default_rng([desk.study.seed, 41]),
-            cut=self.cut,
             rank=self.rank,
             draws=self.draws,
-            progress=desk.progress,
+            **self._question(desk, 41),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Injected(Measured):
+class Injected(_Asking):
     """Injected thoughts, before replies that were put under another prompt.
 
     Attributes:
         own: the text.
-        wording: as in `Reports`.
-        cut: tokens of a reply that are shown.
         doses: multiples of the concept.
         draws: random vectors at dose 1.
     """
 
     own: str
-    wording: Wording
-    cut: int
     doses: tuple[float, ...]
     draws: int
+    schema = injection.SCHEMA
 
-    def measure(self, desk: Desk) -> pa.Table:
-        """The table; see `injection.SCHEMA`."""
-        if not desk.reader.has_template:
-            return injection.SCHEMA.empty_table()
+    def _asked(self, desk: Desk) -> pa.Table:
         return injection.measure(
             desk.reader,
-            [*first_of_each(with_words(desk.passages(self.own))).values()],
+            [*first_of_each(*self._texts(desk, self.own)).values()],
             desk.prompts,
-            question=self.wording.question,
             unrelated=self.wording.unrelated[0],
-            words=answers(desk.reader.tokenizer, self.wording.yes, self.wording.no),
-            rng=np.random.default_rng([desk.study.seed, 42]),
-            cut=self.cut,
             draws=self.draws,
             doses=self.doses,
-            progress=desk.progress,
+            **self._question(desk, 42),
         )
 
 
