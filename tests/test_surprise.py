@@ -6,20 +6,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from enaction import running
-from enaction.experiments.surprise.analysis import Response, answer_of
+from enaction import Reader, running, zoo
+from enaction.experiments.clean import clean
+from enaction.experiments.surprise.steered import Response, answer_of
 from enaction.findings import Finding, Findings
+from enaction.framing import frame
+from enaction.reader.interventions import Treated
 from enaction.study.config import Study
 
 ORGANISMS = {"surprise": "moves", "mixed": "moves", "regime": "does not", "delayed": "does not"}
 
 
 def _study(folder: Path, models: dict[str, str], **settings: object) -> Study:
-    """Each organism beside the stranger, in a group of its own."""
+    """Each model beside the last one, the stranger mostly, in a group of its own."""
     lines = ["name: organisms", "models:"]
     lines += [f"  {name}: {{model: '{where}', family: {name}, stage: {name}}}" for name, where in models.items()]
-    lines += ["matrices:", *(f"  {name}: [{name}, stranger]" for name in models if name != "stranger")]
+    other = [*models][-1]
+    lines += ["matrices:", *(f"  {name}: [{name}, {other}]" for name in models if name != other)]
     lines += ["cross_stage: false", "prompts: prompts.jsonl", "framings: [none]", "resamples: 400"]
     lines += ["sampling: {per_prompt: 2, max_new_tokens: 40}", f"experiments: {{surprise: {settings}}}"]
     (folder / "study.yaml").write_text("\n".join(lines))
@@ -53,6 +60,59 @@ def test_surprise_moves_one_organism_and_not_the_other(tmp_path: Path) -> None:
     table.write_bytes(table.read_bytes()[:-50])
     running.run(_study(tmp_path, models, **settings), tmp_path / "run", workers=1)
     assert table.stat().st_mtime_ns > before
+
+
+def test_random_weights_and_a_clone_get_no_effect(tmp_path: Path) -> None:
+    """What knows nothing is not moved by surprise, and a gap that is not there is not explained."""
+    torch.manual_seed(0)
+    where = zoo.path("organism-surprise")
+    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(where)).save_pretrained(tmp_path / "random")
+    AutoTokenizer.from_pretrained(where).save_pretrained(tmp_path / "random")
+    models = {"surprise": "zoo:organism-surprise", "clone": "zoo:organism-surprise", "random": str(tmp_path / "random")}
+    study = _study(tmp_path, models, draws=2, profile=0, targets=2, ranks=[1], keys=["entropy"], n_prompts=24)
+    groups = {"clone": ["surprise", "clone"], "random": ["random", "surprise"]}
+    findings = running.run(study.model_copy(update={"matrices": groups}), tmp_path / "run", workers=1).findings
+    assert "key entropy: moves" not in _says(findings, "random").notes
+    # The clone's text is text of its own: no gap, so nothing of it is explained.
+    gap = findings.one("gap", reader="clone")
+    assert gap is not None
+    assert gap.low is not None
+    assert gap.high is not None
+    assert gap.low < 0 < gap.high
+    assert not findings.select("gap_explained", reader="clone").measured
+    told = findings.one("trace_authorship", reader="clone", trace="surprise")
+    assert told is not None
+    assert told.low is not None
+    assert told.high is not None
+    assert told.low < 0.5 < told.high
+
+
+def test_each_token_stands_beside_the_entropy_that_it_can_act_on() -> None:
+    """s_t, H_t and H_{t+1} of every token against float64 softmaxes of the model's own logits, padded batch or not."""
+    reader = Reader(tiny.llama(len(tiny.word_tokenizer())), tiny.word_tokenizer())
+    texts = ("the old fox walked", "a bird sang near the river and lost the song", "night")
+    framed = [frame(reader.tokenizer, tiny.passage(text), "assistant") for text in texts]
+    of = clean(Treated(reader, framed), [True, False, True], [0, 1, 2], [0, 1])
+    rows = iter(range(len(of.passage)))
+    for number, f in enumerate(framed):
+        with torch.inference_mode():
+            output = reader.model(torch.tensor([f.ids]), output_hidden_states=True)
+        logprobs = torch.log_softmax(output.logits[0].double(), -1)
+        entropy = -(logprobs.exp() * logprobs).sum(-1)
+        # Tokens with a predecessor in the response; the last one, the end of the turn or not, is never fed.
+        for t in range(f.start + 1, f.stop - 1):
+            i = next(rows)
+            assert (of.passage[i], of.position[i], of.token[i]) == (number, t, f.ids[t])
+            assert of.previous[i] == f.ids[t - 1]
+            assert of.surprisal[i] == pytest.approx(-logprobs[t - 1, f.ids[t]].item(), abs=2e-5)
+            assert of.entropy[i] == pytest.approx(entropy[t - 1].item(), abs=2e-5)
+            assert of.next_entropy[i] == pytest.approx(entropy[t].item(), abs=2e-5)
+            np.testing.assert_allclose(of.states[1][i], output.hidden_states[1][0, t].numpy(), atol=1e-4)
+    assert next(rows, None) is None
+    running_mean = of.running(2.0)
+    first = of.surprisal[:2]
+    weight = 0.5**0.5
+    assert running_mean[1] == pytest.approx((weight * first[0] + first[1]) / (weight + 1))
 
 
 @pytest.mark.slow

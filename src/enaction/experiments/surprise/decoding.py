@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from enaction.experiments.clean import Clean
-from enaction.experiments.surprise.steering import HALF_LIFE, Rows
+from enaction.experiments.surprise.rows import Rows, by_prompt_sums
+from enaction.experiments.surprise.steering import HALF_LIFE
 from enaction.stats import bins
 from enaction.stats.decoding import foretold_by, means_by_code
 from enaction.stats.directions import alignment, alignment_floor, centroids
@@ -32,22 +33,16 @@ def decode(of: Clean, rows: Rows, step: Callable[[], None]) -> None:
         for predictor, layer, predicted in _predictions(of, y, target):
             for own in (True, False):
                 at = of.is_own == own
-                prompts, back = np.unique(of.prompt[at], return_inverse=True)
-                if not len(prompts):
+                if not at.any():
                     continue
-                squared = np.bincount(back, np.square(y[at] - predicted[at]), len(prompts))
-                rows.add(
-                    len(prompts),
-                    outcome=target,
-                    predictor=predictor,
-                    layer=layer,
-                    is_own=own,
-                    prompt=prompts,
-                    squared_error=squared,
-                    total=np.bincount(back, y[at], len(prompts)),
-                    squared=np.bincount(back, np.square(y[at]), len(prompts)),
-                    n=np.bincount(back, minlength=len(prompts)).astype(float),
+                sums = by_prompt_sums(
+                    of.prompt[at],
+                    squared_error=np.square(y[at] - predicted[at]),
+                    total=y[at],
+                    squared=np.square(y[at]),
                 )
+                place = {"outcome": target, "predictor": predictor, "layer": layer}
+                rows.add(len(sums["prompt"]), **place, is_own=own, **sums)
         step()
 
 

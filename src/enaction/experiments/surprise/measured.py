@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +17,11 @@ from enaction.words import Framing
 
 if TYPE_CHECKING:
     from enaction.experiments.clean import Clean
+    from enaction.experiments.surprise.rows import Rows
     from enaction.reader import Reader
 
-Kind = Literal["decoding", "steering", "explaining", "observing", "reliability"]
-KINDS: tuple[Kind, ...] = ("decoding", "reliability", "steering", "explaining", "observing")
+Kind = Literal["authorship", "decoding", "reliability", "steering", "explaining", "observing"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class Traces(Measured):
         n_bins: of a trace.
         ranks, draws, targets, profile, keys: as in `steering.Plans`.
         max_layers: of the residual stream that are clamped, spread evenly; None for all.
+        version: of what is measured; a table of another version is measured again.
     """
 
     authors: tuple[str, ...]
@@ -46,10 +48,12 @@ class Traces(Measured):
     profile: int
     keys: tuple[str, ...]
     max_layers: int | None
+    version: int = 2
 
     def measure(self, desk: Desk) -> pa.Table:
         """All rows of all kinds, a column of `kind` first; a column is null where a kind does not have it."""
         from enaction.experiments.surprise import decoding, steering
+        from enaction.experiments.surprise.rows import Rows
 
         plans = steering.Plans(self.ranks, self.draws, self.targets, self.profile, self.keys)
         reader = desk.reader
@@ -57,7 +61,8 @@ class Traces(Measured):
         layers = _layers(reader, self.max_layers)
         of, names = _clean(desk, reader, self, framing, [0, *layers])
         step = _steps(desk, 2 * steering.passes(plans, layers) + len(decoding.TARGETS))
-        tables: dict[Kind, Any] = {kind: steering.Rows() for kind in KINDS}
+        tables: dict[Kind, Rows] = {kind: Rows() for kind in KINDS}
+        _authorship(of, tables["authorship"])
         decoding.decode(of, tables["decoding"], step)
         decoding.reliability(of, self.n_bins, tables["reliability"])
         half = np.unique(of.prompt_M, return_inverse=True)[1] % 2 == 0
@@ -71,7 +76,6 @@ class Traces(Measured):
                     steering.explain(bench, trace, key, 1, fold, desk.study.seed, draws, tables["explaining"])
             steering.observe(bench, "entropy", fold, tables["observing"], "running")
         parts = [_table(kind, rows.columns, names) for kind, rows in tables.items() if rows.columns]
-        parts.append(_author_table(of))
         return pa.concat_tables(parts, promote_options="default")
 
 
@@ -125,15 +129,12 @@ def _table(kind: Kind, columns: dict[str, list[np.ndarray]], names: Sequence[str
     return pa.table({"part": pa.array([kind] * rows, pa.string()), **given})
 
 
-def _author_table(of: Clean) -> pa.Table:
-    """How well each trace alone tells own from foreign: area under the curve, which says what kind of trace it is."""
+def _authorship(of: Clean, rows: Rows) -> None:
+    """How well each trace alone tells own from foreign tokens of one prompt, which says what kind of trace it is."""
     from enaction.experiments.surprise.steering import HALF_LIFE
 
-    traces = {"surprise": of.surprisal, "running": of.running(HALF_LIFE)}
-    return pa.table(
-        {
-            "part": ["authorship"] * len(traces),
-            "trace": list(traces),
-            "auroc": [auroc(value[~of.is_own], value[of.is_own]) for value in traces.values()],
-        }
-    )
+    for trace, value in {"surprise": of.surprisal, "running": of.running(HALF_LIFE)}.items():
+        for prompt in np.unique(of.prompt):
+            own, foreign = (value[(of.prompt == prompt) & (of.is_own == side)] for side in (True, False))
+            if len(own) and len(foreign):
+                rows.add(1, trace=trace, prompt=prompt, auroc=auroc(foreign, own))

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from enaction.chart import Axis, Chart, Colour, Key, Marker, Panel, Points, Rule, points_of, stage_colours
-from enaction.experiments.surprise.analysis import AUTHORSHIP, CONTROLS
+from enaction.experiments.surprise.analysis import AUTHORSHIP
+from enaction.experiments.surprise.steered import CONTROLS
 from enaction.findings import Finding, Findings
 from enaction.page import Cell, Grid, Page, Section, Statement, Verdict
 from enaction.shown import left_out, number, short_names, table, value, verdict_of, with_interval

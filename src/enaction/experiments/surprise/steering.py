@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from enaction.experiments.clean import Clean
+from enaction.experiments.surprise.rows import Rows, by_prompt_sums
 from enaction.reader import Reader
 from enaction.reader.interventions import Edit, Spot, Treated
 from enaction.stats import bins
@@ -177,18 +177,6 @@ class Plans:
     keys: tuple[str, ...] = KEYS
 
 
-class Rows:
-    """Rows of the measured table, column by column."""
-
-    def __init__(self) -> None:
-        self.columns: dict[str, list[np.ndarray]] = {}
-
-    def add(self, length: int, /, **columns: Any) -> None:
-        """Add rows of this number; a number or name stands in each of them."""
-        for name, value in columns.items():
-            self.columns.setdefault(name, []).append(np.broadcast_to(np.asarray(value), length))
-
-
 def steer(bench: Bench, plans: Plans, fold: int, seed: int, rows: Rows, step: Callable[[], None]) -> None:
     """Every clamp of a half, as sums over prompts and keys."""
     for request in requests(plans, bench.layers):
@@ -344,24 +332,11 @@ def explain(bench: Bench, trace: str, key: str, rank: int, fold: int, seed: int,
         other = bench.clamp(planes, keep, keyed.key_use, moved_bin)
         for author in (True, False):
             at = keep & (own == author)
-            prompts, back = np.unique(bench.use.prompt[at], return_inverse=True)
-            columns = (bench.use.next_entropy[at], sham[at], other[at])
-            natural, shammed, changed = (np.bincount(back, column, len(prompts)) for column in columns)
-            rows.add(
-                len(prompts),
-                fold=fold,
-                trace=trace,
-                key=key,
-                rank=rank,
-                kind=kind,
-                draw=draw,
-                is_own=author,
-                prompt=prompts,
-                natural=natural,
-                sham=shammed,
-                counterfactual=changed,
-                n=np.bincount(back, minlength=len(prompts)).astype(float),
+            sums = by_prompt_sums(
+                bench.use.prompt[at], natural=bench.use.next_entropy[at], sham=sham[at], counterfactual=other[at]
             )
+            place = {"fold": fold, "trace": trace, "key": key, "rank": rank, "kind": kind, "draw": draw}
+            rows.add(len(sums["prompt"]), **place, is_own=author, **sums)
 
 
 def observe(bench: Bench, key: str, fold: int, rows: Rows, trace: str = "surprise") -> None:
