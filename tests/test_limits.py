@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import threading
@@ -10,6 +11,8 @@ from collections.abc import Callable
 
 import pytest
 import tiny
+from rich.console import Console
+from rich.progress import Progress
 from tokenizers import Tokenizer
 
 from enaction.errors import FramingError
@@ -54,6 +57,7 @@ def _render(source: str) -> str:
 def test_a_template_that_fails_or_never_ends_is_one_line_with_the_remedy(
     source: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(limits, "_is_alone", lambda: True)  # other tests leave threads
     if "not done" not in words:  # a busy machine may take more than a second over what ends
         monkeypatch.setattr(template, "SECONDS", 10.0)
     began = time.monotonic()
@@ -99,6 +103,40 @@ def test_a_good_template_leaves_no_timer_and_no_limit() -> None:
     assert "why" in _render(tiny.CHATML)
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert before == (resource.getrlimit(resource.RLIMIT_AS), signal.getsignal(signal.SIGALRM))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_bar", "is_limited"), [("", False, False), (limits.LIGHT, False, True), ("", True, True)]
+)
+def test_memory_is_not_limited_beside_a_thread_that_may_want_some(
+    name: str, is_bar: bool, is_limited: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit is the process's: a model that another thread loads would fail for a template that this one renders."""
+    resource, end = pytest.importorskip("resource"), threading.Event()
+    kind = type("Bar", (threading.Thread,), {"__module__": "rich.live"}) if is_bar else threading.Thread
+    beside = kind(target=end.wait, name=name or None, daemon=True)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+
+    def fail() -> None:
+        assert (resource.getrlimit(resource.RLIMIT_AS) != before) == is_limited
+        raise ZeroDivisionError
+
+    beside.start()
+    monkeypatch.setattr(threading, "enumerate", lambda: [threading.main_thread(), beside])  # other tests leave some
+    try:
+        with pytest.raises(ZeroDivisionError), limits.limited():
+            fail()
+    finally:
+        end.set()
+        beside.join()
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+def test_the_thread_of_a_bar_is_known_by_its_module() -> None:
+    before = set(threading.enumerate())
+    with Progress(console=Console(file=io.StringIO(), force_terminal=True)):
+        (of_bar,) = set(threading.enumerate()) - before
+        assert type(of_bar).__module__.startswith(limits._OF_BARS)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -26,6 +26,9 @@ except ImportError:  # Windows
 
 SECONDS = 10.0
 MEMORY = 2 * 2**30  # bytes, above what the process has
+# What a thread of ours is called that only waits.
+LIGHT = "enaction waits"
+_OF_BARS = ("rich.", "tqdm.")
 
 
 class OverLimitError(Exception):
@@ -37,7 +40,9 @@ def limited(seconds: float = SECONDS, memory: int = MEMORY) -> Iterator[None]:
     """Stop the Python code of the block after some seconds, and keep it from allocating more than this.
 
     By a timer in the main thread where the system has one that nobody uses; elsewhere by looking at the clock at every
-    line of the functions that the block calls, which slows them. Memory is limited in the main thread on Linux alone.
+    line of the functions that the block calls, which slows them. Memory is limited in the main thread on Linux alone,
+    and only while no other thread could want some: the limit is the process's, and would fail a model that another
+    thread loads.
 
     Args:
         seconds: of wall time.
@@ -47,13 +52,28 @@ def limited(seconds: float = SECONDS, memory: int = MEMORY) -> Iterator[None]:
         OverLimitError: time is up.
         MemoryError: the block asked for more memory.
     """
-    is_main = threading.current_thread() is threading.main_thread()
-    if is_main and hasattr(signal, "setitimer") and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0):
-        with _memory(memory), _timer(seconds):
+    if threading.current_thread() is threading.main_thread() and _is_timer_free():
+        with _memory(memory) if _is_alone() else nullcontext(), _timer(seconds):
             yield
     else:
         with _clock(seconds):
             yield
+
+
+def _is_timer_free() -> bool:
+    """Whether there is a timer, and neither it nor its signal is in use by what could not be put back."""
+    if not hasattr(signal, "setitimer") or signal.getitimer(signal.ITIMER_REAL) != (0.0, 0.0):
+        return False
+    return signal.getsignal(signal.SIGALRM) is not None  # None: a handler that Python did not install
+
+
+def _is_alone() -> bool:
+    """Whether all other threads of Python are known to allocate next to nothing: by their name, or as a bar's."""
+    main = threading.main_thread()
+    return all(
+        thread is main or thread.name == LIGHT or type(thread).__module__.startswith(_OF_BARS)
+        for thread in threading.enumerate()
+    )
 
 
 class PanicError(Exception):
