@@ -53,6 +53,7 @@ def as_data(
             "figures": [str(path) for path in sorted((folder / "figures").glob("*.svg"))],
             "passages": str(folder / "passages"),
             "tokens": str(folder / "tokens"),
+            "measured": str(folder / "measured"),
         },
         "findings": [vars(finding) for finding in findings],
     }
