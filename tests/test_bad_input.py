@@ -291,8 +291,8 @@ def test_broken_logits_in_some_passages_are_told_and_never_averaged(value: float
     bend(model.model, lambda hidden: hidden * value if hidden.shape[1] > 70 else hidden)
     scores = model.score(framed, token_budget=1)
     is_broken = [f.stop - 1 > 70 for f in framed]
-    assert True in is_broken
-    assert False in is_broken
+    assert any(is_broken)
+    assert not all(is_broken)
     assert [bool(np.isnan(s.surprisal).any()) for s in scores] == is_broken
     with pytest.raises(ModelError, match=r"tiny \(float32\) are NaN or infinite in \d of 9 passages, .* 'x"):
         score_passages(model, passages, "assistant", token_budget=1)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+import tiny
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 
 from enaction.reader.traced import Traced, traced
 
@@ -16,18 +17,7 @@ OPENS, CLOSES = 6, 3
 
 @pytest.fixture(scope="module")
 def model() -> Traced:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=20,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=64,
-        tie_word_embeddings=True,
-        initializer_range=0.3,
-    )
-    return traced(LlamaForCausalLM(config).eval(), mean=1.0, spread=2.0, opens=OPENS, closes=CLOSES, seed=0)
+    return traced(tiny.llama(20), mean=1.0, spread=2.0, opens=OPENS, closes=CLOSES, seed=0)
 
 
 def test_the_trace_is_the_standardised_surprisal_of_the_first_reply(model: Traced) -> None:

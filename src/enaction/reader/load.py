@@ -142,7 +142,7 @@ def _try_device(device: str) -> None:
     """Fail before gigabytes are loaded."""
     try:
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         raise ModelError(
             f"there is no device {device} here: {first_line(error)} (use cpu, or what this torch has)"
         ) from error
