@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import handmade
 import numpy as np
@@ -13,7 +16,7 @@ import tiny
 from enaction.analysis.data import Tokens
 from enaction.experiments import analyse
 from enaction.experiments.reaction import Reaction
-from enaction.experiments.reaction.rows import at_ends, log_odds
+from enaction.experiments.reaction.rows import Rows, at_ends, log_odds, rows_of
 from enaction.findings import Findings
 from enaction.lab.organisms import symbols
 from enaction.passages import Passage, Prompt
@@ -45,12 +48,14 @@ def _study(folder: Path, prompts: int = 32, **settings: object) -> Study:
     )
 
 
-def _exact(seed: int) -> tuple[handmade.Reading, handmade.Writing]:
-    """What the processes of a seed write and measure, without a model."""
+def _exact(seed: int, *, strangers_babble: bool = False) -> tuple[handmade.Reading, handmade.Writing]:
+    """What the processes of a seed write and measure, without a model; babble: all symbols are as likely."""
 
     @cache
     def process(name: str) -> symbols.Process:
-        return symbols.process(name.partition("-")[0], seed)
+        of = symbols.process(name.partition("-")[0], seed)
+        is_babble = strangers_babble and of.name == "stranger"
+        return replace(of, entropy=lambda state: np.full(len(state.regime), 2.302)) if is_babble else of
 
     @cache
     def texts(name: str, regime: int, n: int) -> np.ndarray:
@@ -158,6 +163,81 @@ def test_entropy_that_merely_continues_is_a_reaction_only_where_it_is_not_held_e
     assert own[1][1] > 0.03
 
 
+def _read_by_hand(folder: Path, read: handmade.Reading) -> Findings:
+    """Of one stage of two models."""
+    study = _study(folder, shuffles=2, stages=["regime"])
+    return analyse(study, handmade.run(study, folder / "run", read, words=lambda *_: LENGTH))
+
+
+def _as_any(cell: Cell, passage: Passage) -> tuple[np.ndarray, np.ndarray]:
+    """Two models of the same weights: a text is to both what it is to either."""
+    rng = np.random.default_rng([*cell.author.encode(), int(passage.prompt_id[1:])])
+    surprisal = rng.exponential(size=LENGTH)
+    return 1.0 + 0.1 * np.minimum(np.r_[1.0, surprisal[:-1]], 2.0), surprisal
+
+
+def _as_random_weights(cell: Cell, passage: Passage) -> tuple[np.ndarray, np.ndarray]:
+    """Nearly log 100 nats wherever it stands; either model rules out what it rules out."""
+    rng = np.random.default_rng([*f"{cell.reader} {cell.author}".encode(), int(passage.prompt_id[1:])])
+    return np.log(100) - 0.01 * rng.random(LENGTH), np.log(100) + rng.normal(0, 0.3, LENGTH)
+
+
+@pytest.mark.parametrize("read", [_as_any, _as_random_weights])
+def test_clones_and_random_weights_have_no_gap_to_share(read: handmade.Reading, tmp_path: Path) -> None:
+    findings = _read_by_hand(tmp_path, read)
+    for reader in ("regime", "stranger-regime", "mean"):
+        for what in ("surprisal", "authorship"):
+            (share,) = findings.select(f"share_{what}", reader=reader, entropy="held")
+            assert share.left_out is not None
+        assert abs(_value(findings, "slope_log_odds", reader)[0]) < 0.001
+        if read is _as_any:
+            assert _value(findings, "overlap", reader)[0] == 1.0
+            # The reaction itself is there: .1 up to 2 nats, of surprisals most of which are below.
+            assert 0.04 < _value(findings, "slope_surprisal", reader)[0] < 0.1
+    (statement,) = Reaction().page(findings).select("gap")
+    assert statement.outcome == "no gap"
+
+
+def test_of_text_that_nobody_wrote_nothing_else_is_said(tmp_path: Path) -> None:
+    """Random symbols surprise `surprise`, and that is all; `regime` has no gap to them."""
+    study = _study(tmp_path, shuffles=2, stages=["surprise", "regime"])
+    reading, writing = _exact(13, strangers_babble=True)
+    findings = analyse(study, handmade.run(study, tmp_path / "run", reading, words=lambda *_: LENGTH, writing=writing))
+    assert _value(findings, "share_surprisal", "surprise")[0] == pytest.approx(1.0, abs=0.05)
+    assert abs(_value(findings, "share_authorship", "surprise")[0]) < 0.02
+    outcomes = {s.where["stage"]: s.outcome for s in Reaction().page(findings).select("gap")}
+    # The babbler's own entropy is one number, and so the mean over both readers has half the gap.
+    assert outcomes == {"surprise": "surprisal", "regime": "no gap"}
+
+
+@pytest.mark.parametrize(("half_life", "is_taken_for_authorship"), [(0.5, False), (16, True)])
+def test_a_slow_trace_of_surprise_looks_like_authorship_and_the_page_says_so(
+    half_life: float, is_taken_for_authorship: bool, tmp_path: Path
+) -> None:
+    """Entropy follows a running mean of surprisal, and no one's authorship; foreign text is more surprising."""
+    keep = 0.5 ** (1 / half_life)
+
+    def read(cell: Cell, passage: Passage) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng([*cell.author.encode(), int(passage.prompt_id[1:])])
+        noise = rng.normal(0, 0.2, LENGTH)
+        surprisal = rng.exponential(size=LENGTH) * (1.0 if cell.reader == cell.author else 1.8)
+        trace = [1.0]
+        for cost in surprisal[:-1]:
+            trace.append(keep * trace[-1] + (1 - keep) * cost)
+        return 1.0 + 0.4 * np.array(trace) + noise, surprisal
+
+    findings = _read_by_hand(tmp_path, read)
+    (statement,) = Reaction().page(findings).select("gap")
+    authorship = [_value(findings, "share_authorship", "mean", entropy)[0] for entropy in ("held", "free")]
+    if is_taken_for_authorship:
+        assert min(authorship) > 0.4
+        assert statement.outcome == "authorship"
+        assert "or with surprise over more tokens" in statement.text
+    else:
+        assert max(map(abs, authorship)) < 0.15
+        assert statement.outcome != "authorship"
+
+
 def test_a_gap_of_neither_is_left_to_whose_text_it_is() -> None:
     rng = np.random.default_rng(3)
     n, author = 4000, np.arange(4000) % 3
@@ -240,6 +320,95 @@ def test_readers_with_other_tokens_are_aligned_by_the_characters_they_have_read(
     running = np.array([1.0, 3, 7, 15, 31, 32])
     # In the second passage the reader has read 4 of the 8 characters of the other's first token.
     np.testing.assert_allclose(at_ends(reader, ends[0], other, ends[1], running), [3, 15, 15, 16])
+
+
+def _rows(tokens: dict[str, Tokens], ends: dict[str, list[np.ndarray]], lags: int) -> Rows:
+    """Rows of `a` on its own texts, against `b`."""
+    n = len(next(iter(ends.values())))
+    passages = [SimpleNamespace(id=f"p{i}") for i in range(n)]
+
+    def measured(name: str) -> Any:
+        of = ends[name.partition(".")[0]]
+        columns = {"author": ["a"] * n, "passage": [p.id for p in passages], "ends": [end.tolist() for end in of]}
+        return {key: SimpleNamespace(to_pylist=lambda column=column: column) for key, column in columns.items()}
+
+    data: Any = SimpleNamespace(
+        key=lambda reader, author, framing: reader,
+        tokens=lambda key: tokens[key],
+        passages=lambda author: passages,
+        prompt_codes=lambda author: np.arange(n),
+        measured=measured,
+    )
+    return rows_of(data, "a", "a", ["b"], "assistant", lags, "mixture", 0)
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_a_row_has_what_the_processes_say_of_its_token_and_of_the_next(pairs: bool) -> None:
+    """In float64 from the processes; the other author's tokens are the same, or two symbols each."""
+    n, length, lags = 3, 9, 2
+    own, other = symbols.process("belief", 17), symbols.process("stranger", 17)
+    ids_BT = symbols.draw(own, np.arange(n) % 2, length, np.random.default_rng(17))
+    truth, foreign = symbols.read(own, ids_BT), symbols.read(other, ids_BT)
+    cost = foreign.surprisal[:, 1:]
+    columns = {
+        "a": (truth.surprisal[:, 1:], truth.entropy[:, :-1], np.arange(1, length + 1), ids_BT[:, 1:]),
+        "b": (cost, foreign.entropy[:, :-1], np.arange(1, length + 1), ids_BT[:, 1:]),
+    }
+    known_BT = np.cumsum(cost, axis=1)
+    if pairs:
+        starts = np.arange(0, length, 2)
+        end = np.minimum(starts + 2, length)
+        pair = np.add.reduceat(cost, starts, axis=1)
+        columns["b"] = (pair, foreign.entropy[:, starts], end, ids_BT[:, 1 + starts])
+        # Half a pair counts half.
+        spread = np.repeat(pair / (end - starts), end - starts, axis=1)
+        known_BT = np.cumsum(spread, axis=1)
+    tokens, ends = {}, {}
+    for name, (surprisal, entropy, end, token) in columns.items():
+        passage = np.repeat(np.arange(n), len(end))
+        more = {"entropy": entropy.ravel(), "token_id": token.ravel()}
+        tokens[name] = _tokens(passage.tolist(), surprisal.ravel().tolist(), **more)
+        ends[name] = [end] * n
+    rows = _rows(tokens, ends, lags)
+    # x_t is symbol t of the text, from lags + 1 to the last but one; place t of `truth` is what is known after it.
+    at = slice(lags + 1, length)
+    np.testing.assert_allclose(rows.outcome, truth.entropy[:, at].ravel(), rtol=1e-12)
+    np.testing.assert_allclose(rows.entropy, truth.entropy[:, lags : length - 1].ravel(), rtol=1e-12)
+    np.testing.assert_allclose(rows.surprisal, truth.surprisal[:, at].ravel(), rtol=1e-12)
+    for lag in range(1, lags + 1):
+        earlier = truth.surprisal[:, lags + 1 - lag : length - lag]
+        np.testing.assert_allclose(rows.earlier[:, lag - 1], earlier.ravel(), rtol=1e-12)
+    log_odds_BT = known_BT - np.cumsum(truth.surprisal[:, 1:], axis=1)
+    np.testing.assert_allclose(rows.log_odds, log_odds_BT[:, lags : length - 1].ravel(), atol=1e-9)
+    if not pairs:
+        np.testing.assert_allclose(rows.log_odds, truth.log_odds[:, at].ravel(), atol=1e-9)
+    assert (rows.token == ids_BT[:, at].ravel()).all()
+    assert (rows.position == np.tile(np.arange(lags, length - 1), n)).all()
+    assert (rows.prompt == np.repeat(np.arange(n), length - 1 - lags)).all()
+
+
+def test_costs_at_other_ends_are_those_of_the_characters_read() -> None:
+    """Against a twin that shares the cost of each token among its characters, on random cuts of random texts."""
+    rng = np.random.default_rng(23)
+    texts = rng.integers(5, 40, size=6)
+
+    def cut() -> list[np.ndarray]:
+        return [np.unique(np.r_[rng.integers(1, n, size=rng.integers(1, n)), n]) for n in texts]
+
+    ends, other_ends = cut(), cut()
+    passage = np.repeat(np.arange(6), [len(end) for end in ends]).tolist()
+    other_passage = np.repeat(np.arange(6), [len(end) for end in other_ends]).tolist()
+    cost = [rng.exponential(size=len(end)) for end in other_ends]
+    reader = _tokens(passage, [1.0] * len(passage))
+    other = _tokens(other_passage, np.concatenate(cost).tolist())
+    found = at_ends(reader, ends, other, other_ends, np.concatenate([np.cumsum(of) for of in cost]))
+    twin = []
+    for end, other_end, of in zip(ends, other_ends, cost, strict=True):
+        by_character = np.concatenate(
+            [np.full(w, c / w) for c, w in zip(of, np.diff(np.r_[0, other_end]), strict=True)]
+        )
+        twin += [by_character[:e].sum() for e in end]
+    np.testing.assert_allclose(found, twin, rtol=1e-9)
 
 
 def test_token_ends_of_two_tokenizers_end_together() -> None:

@@ -19,8 +19,9 @@ _SERIES: dict[str, tuple[str, Colour]] = {
 }
 _ENTROPY = {"held": "held equal", "free": "free"}
 _OUTCOMES = {
-    "surprisal": "the gap goes with surprisal more than with authorship",
-    "authorship": "the gap goes with authorship more than with surprisal",
+    "surprisal": "the gap goes with the last surprisal more than with authorship",
+    "authorship": "the gap goes with authorship, or with surprise over more tokens than the last few, more than with "
+    "the last surprisal",
     "undecided": "whether the gap goes with surprisal or with authorship is not identified",
 }
 _SHARES = {
