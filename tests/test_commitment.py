@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
@@ -18,8 +19,9 @@ from enaction.experiments.commitment.answers import Answer, commonest
 from enaction.experiments.commitment.labels import Label, LabelSpec
 from enaction.experiments.commitment.measured import common_ends
 from enaction.experiments.commitment.page import verdict
+from enaction.experiments.commitment.states import add_probe
 from enaction.experiments.commitment.texts import is_original
-from enaction.findings import Findings
+from enaction.findings import Finding, Findings
 from enaction.passages import Message, Passage, Prompt
 from enaction.study.config import Study
 from enaction.study.planning import Plan
@@ -192,6 +194,67 @@ def test_curves_have_their_designed_values():
     entropy = late.one("label_entropy")
     assert entropy is not None
     assert entropy.null == pytest.approx(np.log(N_LABELS), abs=0.05)
+
+
+def test_a_label_that_is_often_missing_is_no_plan():
+    """An original has to have a label for its word to be known, and such a text agrees more often than any text."""
+
+    def now_and_then(prompt: int, given: list[str], rng: np.random.Generator) -> list[str]:
+        return ["w", "w", "w", "l0" if rng.random() < 0.75 else "w"]
+
+    found = [planted(now_and_then, seed) for seed in range(200, 216)]
+    assert abs(np.mean([_value(of, "settled_before_word_pooled") for of in found])) < 0.12
+    assert abs(np.mean([_value(of, "settled_before_word_within") for of in found])) < 0.12
+    assert sum(not verdict(of)[0].startswith("not planned") for of in found) <= 2
+
+
+def test_a_constant_writer_is_peaked_and_has_no_excess():
+    findings = planted(lambda prompt, given, rng: ["w", "w", "w", "l0"], 106)
+    assert verdict(findings)[0].startswith("peaked")
+    for f in (*findings.select("excess_pooled"), findings.select("settled_before_word_pooled")[0]):
+        assert f.left_out is not None
+    assert _value(findings, "label_entropy") == 0.0
+    assert _value(findings, "commonest_share") == 1.0
+
+
+def _probed(is_shuffled: bool, seed: int) -> tuple[Finding, list[Finding]]:
+    """The best gain of a probe and all, where states hold the label of their prompt, and labels are dealt or not."""
+    rng, n, layers, prompts = np.random.default_rng(seed), 24, 2, range(24)
+    label = rng.permutation(np.arange(n) % N_LABELS)
+    names = [Prompt(f"p{i}", (Message(role="user", content="?"),)) for i in prompts]
+    code = np.eye(N_LABELS)[label] @ rng.normal(size=(N_LABELS, 12))
+    states = [code + 0.3 * rng.normal(size=(n, 12)) for _ in range(layers)]
+    told = rng.permutation(label) if is_shuffled else label
+    samples: list[tuple[Passage, Label | None]] = [
+        (Passage(f"p{i}/{j}", f"p{i}", names[i].messages, "w", "a"), Label(f"l{told[i] if rng.random() < 0.9 else 0}"))
+        for i in prompts
+        for j in range(10)
+    ]
+    study = Study.model_validate({"name": "x", "models": {"m": "m"}, "resamples": 200})
+    data = Data(study, Run(Path()), Plan({}, [], prompts=tuple(names)))
+    ledger = Ledger.of(data, "commitment")
+    table = pa.table(
+        {
+            "prompt_id": [name.id for _ in states for name in names],
+            "layer": np.repeat(np.arange(layers), n),
+            "state": [row.tolist() for state in states for row in state],
+        }
+    )
+    add_probe(ledger, table, curves.Labelled.of(data.prompt_code, samples, []), data.prompt_code)
+    gains = list(Findings(ledger.findings).select("probe_gain"))
+    return max(gains, key=lambda f: f.estimate or -np.inf), gains
+
+
+def test_the_probe_reads_planted_labels_and_nothing_of_labels_that_are_dealt_anew():
+    best, _ = _probed(is_shuffled=False, seed=31)
+    assert best.p == pytest.approx(1 / 101)
+    assert best.low is not None
+    assert best.low > 0.3
+    dealt = [_probed(is_shuffled=True, seed=seed)[0] for seed in range(32, 44)]
+    # A p of the null is below .05 in one of 20, and in 3 or more of 12 in one of 50.
+    assert sum((f.p or 0) < 0.05 for f in dealt) < 3
+    assert np.median([f.p or 0 for f in dealt]) > 0.15
+    assert np.mean([f.estimate or 0 for f in dealt]) < 0.1
 
 
 def test_texts_without_a_label_are_a_class_with_examples():

@@ -52,6 +52,20 @@ def test_pooled_agreement_pairs_a_prompt_with_the_others_alone():
     assert np.isnan(labels.pooled_agreement([[2, 1]])[0])
 
 
+def test_agreement_with_a_first_text_of_some_labels_is_that_of_a_loop():
+    counts, may = np.array([[3, 2, 2], [0, 4, 1], [0, 0, 5]]), [True, True, False]
+    texts = [np.repeat(range(3), of) for of in counts]
+    agree, pooled = labels.agreement(counts, may), labels.pooled_agreement(counts, may)
+    for p in (0, 1):
+        first = [i for i, label in enumerate(texts[p]) if may[label]]
+        pairs = [texts[p][i] == texts[p][j] for i in first for j in range(len(texts[p])) if i != j]
+        assert agree[p] == pytest.approx(np.mean(pairs))
+        others = [np.mean([texts[p][i] == label for i in first for label in texts[q]]) for q in range(3) if q != p]
+        assert pooled[p] == pytest.approx(np.mean(others))
+    assert np.isnan(agree[2])
+    assert np.isnan(pooled[2])
+
+
 def test_excess_is_0_at_chance_1_at_certainty_and_undefined_without_room():
     assert labels.excess([0.2, 1.0, 0.6], [0.2, 0.2, 0.2]) == pytest.approx([0.0, 1.0, 0.5])
     assert np.isnan(labels.excess(1.0, 1.0))

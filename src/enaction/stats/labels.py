@@ -53,26 +53,40 @@ def shares(count_PL: ArrayLike) -> Floats:
         return count_PL / count_PL.sum(-1, keepdims=True)
 
 
-def agreement(count_PL: ArrayLike) -> Floats:
-    """[P] chance that two different texts of a prompt have the same label, unbiased; NaN below two texts."""
+def agreement(count_PL: ArrayLike, of_L: ArrayLike | None = None) -> Floats:
+    """[P] chance that two different texts of a prompt have the same label, unbiased; NaN below two texts.
+
+    Args:
+        count_PL: counts of labels.
+        of_L: whether the first of the two may have a label; by default it may have any. NaN where no text may be first.
+    """
     count_PL = np.asarray(count_PL, dtype=float)
-    n_P = count_PL.sum(-1)
+    first_PL = _allowed(count_PL, of_L)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(n_P > 1, (count_PL * (count_PL - 1)).sum(-1) / (n_P * (n_P - 1)), np.nan)
+        value_P = (first_PL * (count_PL - 1)).sum(-1) / (first_PL.sum(-1) * (count_PL.sum(-1) - 1))
+    return np.where((count_PL.sum(-1) > 1) & (first_PL.sum(-1) > 0), value_P, np.nan)
 
 
-def pooled_agreement(count_PL: ArrayLike) -> Floats:
+def pooled_agreement(count_PL: ArrayLike, of_L: ArrayLike | None = None) -> Floats:
     """[P] chance that a text of the prompt and one of another prompt have the same label.
 
     The other prompts count alike. NaN without texts, or where no other prompt has any.
+
+    Args:
+        count_PL: counts of labels.
+        of_L: whether the prompt's own text may have a label; by default it may have any. NaN where none of them may.
     """
-    share_PL = shares(count_PL)
+    share_PL, first_PL = shares(count_PL), shares(_allowed(np.asarray(count_PL, dtype=float), of_L))
     known_P = np.asarray(np.isfinite(share_PL).all(-1))
     share_PL = np.where(known_P[:, None], share_PL, 0.0)
     others_P = known_P.sum() - known_P
     with np.errstate(divide="ignore", invalid="ignore"):
-        value_P = (share_PL * (share_PL.sum(0) - share_PL)).sum(-1) / others_P
+        value_P = (first_PL * (share_PL.sum(0) - share_PL)).sum(-1) / others_P
     return np.where(known_P & (others_P > 0), value_P, np.nan)
+
+
+def _allowed(count_PL: Floats, of_L: ArrayLike | None) -> Floats:
+    return count_PL if of_L is None else np.where(np.asarray(of_L, dtype=bool), count_PL, 0.0)
 
 
 def excess(agree: ArrayLike, chance: ArrayLike) -> Floats:

@@ -141,9 +141,13 @@ def add_curve(ledger: Ledger, labelled: Labelled, originals: Sequence[Passage], 
     start_P, end_P = (_by_prompt([(p, place[i]) for p, place in places], prompt_code) for i in (0, 1))
     ledger.add("word_start", "tokens", "tokens before the label's own word", start_P, pooling=BY_PROMPT)
     ledger.add("word_end", "tokens", "tokens up to and with the label's own word", end_P, pooling=BY_PROMPT)
+    # Only an original with a label has a word: chance is that of such a text as well.
+    is_label_L = np.array(labelled.values) != NONE
+    within_P = of_labels.agreement(labelled.count_PL, is_label_L)
     before_P = before_word(labelled, places, prompt_code, within_P)
-    text = "agreement at the largest number of tokens that ends before the label's own word begins"
+    text = "agreement, with originals that have a label, at the most tokens that end before the label's own word begins"
     ledger.add("agreement_before_word", "share", text, before_P, pooling=BY_PROMPT)
+    chances = {"within": within_P, "pooled": of_labels.pooled_agreement(labelled.count_PL, is_label_L)}
     for of, chance_P in chances.items():
         _excess(ledger, f"settled_before_word_{of}", text, before_P, of, chance_P)
 
