@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -19,9 +20,10 @@ from enaction.analysis.ledger import Ledger
 from enaction.errors import FramingError, StudyError
 from enaction.experiments.verbal import Verbal, analysis, injection, route
 from enaction.experiments.verbal.analysis import Texts
-from enaction.experiments.verbal.asking import answers, ask, report_of, reports
+from enaction.experiments.verbal.asking import answers, ask, report_of, reports, table_of
 from enaction.experiments.verbal.cells import CHAT_WORDING, WORLD_WORDING
 from enaction.experiments.verbal.cells import SCHEMA as REPORTS
+from enaction.experiments.verbal.cells import measure as measure_reports
 from enaction.experiments.verbal.page import page
 from enaction.findings import Findings
 from enaction.framing import frame, render
@@ -182,8 +184,7 @@ def _reports_table(
             value = mean + rng.normal(0, 0.5)
             for question, of in (("asked", value), ("swapped", swap * value), ("unrelated", unrelated * value)):
                 rows.append((author, f"p{i}", f"p{i}/0", question, of, mass, "yes" if question == "asked" else ""))
-    columns = zip(*rows, strict=True)
-    return pa.table([pa.array(c).cast(f.type) for c, f in zip(columns, REPORTS, strict=True)], schema=REPORTS)
+    return table_of(rows, REPORTS)
 
 
 def _findings(folder: Path, table: pa.Table) -> Findings:
@@ -204,9 +205,57 @@ def test_a_report_is_told_from_a_habit_of_answering(tmp_path: Path) -> None:
 
 
 def test_words_that_the_model_would_not_say_are_no_report(tmp_path: Path) -> None:
-    shown = page(_findings(tmp_path, _reports_table(2.0, -2.0, mass=0.01)), "", "")
+    """However well they tell texts apart: no AUROC is written down, and no gap."""
+    found = _findings(tmp_path, _reports_table(2.0, -2.0, mass=0.01))
+    assert {f.quantity for f in found.measured} == {"answer_mass", "sampled_answers"}
+    (left,) = found.select("report_auroc")
+    assert left.left_out is not None
+    assert "probability together is 0.010" in left.left_out
+    shown = page(found, "", "")
     assert [s.verdict for s in shown.statements] == ["left out"]
     assert "are no report" in shown.sentences[0]
+    assert not shown.charts
+    assert not any(section.grids for section in shown.sections)
+
+
+def test_a_question_that_is_not_answered_has_no_gap(tmp_path: Path) -> None:
+    """Log-odds of yes to an unrelated question that is answered with other words are no habit of saying yes."""
+    habit = _reports_table(2.0, -2.0, unrelated=1.0)
+    rows = [row | {"mass": 0.01 if row["question"] == "unrelated" else 0.9} for row in habit.to_pylist()]
+    found = _findings(tmp_path, pa.Table.from_pylist(rows, schema=REPORTS))
+    assert found.select("unrelated_gap")[0].left_out
+    assert _one(found, "swapped_gap")[2] < 0
+    assert "The swapped question turns the gap" in page(found, "", "").sentences[0]
+
+
+def test_few_texts_show_neither_style_nor_intention(tmp_path: Path) -> None:
+    """Own text under another prompt is told as own text is: eight texts cannot show that, twenty a prompt can."""
+    rng = np.random.default_rng(1)
+    levels = {"ash-rl": 2.0, "birch-rl": -2.0, "ash-rl.moved": 2.0}
+    for n_prompts, each, words in ((8, 1, "too few texts to say"), (24, 20, "of the text's style")):
+        rows = [
+            (author, f"p{i}", f"p{i}/{k}", question, sign * (level + rng.normal(0, 0.5)), 0.9, "")
+            for author, level in levels.items()
+            for i in range(n_prompts)
+            for k in range(each)
+            for question, sign in (("asked", 1), ("swapped", -1))
+        ]
+        ledger = Ledger.of(_data(tmp_path), "verbal").at(reader="ash-rl")
+        kinds = {"birch-rl": "foreign", "ash-rl.moved": "moved"}
+        analysis.analyse_reports(ledger, table_of(rows, REPORTS), Texts("ash-rl", kinds), stream=(0,))
+        assert words in page(Findings(ledger.findings), "", "").sentences[1]
+
+
+def test_a_result_about_an_organism_says_that_it_was_taught(tmp_path: Path) -> None:
+    ledger = Ledger.of(_data(tmp_path), "verbal").at(reader="ash-rl", notes=[analysis.TAUGHT])
+    table, texts = _reports_table(2.0, -2.0), Texts("ash-rl", {"birch-rl": "foreign"})
+    analysis.analyse_reports(ledger, table, texts, stream=(0,))
+    analysis.analyse_outsider(ledger, table, table, texts, "cedar-rl")
+    analysis.analyse_route(ledger, _route_table(0.9, 0.9, (0, 0.1)), rank=1)
+    assert all(analysis.TAUGHT in f.notes for f in ledger.findings)
+    statements = page(Findings(ledger.findings), "", "").statements
+    assert len(statements) == 3
+    assert all("taught" in s.subject for s in statements)
 
 
 def test_no_difference_has_an_interval_that_holds_one_half(tmp_path: Path) -> None:
@@ -220,27 +269,56 @@ def test_an_outsider_that_knows_as_much_leaves_no_privileged_access(tmp_path: Pa
     ledger = Ledger.of(_data(tmp_path), "verbal").at(reader="ash-rl")
     table = _reports_table(2.0, -2.0)
     analysis.analyse_outsider(ledger, table, table, Texts("ash-rl", {"birch-rl": "foreign"}), "cedar-rl")
-    assert _one(Findings(ledger.findings), "privileged_access") == (0, 0, 0)
+    found = Findings(ledger.findings)
+    assert _one(found, "privileged_access") == (0, 0, 0)
+    assert "no privileged access" in page(found, "", "").sentences[0]
 
 
-def _route_table(inside: float, back: float, drawn: tuple[float, float], error: float = 0.0) -> pa.Table:
-    """24 pairs of clean log-odds 5 and -5; shares of the subspace both ways, two random ones in turn."""
+def test_an_outsider_that_does_not_answer_is_no_measure_of_access(tmp_path: Path) -> None:
+    ledger = Ledger.of(_data(tmp_path), "verbal").at(reader="ash-rl")
+    table, silent = _reports_table(2.0, -2.0), _reports_table(-2.0, 2.0, mass=0.01)
+    analysis.analyse_outsider(ledger, table, silent, Texts("ash-rl", {"birch-rl": "foreign"}), "cedar-rl")
+    found = Findings(ledger.findings)
+    assert not found.select("privileged_access").measured
+    assert "cedar-rl does not answer" in page(found, "", "").sentences[0]
+
+
+def _route_table(
+    inside: float,
+    back: float,
+    drawn: tuple[float, float],
+    *,
+    error: float = 0.0,
+    whole: float = 10.0,
+    noise: float = 0.0,
+    mass: float = 0.9,
+    held: float = 0.2,
+) -> pa.Table:
+    """24 pairs of clean log-odds 5 and -5; shares of the subspace both ways, two random ones in turn.
+
+    Args:
+        error: of the whole patch, nats.
+        whole: effect of the whole patch, nats, with noise of this size over pairs.
+        mass: of the two answers.
+        held: energy of random subspaces, where that of surprise has .2.
+    """
     rng, rows = np.random.default_rng(0), []
-    level = {"own<-foreign": (5.0, -5.0), "foreign<-own": (-5.0, 5.0)}
+    half = whole / 2 + rng.normal(0, noise, 24)
+    level = {"own<-foreign": (half, -half), "foreign<-own": (-half, half)}
     share = {"own<-foreign": inside, "foreign<-own": back}
     for direction, (clean, donor) in level.items():
         other = share["foreign<-own" if direction == "own<-foreign" else "own<-foreign"]
-        whole = donor - clean
+        effect = donor - clean
         plan = [("clean", 0.0, 0, 0.0), ("full", 1.0, 0, 1.0), *(("dose", d, 0, d) for d in route.DOSES)]
         plan += [("in", 0.0, 0, share[direction]), ("complement", 0.0, 0, 1 - other), ("shuffled", 0.0, 0, 0.1)]
         plan += [("random", 0.0, k, drawn[k % 2]) for k in range(10)]
         for treatment, amount, draw, of in plan:
             for i in range(24):
-                value = clean + of * whole + (error if treatment == "full" else 0.0)
-                noise = rng.normal(0, 0.05) if treatment in ("random", "shuffled", "dose") else 0.0
-                rows.append((f"p{i}", direction, treatment, amount, draw, value + noise, 0.9, 0.2))
-    columns = zip(*rows, strict=True)
-    return pa.table([pa.array(c).cast(f.type) for c, f in zip(columns, route.SCHEMA, strict=True)], schema=route.SCHEMA)
+                value = clean[i] + of * effect[i] + (error if treatment == "full" else 0.0)
+                value += rng.normal(0, 0.05) if treatment in ("random", "shuffled", "dose") else 0.0
+                energy = held if treatment == "random" else 0.2
+                rows.append((f"p{i}", direction, treatment, amount, draw, value, mass, energy))
+    return table_of(rows, route.SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -265,6 +343,28 @@ def test_the_sentence_on_the_route_follows_from_shares_and_random_draws(
     assert [s.outcome for s in page(found, "", "").statements] == [outcome]
 
 
+def test_random_subspaces_that_hold_less_energy_count_for_more(tmp_path: Path) -> None:
+    outcome = {}
+    for held in (0.2, 0.05):
+        ledger = Ledger.of(_data(tmp_path), "verbal").at(reader="ash-rl")
+        analysis.analyse_route(ledger, _route_table(0.4, 0.35, (0.0, 0.1), held=held), rank=1)
+        (statement,) = page(Findings(ledger.findings), "", "").statements
+        outcome[held] = statement.outcome
+        assert f"with {held:.2f} of the patch's energy where surprise has 0.20" in statement.text
+    assert outcome == {0.2: "in part", 0.05: "no more than energy"}
+
+
+@pytest.mark.parametrize("how", [{"whole": 0.0, "noise": 1.0}, {"mass": 0.01}])
+def test_where_the_whole_patch_does_nothing_or_nothing_is_said_there_is_no_route(
+    tmp_path: Path, how: dict[str, float]
+) -> None:
+    ledger = Ledger.of(_data(tmp_path), "verbal").at(reader="ash-rl")
+    analysis.analyse_route(ledger, _route_table(0.9, 0.95, (0.0, 0.1), **how), rank=1)
+    found = Findings(ledger.findings)
+    assert not found.select("in_share").measured
+    assert [s.verdict for s in page(found, "", "").statements if s.verdict != "alarm"] == ["left out"]
+
+
 def test_a_patch_that_is_not_the_donors_run_is_an_alarm(tmp_path: Path) -> None:
     ledger = Ledger.of(_data(tmp_path), "verbal").at(reader="ash-rl")
     analysis.analyse_route(ledger, _route_table(0.9, 0.9, (0, 0.1), error=0.1), rank=1)
@@ -285,6 +385,83 @@ def test_the_words_of_the_question_follow_the_model(tmp_path: Path) -> None:
     assert Verbal().wording(of_zoo, "ash-rl") == WORLD_WORDING
     own = Verbal(question="mine?", answers=("my", "your")).wording(of_zoo, "ash-rl")
     assert (own.question, own.yes, own.no, own.swapped) == ("mine?", "my", "your", WORLD_WORDING.swapped)
+
+
+# --- who knows nothing
+
+
+def _zoo_data(folder: Path) -> Data:
+    """A run without texts, on 24 of the zoo's prompts."""
+    study = handmade.study(folder, {"verbal": {}}, prompts=1, stages=("rl",))
+    prompts = zoo.prompts()[:24]
+    return Data(study, Run(folder / "run"), Plan({}, [], prompts=tuple(prompts)), prompts)
+
+
+def _of_readers(folder: Path, reader: Reader, texts: dict[str, Sequence[Passage]], outsider: Reader) -> Findings:
+    """All findings on reports of a reader that is called ash-rl; `own` among the texts is its own."""
+    ledger = Ledger.of(_zoo_data(folder), "verbal").at(reader="ash-rl")
+    named = Texts("own", {name: "foreign" for name in texts if name != "own"})
+    table, outside = (measure_reports(r, texts, WORLD_WORDING, cut=32) for r in (reader, outsider))
+    analysis.analyse_reports(ledger, table, named, stream=(0,))
+    analysis.analyse_outsider(ledger, table, outside, named, "somebody")
+    return Findings(ledger.findings)
+
+
+@cache
+def _own_and_others() -> dict[str, Sequence[Passage]]:
+    """Replies of the reporter, those of a clone with another name, its words in a random order, and random words."""
+    own, clone = (_passages("organism-reporter", zoo.prompts()[:24], seed=seed) for seed in (1, 2))
+    rng = np.random.default_rng(0)
+    vocabulary = [word for word in _reader("organism-reporter").tokenizer.get_vocab() if word.isalpha()]
+
+    def rewritten(words_of: Callable[[list[str]], Any]) -> list[Passage]:
+        return [replace(p, response=" ".join(words_of(p.response.split())), token_ids=None, logprobs=None) for p in own]
+
+    shuffled = rewritten(lambda words: rng.permutation(words))
+    return {
+        "own": own,
+        "clone": clone,
+        "shuffled": shuffled,
+        "nobody": rewritten(lambda w: rng.choice(vocabulary, len(w))),
+    }
+
+
+def test_a_clone_is_not_told_and_the_same_model_as_outsider_knows_as_much(tmp_path: Path) -> None:
+    reader, texts = _reader("organism-reporter"), _own_and_others()
+    found = _of_readers(tmp_path, reader, texts, reader)
+    _, low, high = _one(found, "report_auroc", author="clone")
+    assert low < 0.5 < high
+    assert _one(found, "claims", author="clone")[0] > 0.8
+    for author in ("clone", "shuffled", "nobody"):
+        assert _one(found, "privileged_access", author=author) == (0, 0, 0)
+    # It goes by words and hardly by their order, so that half of what nobody wrote is its own; random words are not.
+    assert _one(found, "claims", author="shuffled")[0] > 0.4
+    assert _one(found, "claims", author="nobody")[0] < 0.1
+    taught = _of_readers(tmp_path, reader, texts, _reader("organism-outsider"))
+    assert _one(taught, "outsider_auroc", author="nobody")[0] > 0.9
+    assert _one(taught, "privileged_access", author="nobody")[1] < 0.05
+
+
+def test_random_weights_say_nothing_of_anybody(tmp_path: Path) -> None:
+    tokenizer = _reader("organism-reporter").tokenizer
+    nobody = Reader(tiny.llama(len(tokenizer), seed=3), tokenizer, name="random")
+    found = _of_readers(tmp_path, nobody, _own_and_others(), _reader("organism-outsider"))
+    assert not found.select("report_auroc").measured
+    assert not found.select("privileged_access").measured
+    assert [s.verdict for s in page(found, "", "").statements] == ["left out"]
+    rows = route.measure(
+        nobody,
+        _own_and_others()["own"][:12],
+        _own_and_others()["clone"][:12],
+        _own_and_others()["own"][12:],
+        question=QUESTION,
+        words=answers(tokenizer, "yes", "no"),
+        rng=np.random.default_rng(0),
+        draws=2,
+    )
+    ledger = Ledger.of(_zoo_data(tmp_path), "verbal").at(reader="random")
+    analysis.analyse_route(ledger, rows, rank=1)
+    assert not Findings(ledger.findings).select("in_share").measured
 
 
 # --- injected thoughts

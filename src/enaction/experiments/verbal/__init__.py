@@ -29,7 +29,7 @@ from enaction.errors import StudyError
 from enaction.experiments.base import Experiment
 from enaction.experiments.controls.texts import Moved, ending
 from enaction.experiments.verbal import analysis, page
-from enaction.experiments.verbal.analysis import Texts
+from enaction.experiments.verbal.analysis import TAUGHT, Texts
 from enaction.experiments.verbal.cells import CHAT_WORDING, WORLD_WORDING, Wording
 from enaction.experiments.verbal.tables import Begun, Injected, Reports, Route
 from enaction.findings import Findings
@@ -152,8 +152,7 @@ class Verbal(Experiment):
 
     def wording(self, study: Study, model: str) -> Wording:
         """The questions for a model."""
-        name = study.models[model].model
-        of_world = name.startswith(_PREFIX) and zoo.kind(name.removeprefix(_PREFIX)) != "real"
+        of_world = _kind(study.models[model].model) not in ("", "real")
         usual = WORLD_WORDING if of_world or study.prompts == "zoo" else CHAT_WORDING
         return Wording(
             self.question or usual.question,
@@ -207,7 +206,14 @@ class Verbal(Experiment):
         names, foreign = (texts.own, *texts.others), (model, *asked.foreign)
         n = len(prompts)
         tables: list[Measured] = [
-            Reports(name=asked.table(), model=model, count=len(names) * 4, needs=names, texts=names, **shared)
+            Reports(
+                name=asked.table(),
+                model=model,
+                count=len(names) * len(wording.questions()),
+                needs=names,
+                texts=names,
+                **shared,
+            )
         ]
         if self.route:
             tables.append(
@@ -246,21 +252,28 @@ class Verbal(Experiment):
     def analyse(self, data: Data, ledger: Ledger) -> None:
         """How well each model reports, what the outsider says, the route, and the injected thoughts."""
         for number, asked in enumerate(self.asked(data.study)):
-            here = ledger.at(reader=asked.model, stage=data.study.models[asked.model].stage)
+            model, outsider = data.study.models[asked.model], asked.outsider
+            notes = [TAUGHT] if _kind(model.model) == "organism" else []
+            here = ledger.at(reader=asked.model, stage=model.stage, notes=notes)
             texts = self.texts(data.study, asked)
-            table = data.measured(asked.table())
-            analysis.analyse_reports(here, table, texts, stream=(51, number))
-            if asked.outsider is not None:
-                outside = data.measured(asked.table("by", asked.outsider))
-                analysis.analyse_outsider(here, table, outside, texts, asked.outsider)
+            reports = {asked.model: data.measured(asked.table())}
+            injected = {asked.model: asked.table("injected")}
+            analysis.analyse_reports(here, reports[asked.model], texts, stream=(51, number))
+            if outsider is not None:
+                reports[outsider] = data.measured(asked.table("by", outsider))
+                injected[outsider] = asked.table("injected", "by", outsider)
+                analysis.analyse_outsider(here, reports[asked.model], reports[outsider], texts, outsider)
             if self.route:
                 analysis.analyse_route(here, data.measured(asked.table("route")), self.rank)
-            if self.injection:
-                analysis.analyse_injection(here.at(asked=asked.model), data.measured(asked.table("injected")))
-                if asked.outsider is not None:
-                    name = asked.table("injected", "by", asked.outsider)
-                    analysis.analyse_injection(here.at(asked=asked.outsider), data.measured(name))
+            for reader, name in injected.items() if self.injection else ():
+                table = data.measured(name)
+                analysis.analyse_injection(here.at(asked=reader), table, reports[reader], asked.model)
 
     def page(self, findings: Findings) -> Page:
         """What the report shows of verbal reports."""
         return page.page(findings, self.title, self.asks)
+
+
+def _kind(model: str) -> str:
+    """What kind of the zoo's models one is; "" for any other model."""
+    return zoo.kind(model.removeprefix(_PREFIX)) if model.startswith(_PREFIX) else ""

@@ -1,5 +1,8 @@
 """From measured tables to findings: how well a model reports, by what route, and what an injected thought does.
 
+A model that would not say either of the two words has log-odds of them too, and ranks by these: AUROCs from .2 to .9 of
+models that say nothing. So where the words have less than `LEAST_MASS` the numbers are left out, with the reason.
+
 Axes: `N` texts, `P` prompts, `B` resamples.
 """
 
@@ -20,6 +23,10 @@ from enaction.stats.decisions import Decisions, auroc_difference, decisions, shu
 from enaction.stats.routes import equivalent_dose
 
 SHUFFLES = 200
+# Below this probability the two answers are not what the model would say, and their log-odds are no report.
+LEAST_MASS = 0.2
+# The note on all findings about an organism.
+TAUGHT = "of an organism: what it says of itself, if it says anything, it was taught to say"
 
 _POOLED = "log-odds of the first token of the answer, all ways of writing the two words, mean over texts"
 _FROM_DRAWS = "smallest and largest over draws"
@@ -58,13 +65,15 @@ def analyse_reports(ledger: Ledger, table: pa.Table, texts: Texts, *, stream: Se
         if not len(other.value):
             at.leave_out("report_auroc", "probability", f"{author} has no text that could be asked about")
             continue
+        if silent := _silent(texts.own, own.mass, other.mass):
+            at.leave_out("report_auroc", "probability", silent)
+            continue
         decided = decisions(own.value, own.prompt, other.value, other.prompt, data.weights)
         _decided(at, decided, len(np.unique(other.prompt)))
         _shuffled(at, decided.gap, shuffled_gaps(own.value, own.prompt, other.value, other.prompt, rng, SHUFFLES))
         for question, quantity in ((SWAPPED, "swapped_gap"), (UNRELATED, "unrelated_gap")):
-            one, two = _log_odds(table, texts.own, question, code), _log_odds(table, author, question, code)
-            if len(one.value) and len(two.value):
-                _gap(at, quantity, question, decisions(one.value, one.prompt, two.value, two.prompt, data.weights).gap)
+            _gap(at, quantity, question, _log_odds(table, texts.own, question, code),
+                 _log_odds(table, author, question, code))  # fmt: skip
     for author in (texts.own, *texts.others):
         _answers(ledger.at(author=author), table, author)
 
@@ -72,48 +81,58 @@ def analyse_reports(ledger: Ledger, table: pa.Table, texts: Texts, *, stream: Se
 def analyse_outsider(ledger: Ledger, table: pa.Table, outside: pa.Table, texts: Texts, outsider: str) -> None:
     """Privileged access: the model's AUROC minus that of another reader on the same transcripts."""
     ledger = ledger.at(outsider=outsider)
-    code = ledger.data.prompt_code
+    data, code = ledger.data, ledger.data.prompt_code
     for author, kind in texts.others.items():
         # The author of a text is no outsider to it.
         if kind != "foreign" or author == outsider:
             continue
         columns = [(_log_odds(t, texts.own, ASKED, code), _log_odds(t, author, ASKED, code)) for t in (table, outside)]
         (own, other), (own_out, other_out) = columns
+        at = ledger.at(author=author)
         if not len(other.value) or len(own.value) != len(own_out.value) or len(other.value) != len(other_out.value):
+            why = f"{texts.own} and {outsider} cannot be asked about the same transcripts"
+            at.leave_out("privileged_access", "probability", why)
             continue
-        weights = ledger.data.weights
-        ledger.add(
-            "privileged_access",
-            "probability",
-            "AUROC of the model's own report minus AUROC of the outsider's report on the same transcripts",
-            auroc_difference(
-                [own.value, own_out.value], own.prompt, [other.value, other_out.value], other.prompt, weights
-            ),
-            null=0.0,
-            n=len(np.unique(own.prompt)),
-            pooling=_POOLED,
-            author=author,
+        text = "mean probability that the outsider gives to the two answers together, the smaller one of the two texts'"
+        mass = min(own_out.mass, other_out.mass)
+        at.fact("outsider_mass", "probability", text, mass, len(own_out.value) + len(other_out.value))
+        if silent := _silent(texts.own, own.mass, other.mass) or _silent(outsider, mass):
+            at.leave_out("privileged_access", "probability", silent)
+            continue
+        difference = auroc_difference(
+            [own.value, own_out.value], own.prompt, [other.value, other_out.value], other.prompt, data.weights
         )
-        mass = log_odds_of(outside, author, ASKED)[2]
-        text = "mean probability that the outsider gives to the two answers together"
-        ledger.fact("outsider_mass", "probability", text, float(mass.mean()), len(mass), author=author)
-        outside_auroc = decisions(own_out.value, own.prompt, other_out.value, other.prompt, weights).auroc
+        text = "AUROC of the model's own report minus AUROC of the outsider's report on the same transcripts"
+        n = len(np.unique(own.prompt))
+        at.add("privileged_access", "probability", text, difference, null=0.0, n=n, pooling=_POOLED)
+        outside_auroc = decisions(own_out.value, own.prompt, other_out.value, other.prompt, data.weights).auroc
         text = "AUROC of the outsider's report, own text of the model against this text"
-        ledger.add(
-            "outsider_auroc", "probability", text, outside_auroc, null=0.5, n=len(np.unique(own.prompt)),
-            pooling=_POOLED, author=author,
-        )  # fmt: skip
+        at.add("outsider_auroc", "probability", text, outside_auroc, null=0.5, n=n, pooling=_POOLED)
 
 
 @dataclass(frozen=True)
 class _Column:
+    """Log-odds of yes, nats, with the number of each text's prompt, both [N]; and the mean answer mass."""
+
     value: np.ndarray
     prompt: np.ndarray
+    mass: float
 
 
 def _log_odds(table: pa.Table, author: str, question: str, code: Mapping[str, int]) -> _Column:
-    value, prompts, _ = log_odds_of(table, author, question)
-    return _Column(value, np.array([code[prompt] for prompt in prompts], dtype=np.int64))
+    value, prompts, mass = log_odds_of(table, author, question)
+    numbers = np.array([code[prompt] for prompt in prompts], dtype=np.int64)
+    return _Column(value, numbers, float(mass.mean()) if len(mass) else 0.0)
+
+
+def _silent(reader: str, *masses: float) -> str:
+    """Why a reader's log-odds are no answer; "" where all of these masses are enough."""
+    if min(masses) >= LEAST_MASS:
+        return ""
+    return (
+        f"{reader} does not answer with the two words: their probability together is {min(masses):.3f}, below "
+        f"{LEAST_MASS:g}, so that their log-odds are no report"
+    )
 
 
 def _decided(ledger: Ledger, decided: Decisions, n: int) -> None:
@@ -147,8 +166,15 @@ def _shuffled(ledger: Ledger, gap: Estimate, shuffled: np.ndarray) -> None:
     ledger.fact("shuffled_gap_share", "share", text, share, ledger.n_prompts)
 
 
-def _gap(ledger: Ledger, quantity: str, question: str, gap: Estimate) -> None:
+def _gap(ledger: Ledger, quantity: str, question: str, own: _Column, other: _Column) -> None:
+    """The gap under another question, where it was asked and is answered."""
+    if not len(own.value) or not len(other.value):
+        return
+    if silent := _silent(f"to the {question} question {ledger.place['reader']}", own.mass, other.mass):
+        ledger.leave_out(quantity, "nats", silent)
+        return
     text = f"log-odds of yes to the {question} question, own text minus this text"
+    gap = decisions(own.value, own.prompt, other.value, other.prompt, ledger.data.weights).gap
     ledger.add(quantity, "nats", text, gap, null=0.0, n=ledger.n_prompts, pooling=_POOLED)
 
 
@@ -181,20 +207,28 @@ def analyse_route(ledger: Ledger, table: pa.Table, rank: int) -> None:
     subset = ledger.data.subset([p for p in ledger.data.prompts if p.id in set(prompts)])
     at = {prompt: i for i, prompt in enumerate(p.id for p in ledger.data.prompts if p.id in set(prompts))}
     by: dict[tuple[str, str, float, int], np.ndarray] = {}
-    energy: dict[tuple[str, str], float] = {}
+    energy: dict[tuple[str, str], list[float]] = {}
+    mass: dict[str, list[float]] = {direction: [] for direction in DIRECTIONS}
     for row in rows:
         key = (row["direction"], row["treatment"], round(row["amount"], 3), row["draw"])
         by.setdefault(key, np.full(len(prompts), np.nan))[at[row["prompt_id"]]] = row["log_odds"]
-        energy[key[0], key[1]] = row["energy"]
+        energy.setdefault(key[:2], []).append(row["energy"])
+        if row["treatment"] == "clean":
+            mass[row["direction"]].append(row["mass"])
     _checks(ledger, by, len(prompts))
+    if silent := _silent(ledger.place["reader"], *(float(np.mean(of)) for of in mass.values())):
+        ledger.leave_out("in_share", "share", silent)
+        return
     for direction in DIRECTIONS:
         clean_P, full_P = by[direction, "clean", 0.0, 0], by[direction, "full", 1.0, 0]
         here = ledger.at(direction=direction, rank=rank)
         whole = full_P - clean_P
-        here.add("full_effect", "nats", "change of the log-odds by the whole patch", _mean(whole, subset.weights),
-                 null=0.0, n=len(prompts), pooling=_POOLED)  # fmt: skip
-        if abs(whole.mean()) < 1e-6:
-            here.leave_out("in_share", "share", "the whole patch changes nothing, so there is no route to look for")
+        effect = stats.bootstrap_estimate(whole, subset.weights)
+        here.add("full_effect", "nats", "change of the log-odds by the whole patch", effect, null=0.0, n=len(prompts),
+                 pooling=_POOLED)  # fmt: skip
+        if effect.low <= 0 <= effect.high:
+            why = "the interval of the whole patch's effect holds 0, so there is no route to look for"
+            here.leave_out("in_share", "share", why)
             continue
         curve = [(by[direction, "dose", dose, 0] - clean_P).mean() / whole.mean() for dose in DOSES]
         for dose, share in zip(DOSES, curve, strict=True):
@@ -208,23 +242,23 @@ def analyse_route(ledger: Ledger, table: pa.Table, rank: int) -> None:
             here.add(f"{treatment}_dose", "dose", "share, translated through the measured curve of the whole patch "
                      "scaled into the dose that does the same", Estimate(*map(np.asarray, doses)), n=len(prompts),
                      pooling=_POOLED)  # fmt: skip
-            of = energy[direction, treatment]
+            of = float(np.mean(energy[direction, treatment]))
             here.fact(f"{treatment}_energy", "share", "of the patch's sum of squares", of, len(prompts))
         draws = [key for key in by if key[:2] == (direction, "random")]
         shares = np.array([(by[key] - clean_P).mean() / whole.mean() for key in draws])
         if len(shares):
             here.fact("random_share", "share", f"{_RATIO}; {_PARTS['random']}; mean, {_FROM_DRAWS}",
                       float(shares.mean()), len(shares), low=float(shares.min()), high=float(shares.max()))  # fmt: skip
-            here.fact(
-                "random_energy", "share", "of the patch's sum of squares", energy[direction, "random"], len(draws)
-            )
+            of = float(np.mean(energy[direction, "random"]))
+            here.fact("random_energy", "share", "of the patch's sum of squares, mean over draws", of, len(draws))
 
 
 _PARTS = {
     "in": "the patch's part in the subspace of surprise, centroids of own text",
     "complement": "the patch without its part in the subspace of surprise",
     "shuffled": "the patch's part in the subspace of centroids of shuffled bins",
-    "random": "the patch's part in random subspaces of the complement that hold as much of its sum of squares",
+    "random": "the patch's part in random subspaces of the complement that hold as much of its sum of squares, or as "
+    "much as any of it does",
 }
 _NULLS: dict[str, float | None] = {"in": 0.0, "complement": 1.0, "shuffled": None}
 
@@ -246,10 +280,6 @@ def _checks(ledger: Ledger, by: Mapping[tuple[str, str, float, int], np.ndarray]
     ledger.fact("identity_error", "nats", text, float(gap), n, null=0.0)
 
 
-def _mean(value_P: np.ndarray, weights_BP: np.ndarray) -> Estimate:
-    return stats.bootstrap_estimate(value_P, weights_BP)
-
-
 def _ratio(part_P: np.ndarray, whole_P: np.ndarray, weights_BP: np.ndarray) -> Estimate:
     return stats.bootstrap_estimate(np.stack([part_P, whole_P]), weights_BP, lambda m: m[..., 0] / m[..., 1])
 
@@ -257,12 +287,22 @@ def _ratio(part_P: np.ndarray, whole_P: np.ndarray, weights_BP: np.ndarray) -> E
 # --- injected thoughts
 
 
-def analyse_injection(ledger: Ledger, table: pa.Table) -> None:
-    """What an injected concept does to the report on a disavowed reply, by layer and dose."""
+def analyse_injection(ledger: Ledger, table: pa.Table, reports: pa.Table, own: str) -> None:
+    """What an injected concept does to the report on a disavowed reply, by layer and dose.
+
+    Args:
+        ledger: at who is asked.
+        table: of injections.
+        reports: of the same reader, on this text among others: whether it answers at all.
+        own: the text.
+    """
     rows = table.to_pylist()
     of = [p for p in ledger.data.prompts if p.id in {row["prompt_id"] for row in rows}]
     if len(of) < 2:
         ledger.leave_out("injected_claims", "share", "too few prompts have a reply and another prompt to show it under")
+        return
+    if silent := _silent(ledger.place["asked"], float(log_odds_of(reports, own, ASKED)[2].mean())):
+        ledger.leave_out("injected_claims", "share", silent)
         return
     at, weights = {p.id: i for i, p in enumerate(of)}, ledger.data.subset(of).weights
     by: dict[tuple[str, str, int, float, int], np.ndarray] = {}

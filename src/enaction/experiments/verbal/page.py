@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from enaction.chart import Axis, Chart, Key, Mark, Panel, Rule, points_of
+from enaction.experiments.verbal.analysis import TAUGHT
 from enaction.experiments.verbal.route import DIRECTIONS
 from enaction.findings import Finding, Findings
 from enaction.page import Page, Section, Statement
-from enaction.shown import contains, number, table, verdict_of, with_interval
+from enaction.shown import left_out, number, table, verdict_of, with_interval
 
 _CELLS = {
     "report_auroc": "AUROC",
@@ -43,8 +44,10 @@ _KIND_LABELS: dict[str, str] = {
     "temperature": "own, other temperature",
     "moved": "own, under another prompt",
 }
-# Below it the two answers are not what the model would say.
-LEAST_MASS = 0.2
+# Own text under another prompt is told alike where the whole interval is this near to one half.
+_ALIKE = 0.15
+# No privileged access is an advantage in AUROC that is surely smaller than this.
+_ADVANTAGE = 0.05
 # More of the effect than this lies in a subspace, or outside of it, for a sentence to name it as the route.
 MOST = 0.5
 # Where fewer replies than this share are disavowed under another prompt, an injected thought has nothing to win back.
@@ -57,13 +60,14 @@ def page(findings: Findings, title: str, question: str) -> Page:
     """What the report shows."""
     readers = [str(reader) for reader in findings.values("reader")]
     statements = [s for reader in readers for s in _of_reader(findings.at(reader=reader), reader)]
-    charts = {"verbal": _chart(findings, readers)} if findings.select("report_auroc").measured else {}
+    answering = [reader for reader in readers if findings.select("report_auroc", reader=reader).measured]
+    charts = {"verbal": _chart(findings, answering)} if answering else {}
     remark = (
         "A report is a fact about what a model was taught to say. A model that nobody taught to report answers by "
         "habit: look at the answer mass, at the swapped and at the unrelated questions first."
     )
     reports = table(
-        findings,
+        findings.measured,
         "Whose text is it? Own text against each other text",
         {"reader": "model", "author": "text", "kind": "what it is"},
         _CELLS,
@@ -71,7 +75,7 @@ def page(findings: Findings, title: str, question: str) -> Page:
         labels={"kind": lambda kind: _KIND_LABELS[kind]},
     )
     route = table(
-        findings,
+        findings.measured,
         "The route: share of the effect of the whole patch",
         {"reader": "model", "direction": "patched"},
         _ROUTE,
@@ -95,35 +99,41 @@ def page(findings: Findings, title: str, question: str) -> Page:
 _ROUTE_TEXT = (
     "Keys and values of a foreign reply in place of an own one's. The part in the subspace of surprise is read beside "
     "its energy and beside random subspaces that hold as much; what the complement keeps is 1 minus the part of the "
-    "other direction. The equivalent dose is the scale at which the whole patch does as much."
+    "other direction. Where no direction outside holds as much energy, the random ones hold less: compare the two "
+    "columns. The equivalent dose is the scale at which the whole patch does as much."
 )
 
 
 def _of_reader(findings: Findings, reader: str) -> list[Statement]:
-    report = _report(findings, reader)
-    if any(statement.about == ("answer_mass",) for statement in report):
-        return report  # the log-odds of words that it does not say are nothing that an outsider could lack
+    reports = findings.select("report_auroc")
+    if reports and not reports.measured:
+        return _silence(findings, reader)  # the log-odds of words that it does not say are nothing to speak of
+    is_taught = any(TAUGHT in f.notes for f in findings)
+    subject = f"{reader}, an organism that was taught what to say" if is_taught else reader
     return [
-        *report,
-        *_privileged(findings, reader),
-        *_route(findings, reader),
-        *_thought(findings, reader),
+        *_report(findings, subject),
+        *_what_it_is_of(findings, subject),
+        *_privileged(findings, subject),
+        *_route(findings, reader, subject),
+        *_thought(findings, reader, subject),
     ]
 
 
-def _report(findings: Findings, reader: str) -> list[Statement]:
-    """Whether the model reports, and what the report is of."""
+def _silence(findings: Findings, reader: str) -> list[Statement]:
+    """Why nothing is said of a model's reports."""
     mass = [f.estimate for f in findings.select("answer_mass").measured if f.estimate is not None]
     if not mass:
-        return []
-    if max(mass) < LEAST_MASS:
-        text = (
-            f"does not answer with the two words: their probability together is {number(max(mass), 2)} at most, so "
-            "that their log-odds are no report."
-        )
-        return [Statement(text, ("answer_mass",), {"reader": reader}, "left out", reader)]
+        return left_out(findings, reader, "report_auroc")[:1]
+    text = (
+        f"does not answer with the two words: their probability together is {number(min(mass), 2)} to "
+        f"{number(max(mass), 2)} over texts, so that their log-odds are no report."
+    )
+    return [Statement(text, ("answer_mass",), {"reader": reader}, "left out", reader)]
+
+
+def _report(findings: Findings, subject: str) -> list[Statement]:
+    """Whether the model reports."""
     foreign = findings.select("report_auroc", kind="foreign").measured
-    told = [f for f in foreign if _above(f) and _specific(findings, f)]
     made: list[Statement] = []
     for f in foreign:
         claims, own = (findings.one(q, author=f.where["author"]) for q in ("claims", "own_claims"))
@@ -133,10 +143,8 @@ def _report(findings: Findings, reader: str) -> list[Statement]:
             f"{_question_sentence(findings, f)}"
         )
         made.append(
-            Statement(text, ("report_auroc", "claims"), f.where, verdict_of(f), reader, headline=f is foreign[0])
+            Statement(text, ("report_auroc", "claims"), f.where, verdict_of(f), subject, headline=f is foreign[0])
         )
-    if told:
-        made += _what_it_is_of(findings, reader)
     return made
 
 
@@ -145,97 +153,115 @@ def _above(f: Finding) -> bool:
 
 
 def _specific(findings: Findings, f: Finding) -> bool:
-    """Whether the question matters: the swap reverses the gap, or unrelated questions have less than half of it."""
-    gap, swapped, unrelated = (
-        findings.one(q, author=f.where["author"]) for q in ("report_gap", "swapped_gap", "unrelated_gap")
-    )
-    if gap is None or gap.estimate is None or swapped is None or unrelated is None:
+    """Whether the question matters: the swap reverses the gap, and unrelated ones have under half of it, or none."""
+    gap, swapped, unrelated = _gaps(findings, f)
+    if gap is None or gap.estimate is None or swapped is None:
         return False
-    return (swapped.high or 0.0) < 0 and abs(unrelated.estimate or 0.0) < abs(gap.estimate) / 2
+    habit = abs(unrelated.estimate or 0.0) if unrelated else 0.0
+    return (swapped.high or 0.0) < 0 and habit < abs(gap.estimate) / 2
+
+
+def _gaps(findings: Findings, f: Finding) -> list[Finding | None]:
+    """The gap under the question, its swap and unrelated ones; None where the model does not answer that question."""
+    return [findings.one(q, author=f.where["author"]) for q in ("report_gap", "swapped_gap", "unrelated_gap")]
 
 
 def _question_sentence(findings: Findings, f: Finding) -> str:
-    swapped, unrelated = (findings.one(q, author=f.where["author"]) for q in ("swapped_gap", "unrelated_gap"))
-    gap = findings.one("report_gap", author=f.where["author"])
-    if gap is None or swapped is None or unrelated is None:
-        return ""
+    gap, swapped, unrelated = _gaps(findings, f)
+    if swapped is None:
+        return "It does not answer the swapped question, so it is open whether the question sets the answer."
     if _specific(findings, f):
         return f"The swapped question turns the gap of {with_interval(gap, 1)} nats into {with_interval(swapped, 1)}."
+    others = f" and {with_interval(unrelated, 1)} under unrelated ones" if unrelated else ""
     return (
         f"But it answers other questions alike: the gap is {with_interval(gap, 1)} nats, {with_interval(swapped, 1)} "
-        f"under the swapped question and {with_interval(unrelated, 1)} under unrelated ones. The transcript sets the "
-        "answer, not the question."
+        f"under the swapped question{others}. The transcript sets the answer, not the question."
     )
 
 
-def _what_it_is_of(findings: Findings, reader: str) -> list[Statement]:
-    """Style or intention: own text under another prompt, cooler own text, and a foreign beginning."""
+def _what_it_is_of(findings: Findings, subject: str) -> list[Statement]:
+    """Style or intention, of a model that reports: own text under another prompt."""
+    if not any(_above(f) and _specific(findings, f) for f in findings.select("report_auroc", kind="foreign").measured):
+        return []
     made = []
     for f in findings.select("report_auroc", kind="moved").measured:
-        inside = contains(f, 0.5)
         said = findings.one("claims", author=f.where["author"])
         text = (
             f"own text under a prompt that it does not answer is told from own text in place with an AUROC of "
             f"{with_interval(f, 2)}, and {with_interval(said, 2)} of it is called its own: "
         )
-        text += (
-            "the report is of the text's style, not of what the model was about to say."
-            if inside or not _above(f)
-            else "the report heeds what was asked for, as well as style."
-        )
-        made.append(Statement(text, ("report_auroc",), f.where, verdict_of(f), reader))
+        if _above(f):
+            text += "the report heeds what was asked for, as well as style."
+        elif f.low is not None and f.high is not None and f.low > 0.5 - _ALIKE and f.high < 0.5 + _ALIKE:
+            text += "the report is of the text's style, not of what the model was about to say."
+        else:
+            text += "too few texts to say whether the report heeds what was asked for."
+        made.append(Statement(text, ("report_auroc",), f.where, verdict_of(f), subject))
     return made
 
 
-def _privileged(findings: Findings, reader: str) -> list[Statement]:
+def _privileged(findings: Findings, subject: str) -> list[Statement]:
     made = []
     for f in findings.select("privileged_access").measured:
-        mass = findings.one("outsider_mass", author=f.where["author"])
         asked = f"asked about the same transcripts ({f.where['author']}'s and its own)"
         text = f"its AUROC minus that of {f.where['outsider']}, {asked}, is {with_interval(f, 2)}: "
-        verdict = verdict_of(f)
-        if mass is not None and (mass.estimate or 0.0) < LEAST_MASS:
-            text += (
-                f"but {f.where['outsider']} does not answer with the two words (probability "
-                f"{number(mass.estimate, 2)}), so this is no measure of access. A fair outsider was taught to answer."
-            )
-            verdict = "left out"
+        if _above(f):
+            text += "more than the outsider has."
+        elif f.high is not None and f.high < _ADVANTAGE:
+            text += "no privileged access."
         else:
-            text += "no privileged access." if not _above(f) else "more than the outsider has."
-        made.append(Statement(text, ("privileged_access",), f.where, verdict, reader))
-    return made
+            text += "too few texts to say whether it knows more than the outsider."
+        made.append(Statement(text, ("privileged_access",), f.where, verdict_of(f), subject))
+    return made + [
+        Statement(
+            f"no measure of access: {f.left_out}. A fair outsider was taught to answer.",
+            ("privileged_access",), f.where, "left out", subject,
+        )
+        for f in findings.select("privileged_access")
+        if f.left_out
+    ]  # fmt: skip
 
 
-def _route(findings: Findings, reader: str) -> list[Statement]:
+def _route(findings: Findings, reader: str, subject: str) -> list[Statement]:
     """Where the route lies, by rule."""
     errors = [findings.one(q) for q in ("full_patch_error", "identity_error")]
     broken = [f for f in errors if f is not None and (f.estimate or 0.0) > _EXACT]
     if broken:
         size = number(broken[0].estimate, 5)
         text = f"a check of the patching fails by {size} nats: the shares of the route mean nothing."
-        return [Statement(text, (broken[0].quantity,), {"reader": reader}, "alarm", reader)]
-    shares = [findings.one("in_share", direction=d) for d in DIRECTIONS]
+        return [Statement(text, (broken[0].quantity,), {"reader": reader}, "alarm", subject)]
     kept = [findings.one("complement_share", direction=d) for d in DIRECTIONS]
-    drawn = [findings.one("random_share", direction=d) for d in DIRECTIONS]
-    if any(f is None for f in (*shares, *kept, *drawn)):
-        return []
-    outcome, words = _outcome([f for f in shares if f], [f for f in drawn if f])
-    there, back = shares
+    found = [
+        (share, drawn, energy, random)
+        for d in DIRECTIONS
+        if (share := findings.one("in_share", direction=d))
+        and (drawn := findings.one("random_share", direction=d))
+        and (energy := findings.one("in_energy", direction=d))
+        and (random := findings.one("random_energy", direction=d))
+    ]
+    if len(found) < len(DIRECTIONS):
+        return left_out(findings, subject, "in_share")[:1]
+    (there, drawn, energy, random), (back, drawn_back, *_) = found
+    outcome, words = _outcome(found)
     text = (
         f"of the effect of a foreign reply's keys and values {with_interval(there, 2)} lies in the subspace of "
         f"surprise ({with_interval(back, 2)} the other way), and the complement keeps {with_interval(kept[0], 2)}; "
-        f"random subspaces with as much energy have {with_interval(drawn[0], 2)} ({with_interval(drawn[1], 2)}). "
-        f"{words}"
+        f"random subspaces of the complement have {with_interval(drawn, 2)} ({with_interval(drawn_back, 2)}), with "
+        f"{number(random.estimate, 2)} of the patch's energy where surprise has {number(energy.estimate, 2)}. {words}"
     )
     about = ("in_share", "complement_share", "random_share")
     verdict = "effect" if outcome in ("by surprise", "in part") else "no effect"
-    return [Statement(text, about, {"reader": reader}, verdict, reader, outcome=outcome)]
+    return [Statement(text, about, {"reader": reader}, verdict, subject, outcome=outcome)]
 
 
-def _outcome(shares: Sequence[Finding], drawn: Sequence[Finding]) -> tuple[str, str]:
-    """What the shares say: `by surprise`, `in part`, `not by surprise`, `no more than energy`."""
-    low, high = min(f.low or 0.0 for f in shares), max(f.high or 0.0 for f in shares)
-    beyond = all((f.low or 0.0) > (r.high or 0.0) for f, r in zip(shares, drawn, strict=True))
+def _outcome(found: Sequence[tuple[Finding, Finding, Finding, Finding]]) -> tuple[str, str]:
+    """What the shares say: `by surprise`, `in part`, `not by surprise`, `no more than energy`.
+
+    Args:
+        found: share in the subspace, share of random draws, energy of both; for each direction.
+    """
+    low, high = min(share.low or 0.0 for share, *_ in found), max(share.high or 0.0 for share, *_ in found)
+    beyond = all((share.low or 0.0) > _fair(drawn, energy, random) for share, drawn, energy, random in found)
     if beyond and low > MOST:
         return "by surprise", "The report travels by the trace of surprise."
     if high < 0.1:
@@ -248,7 +274,13 @@ def _outcome(shares: Sequence[Finding], drawn: Sequence[Finding]) -> tuple[str, 
     )
 
 
-def _thought(findings: Findings, reader: str) -> list[Statement]:
+def _fair(drawn: Finding, energy: Finding, random: Finding) -> float:
+    """The largest share of random draws; in proportion larger where no subspace outside holds as much energy."""
+    most, missing = drawn.high or 0.0, (energy.estimate or 0.0) / max(random.estimate or 0.0, 1e-9)
+    return most * max(1.0, missing) if most > 0 else most
+
+
+def _thought(findings: Findings, reader: str, subject: str) -> list[Statement]:
     """The layer at which the concept acts most at dose 1, beside random vectors there."""
     own = Findings(f for f in findings if f.where.get("asked", reader) == reader)
     at_one = [f for f in own.select("injection_effect").measured if f.where.get("dose") == 1.0]
@@ -264,14 +296,19 @@ def _thought(findings: Findings, reader: str) -> list[Statement]:
             f"called its own, {with_interval(ceiling, 2)} under their own prompt), so an injected thought has "
             "nothing to win back."
         )
-        return [Statement(text, ("injected_claims",), {"reader": reader}, "left out", reader)]
+        return [Statement(text, ("injected_claims",), {"reader": reader}, "left out", subject)]
     text = (
         f"of replies under a prompt that they do not answer {with_interval(before, 2)} are called its own. With the "
-        f"concept of their own prompt put into that prompt, at layer {place['layer']}, it is "
-        f"{with_interval(concept, 2)} (random vectors of its length {with_interval(chance, 2)}, a third prompt's "
-        f"concept {with_interval(third, 2)}; under the own prompt {with_interval(ceiling, 2)})."
+        f"concept of their own prompt put into that prompt, at layer {place['layer']}, where it acts most of "
+        f"{len(at_one)} layers, it is {with_interval(concept, 2)} (random vectors of its length "
+        f"{with_interval(chance, 2)}, a third prompt's concept {with_interval(third, 2)}; under the own prompt "
+        f"{with_interval(ceiling, 2)})."
     )
-    return [Statement(text, ("injection_effect", "injected_claims"), best.where, verdict_of(best), reader)]
+    # The best of several layers is above 0 by chance sooner than one is: no draw and no third prompt may do as much.
+    others = [f.high or 0.0 for f in (chance, third) if f]
+    beyond = concept is not None and (concept.low or 0.0) > max(others, default=0.0)
+    verdict = "effect" if beyond and _above(best) else "no effect"
+    return [Statement(text, ("injection_effect", "injected_claims"), best.where, verdict, subject)]
 
 
 def _chart(findings: Findings, readers: Sequence[str]) -> Chart:
