@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import families
+import numpy as np
 import pytest
 import tiny
 from families import FAMILIES
@@ -18,8 +19,8 @@ from enaction.framing import token_texts
 from enaction.passages import Passage
 from enaction.reader import Reader
 from enaction.sampling import sample
-from enaction.tokens import SCHEMA, TEXT, read_token_table, score_passages, with_text, write_token_table
-from enaction.words import FRAMINGS
+from enaction.tokens import SCHEMA, TEXT, read_token_table, score_passages, token_ends, with_text, write_token_table
+from enaction.words import FRAMINGS, Framing
 
 TEXTS = st.lists(
     st.sampled_from([" ", "  ", "\n\n", "the", " fox", "é", "🦊", "東京", "\ufffd", "👩‍👧", "'s", ".", "1,0"])
@@ -93,6 +94,26 @@ def test_the_table_holds_the_text_of_every_response(framing: str, reader: Reader
         write_token_table(table, tmp_path / f"t.{kind}")
     assert read_token_table(tmp_path / "t.parquet").equals(table)
     assert (tmp_path / "t.csv").read_text(encoding="utf-8").startswith('"reader",')
+
+
+@pytest.mark.parametrize("name", families.TOKENIZERS)
+@pytest.mark.parametrize("framing", ["assistant", "none"])
+def test_a_text_that_its_ids_do_not_spell_is_kept_letter_for_letter(name: str, framing: Framing) -> None:
+    """Letters that are unknown or changed, and special tokens, which some decoders put a space after."""
+    tokenizer = _tokenizer(name)
+    reader = Reader(tiny.llama(len(tokenizer)), tokenizer, name="r")
+    texts = ["the 🦊  foxé", "</s>the ﬁ\n\n東京", " e\u0301\tＡ'sé fox", "a<|im_end|>the  🦊é", "👩‍👧 ß"]
+    passages = [Passage(str(i), "p", tiny.user("why"), text, "x") for i, text in enumerate(texts)]
+    table = score_passages(reader, passages, framing)
+    for passage, ends in zip(passages, token_ends(reader, passages, framing), strict=True):
+        rows = table.filter([of == passage.id for of in table["passage_id"].to_pylist()])[TEXT].to_pylist()
+        assert "".join(rows) == passage.response
+        assert ends[-1] == len(passage.response)
+        assert [len(text) for text in rows] == np.diff(ends, prepend=0).tolist()
+
+
+def test_a_letter_of_several_tokens_belongs_to_the_last_of_them() -> None:
+    assert token_texts(lambda ids: "?" * len(ids), [1, 2, 3, 4], "aﬁb", [1, 2, 2, 3]) == ["a", "", "ﬁ", "b"]
 
 
 def test_letters_that_the_tokenizer_does_not_know_are_kept() -> None:

@@ -246,11 +246,7 @@ def _all_texts(reader: Reader, decode: Decode, passage: Passage, framed: Framed)
     """The text of each token of a response, a first one that nothing predicts too."""
     n_end = int(framed.has_end)
     ids = framed.ids[framed.start - framed.skipped : framed.stop - n_end]
-    told = None
-    if not framed.is_own:
-        found = reader.tokenizer(passage.response, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        told = [end for _, end in found["offset_mapping"]] if tuple(found["input_ids"]) == ids else None
-    return [*token_texts(decode, ids, passage.response, told), *[""] * n_end]
+    return [*token_texts(decode, ids, passage.response, framed.ends), *[""] * n_end]
 
 
 def _and_text(table: pa.Table, texts: Iterable[str]) -> pa.Table:

@@ -29,6 +29,8 @@ class Framed:
             template, no prompt, no BOS), else 0. The first measured token is number `skipped` of the response.
         is_own: the ids are the author's own, not a tokenisation of the text.
         passage_id: for error messages.
+        ends: of a text that was tokenised here, for each token of the response, a skipped one too and without the
+            end-of-turn token: the number of the response's characters up to and including it. None for own ids.
     """
 
     ids: tuple[int, ...]
@@ -38,6 +40,7 @@ class Framed:
     skipped: int = 0
     is_own: bool = False
     passage_id: str = ""
+    ends: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,20 +81,21 @@ def frame(tokenizer: PreTrainedTokenizerBase, passage: Passage, framing: Framing
     own = own_ids(tokenizer, passage, slot)
     end = _end_token(passage, slot, own)
     if own is not None:
-        context, body = encode(tokenizer, slot.prompt, slot.special).ids, own.body
+        context, body, ends = encode(tokenizer, slot.prompt, slot.special).ids, own.body, None
     else:
         if end is not None and swallows_before(tokenizer, end):
             passage = replace(passage, response=passage.response.rstrip())
-        context, body = tokenise(tokenizer, slot, passage)
+        context, body, ends = tokenise(tokenizer, slot, passage)
         if body and body[-1] == slot.end_id and passage.ended is not False and framing == "assistant":
             # The text was exported with its end token.
-            body, end = body[:-1], slot.end_id
+            body, ends, end = body[:-1], ends[:-1], slot.end_id
     measured = [*body] if end is None else [*body, end]
     start = len(context)
     skipped = 1 if start == 0 and measured else 0
     ids = (*context, *measured)
     has_end = end is not None and start + skipped < len(ids)
-    return Framed(ids, start + skipped, len(ids), has_end, skipped, own is not None, passage.id)
+    ends = None if ends is None else tuple(ends)
+    return Framed(ids, start + skipped, len(ids), has_end, skipped, own is not None, passage.id, ends)
 
 
 def frame_prompt(
@@ -124,7 +128,7 @@ def beginning_ids(
     slot = slot_for(tokenizer, prompt.messages, framing, separator)
     # The model is to go on from it, so it follows the generation prompt whatever a finished turn has in between.
     beginning = Passage("", prompt.id, prompt.messages, text, "", ended=False)
-    context, body = tokenise(tokenizer, replace(slot, head=slot.prompt), beginning)
+    context, body, _ = tokenise(tokenizer, replace(slot, head=slot.prompt), beginning)
     if tuple(context) != expected:
         raise FramingError(
             f"prompt '{prompt.id}': the beginning {text[:20]!r} melts into the context when they are tokenised "
@@ -165,8 +169,10 @@ def own_ids(tokenizer: PreTrainedTokenizerBase, passage: Passage, slot: Slot) ->
     return OwnIds(ids[:-1], ids[-1]) if ids and _is_end(tokenizer, passage, slot, ids) else OwnIds(ids, None)
 
 
-def tokenise(tokenizer: PreTrainedTokenizerBase, slot: Slot, passage: Passage) -> tuple[list[int], list[int]]:
-    """Ids before the response and ids of the response, by offsets in one tokenisation of both.
+def tokenise(
+    tokenizer: PreTrainedTokenizerBase, slot: Slot, passage: Passage
+) -> tuple[list[int], list[int], list[int]]:
+    """Ids before the response, ids of the response and where in it they end, by offsets in one tokenisation of both.
 
     If no token straddles the boundary, the ids before it are those that a model writes after. One tokenisation may cut
     them differently (GPT-2's cuts a blank line in two as soon as a word follows it), and own and foreign text must
@@ -176,15 +182,18 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, slot: Slot, passage: Passage) -
     text = head + response
     found = encode(tokenizer, text, slot.special)
     start = next((i for i, end in enumerate(found.ends) if end > len(head)), len(found.ids))
+    is_swallowed = False
     if start < len(found.ids) and found.begins[start] < len(head):
         beyond = text[len(head) : found.ends[start]]
         if not beyond.strip() and added_token(tokenizer, found.ids[start]) is not None:
             # A token of the template that swallows white space (`<|assistant|>` of Phi 3): the words begin after it.
-            return found.ids[: start + 1], found.ids[start + 1 :]
-    is_whole = start == 0 or found.ends[start - 1] >= len(head)
+            start, is_swallowed = start + 1, True
+    before = len(head) - passage.response.index(response)  # the template may take white space off a response
+    body, ends = found.ids[start:], [end - before for end in found.ends[start:]]
+    is_whole = not is_swallowed and (start == 0 or found.ends[start - 1] >= len(head))
     if is_whole and head == slot.prompt:
-        return encode(tokenizer, slot.prompt, slot.special).ids, found.ids[start:]
-    return found.ids[:start], found.ids[start:]
+        return encode(tokenizer, slot.prompt, slot.special).ids, body, ends
+    return found.ids[:start], body, ends
 
 
 def _is_end(tokenizer: PreTrainedTokenizerBase, passage: Passage, slot: Slot, ids: list[int]) -> bool:

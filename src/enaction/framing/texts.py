@@ -27,8 +27,8 @@ def token_texts(
         ids: of the response's tokens, without the end of a turn.
         response: the text that they come from. Where their own text differs from it by no more than outer white space,
             the texts are pieces of the response. None: the texts are pieces of what the ids decode to.
-        ends: of each token, the number of the response's characters up to and including it, where a tokenizer has told;
-            for one that changes letters, so that its ids do not decode to the response.
+        ends: of each token, the number of the response's characters up to and including it, as `Framed` has them; for
+            a tokenizer that changes letters, so that its ids do not decode to the response.
     """
     whole = decode(list(ids))
     lengths = _lengths(decode, ids, whole)
@@ -37,7 +37,16 @@ def token_texts(
     if response.strip() == whole.strip():
         moved = _indent(response) - _indent(whole)
         return _pieces(response, [max(length + moved, 0) for length in lengths])
-    return _pieces(response, ends) if ends is not None else _pieces(whole, lengths)
+    return _pieces(whole, lengths) if ends is None else _pieces(response, _completed(ends))
+
+
+def _completed(ends: Sequence[int]) -> list[int]:
+    """Characters up to and including each token, where a character belongs to the last of its tokens."""
+    lengths, length = [], 0
+    for end, following in itertools.zip_longest(ends, ends[1:]):
+        length = end if following is None or following > end else length
+        lengths.append(length)
+    return lengths
 
 
 def _lengths(decode: Decode, ids: Sequence[int], whole: str) -> list[int]:
