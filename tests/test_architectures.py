@@ -11,7 +11,14 @@ import pytest
 import tiny
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertLMHeadModel, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    BertConfig,
+    BertLMHeadModel,
+    PreTrainedConfig,
+    PreTrainedModel,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 from transformers.modeling_outputs import CausalLMOutput
 
 from benchmarks.architectures import (
@@ -31,6 +38,7 @@ from benchmarks.tiny_models import model_types, tiny_model
 from enaction.errors import ModelError
 from enaction.framing import frame
 from enaction.reader import Reader
+from enaction.reader.head import Head, parity_error
 from enaction.reader.stepping import REPLAYED, Route
 from enaction.sampling import sample
 
@@ -180,6 +188,25 @@ def test_half_precision_is_streamed_though_the_head_has_another_dtype(model_type
 def test_a_class_that_cannot_run_in_half_precision_is_named_with_the_remedy() -> None:
     with pytest.raises(ModelError, match=r"xLSTMForCausalLM\) fails on a short text in bfloat16 .*: load it as float"):
         Reader(half("xlstm", torch.bfloat16), word_tokenizer())
+
+
+def test_a_forward_that_wants_more_than_ids_is_one_line() -> None:
+    """An encoder with a decoder, which wants the decoder's ids too."""
+    tokenizer = word_tokenizer()
+    sizes: dict[str, Any] = {"d_model": 16, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    model = T5ForConditionalGeneration(T5Config(vocab_size=len(tokenizer), **sizes)).eval()
+    with pytest.raises(ModelError, match=r"T5ForConditionalGeneration\) fails on a short text in float32") as caught:
+        Reader(model, tokenizer)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_body_that_raises_anything_is_not_run_apart() -> None:
+    class Refusing(nn.Module):
+        def forward(self, input_ids: Tensor) -> Tensor:
+            raise IndexError("the whole model runs me")
+
+    model = tiny.llama(len(word_tokenizer()))
+    assert parity_error(model, Head(Refusing(), model.lm_head, 1.0, None)) == math.inf
 
 
 # What padding and company could touch: attention of several kinds, a router of experts, a recurrent state.

@@ -13,6 +13,7 @@ from enaction.errors import ModelError
 from enaction.reader.head import is_causal, look_ahead
 from enaction.reader.placing import input_device, is_dispatched
 from enaction.reader.precision import dtype_of, is_coarse, quantization_of
+from enaction.reader.sources.source import first_line
 from enaction.reader.stepping import accepted
 
 
@@ -56,7 +57,9 @@ def _forward_in_question(model: PreTrainedModel, name: str, dtype: str) -> Itera
     """Report in one line why the model's own forward fails, such as two dtypes in half precision (xLSTM)."""
     try:
         yield
-    except (RuntimeError, KeyError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # whatever the code of somebody's model raises
         quantised = quantization_of(model)
         if is_dispatched(model):
             remedy = "give what shares weights, as a tied head and the embedding do, one place in device_map"
@@ -66,5 +69,5 @@ def _forward_in_question(model: PreTrainedModel, name: str, dtype: str) -> Itera
             remedy = "load it as float32, or fix the model"
         raise ModelError(
             f"the forward of {name} ({type(model).__name__}) fails on a short text in {dtype} "
-            f"({str(error).strip().splitlines()[0]}): {remedy}"
+            f"({first_line(error)}): {remedy}"
         ) from error
