@@ -172,6 +172,25 @@ def test_no_end_of_a_run_leaves_workers_behind(number: int, who: str, code: int,
 
 
 @pytest.mark.slow
+def test_a_job_that_fails_is_told_at_once_and_leaves_no_workers_behind(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    failing = """
+    while len(list(Path(folder).glob("*.pid"))) < 2:
+        time.sleep(0.05)
+    if min(Path(folder).glob("*.pid")).stem == str(os.getpid()):
+        raise ValueError("one of two")
+    time.sleep(3600)"""
+    script.write_text(SCRIPT.replace("\n    time.sleep(3600)", failing))
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.stderr.rstrip().endswith("ValueError: one of two")
+    workers = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    assert len(workers) == 2
+    assert _until(lambda: not any(map(_is_alive, workers)), 60)
+
+
+@pytest.mark.slow
 def test_workers_of_a_script_without_main_are_explained(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.replace('if __name__ == "__main__":', "if True:"))
@@ -186,12 +205,8 @@ def test_workers_of_a_script_without_main_are_explained(tmp_path: Path) -> None:
 def _run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of two tiny models on two prompts, with these beside it."""
     folder = tmp_path_factory.mktemp("models")
-    tokenizer = tiny.word_tokenizer()
-    for seed, name in enumerate("ab"):
-        tiny.llama(len(tokenizer), seed=seed).save_pretrained(folder / name)
-        tokenizer.save_pretrained(folder / name)
-    lines = [json.dumps({"id": f"p{i}", "prompt": f"tell me about the {w}"}) for i, w in enumerate(("fox", "house"))]
-    (folder / "prompts.jsonl").write_text("\n".join(lines))
+    tiny.save(folder, "ab")
+    tiny.save_prompts(folder / "prompts.jsonl", ("fox", "house"))
     study = {
         "name": "tiny",
         "models": {name: {"model": str(folder / name), "family": name} for name in "ab"},

@@ -21,7 +21,7 @@ from enaction.errors import StudyError
 from enaction.passages import write_passages
 from enaction.running import run_study
 from enaction.study import lock, recipes
-from enaction.study.config import study_of
+from enaction.study.config import ModelSpec, study_of
 from enaction.study.store import Run
 
 WORDS = ("fox", "house", "garden", "night", "stone", "story")
@@ -50,13 +50,9 @@ LARGER = {
 def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three models and two files of prompts, the one a part of the other."""
     folder = tmp_path_factory.mktemp("growing")
-    tokenizer = tiny.word_tokenizer()
-    for seed, name in enumerate("abc"):
-        tiny.llama(len(tokenizer), seed=seed).save_pretrained(folder / name)
-        tokenizer.save_pretrained(folder / name)
-    lines = [json.dumps({"id": f"p{i}", "prompt": f"tell me about the {word}"}) for i, word in enumerate(WORDS)]
-    (folder / "prompts.jsonl").write_text("\n".join(lines[1:5]))
-    (folder / "more.jsonl").write_text("\n".join(lines))
+    tiny.save(folder, "abc")
+    tiny.save_prompts(folder / "prompts.jsonl", WORDS[1:5], first=1)
+    tiny.save_prompts(folder / "more.jsonl", WORDS)
     return folder
 
 
@@ -211,6 +207,22 @@ def test_another_template_in_the_folder_of_a_model_is_noticed(folder: Path, smal
             run_study(small.study(), small.folder)
     finally:
         template.write_text(before)
+
+
+def test_a_recipe_names_every_setting_of_a_model_that_changes_what_it_says(folder: Path) -> None:
+    changes = {
+        "framing": "none",
+        "template_options": {"enable_thinking": False},
+        "dtype": "bfloat16",
+        "quantization": "4bit",
+        "trust_remote_code": True,
+    }
+    assert changes.keys() == ModelSpec.model_fields.keys() - recipes.ELSEWHERE
+    plain = ModelSpec(model=str(folder / "a"), family="a")
+    for key, value in changes.items():
+        one, other = recipes.writer(plain), recipes.writer(plain.model_copy(update={key: value}))
+        assert not recipes.agree(one, other), key
+        assert not recipes.agree(other, one), key
 
 
 def test_a_run_of_the_former_format_resumes_gains_experiments_and_nothing_else(here: Path, tmp_path: Path) -> None:

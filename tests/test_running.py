@@ -29,12 +29,8 @@ HEAVY = "torch", "transformers"
 def _study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a study file would hold, with absolute paths."""
     folder = tmp_path_factory.mktemp("models")
-    tokenizer = tiny.word_tokenizer()
-    for seed, family in enumerate("ab"):
-        tiny.llama(len(tokenizer), seed=seed).save_pretrained(folder / family)
-        tokenizer.save_pretrained(folder / family)
-    lines = [json.dumps({"id": f"p{i}", "prompt": f"tell me about the {w}"}) for i, w in enumerate(("fox", "house"))]
-    (folder / "prompts.jsonl").write_text("\n".join(lines))
+    tiny.save(folder, "ab")
+    tiny.save_prompts(folder / "prompts.jsonl", ("fox", "house"))
     return {
         "name": "tiny",
         "models": {family: {"model": str(folder / family), "family": family} for family in "ab"},

@@ -102,6 +102,19 @@ def trained_head() -> Case:
     return case.adapt(Q).replace("lm_head", case.drawn(*case.merged["lm_head.weight"].shape))
 
 
+def low_rank_embedding_of_a_tied_model() -> Case:
+    """W + scale (B A)^T in the embedding; the head keeps the base's weights."""
+    case = Case(tied=True)
+    name = "model.embed_tokens"
+    weight_VD = case.merged[f"{name}.weight"]
+    a_RV, b_DR = case.drawn(RANK, len(weight_VD)), case.drawn(weight_VD.shape[1], RANK)
+    prefix = f"base_model.model.{name}"
+    case.tensors |= {f"{prefix}.lora_embedding_A": a_RV, f"{prefix}.lora_embedding_B": b_DR}
+    case.merged[f"{name}.weight"] = weight_VD + ALPHA / RANK * (b_DR.double() @ a_RV.double()).T
+    case.settings["target_modules"].append(name)
+    return case
+
+
 def more_rows() -> Case:
     case = Case()
     width = case.merged["lm_head.weight"].shape[1]
@@ -118,6 +131,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "DoRA": lambda: Case({"use_dora": True}).adapt(Q, dora=True).adapt(DOWN, dora=True),
     "head": lambda: Case().adapt("lm_head"),
     "head of a tied model": lambda: Case(tied=True).adapt("lm_head"),
+    "embedding of a tied model": low_rank_embedding_of_a_tied_model,
     "trained embedding of a tied model": trained_embedding_of_a_tied_model,
     "trained head of a tied model": trained_head,
     "more rows": more_rows,

@@ -7,7 +7,7 @@ initialisation a random model is flat, and a test on it could not tell one posit
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +200,20 @@ def neox(vocabulary: int, *, seed: int = 0) -> GPTNeoXForCausalLM:
         eos_token_id=3,
     )
     return GPTNeoXForCausalLM(config).eval()
+
+
+def save(folder: Path, names: Iterable[str]) -> None:
+    """Put random Llamas of one word tokenizer, each with weights of its own, into `folder/NAME`."""
+    tokenizer = word_tokenizer()
+    for seed, name in enumerate(names):
+        llama(len(tokenizer), seed=seed).save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+
+
+def save_prompts(path: Path, words: Iterable[str], first: int = 0) -> None:
+    """Write a file of prompts, one a word, called `p0` and so on, from `first`."""
+    lines = [json.dumps({"id": f"p{i}", "prompt": f"tell me about the {word}"}) for i, word in enumerate(words, first)]
+    path.write_text("\n".join(lines))
 
 
 def user(content: str) -> tuple[Message, ...]:

@@ -13,8 +13,12 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from enaction.errors import StudyError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 _LOCK, _HOLDER = ".lock", ".lock.json"
 # Of disks that know no locks and of places where nobody can write anyway.
@@ -35,19 +39,7 @@ def held(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise StudyError(f"{folder}: cannot write there ({error.strerror}): give --out another folder") from None
     lock = filelock.FileLock(folder / _LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise StudyError(
-            f"{folder}: {_holder(folder)} is carrying out this run: wait until it ends (the same command then goes on "
-            "from there), stop it, or give --out another folder"
-        ) from None
-    except NotImplementedError:
-        yield
-        return
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise StudyError(f"{folder}: cannot be locked ({error.strerror}): give --out another folder") from None
+    if not _acquired(lock, folder):
         yield
         return
     try:
@@ -60,6 +52,30 @@ def held(folder: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             (folder / _HOLDER).unlink(missing_ok=True)
         lock.release()
+
+
+def _acquired(lock: BaseFileLock, folder: Path) -> bool:
+    """Whether the lock of a folder was taken; not where there are no locks.
+
+    Raises:
+        StudyError: another process has it.
+    """
+    import filelock
+
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise StudyError(
+            f"{folder}: {_holder(folder)} is carrying out this run: wait until it ends (the same command then goes on "
+            "from there), stop it, or give --out another folder"
+        ) from None
+    except NotImplementedError:  # older versions of filelock, for ENOSYS
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise StudyError(f"{folder}: cannot be locked ({error.strerror}): give --out another folder") from None
+        return False
+    return True
 
 
 def _holder(folder: Path) -> str:

@@ -127,7 +127,7 @@ class Plan:
             looks: look at the files of its model; without it they count as unchanged.
         """
         return {
-            "text": self._digests[text.name],
+            "text": self._digests[isinstance(text, Measured), text.name],
             **recipes.shared(study),
             "prompts": self._digest_of_prompts,
             "model": text.model or "",
@@ -199,10 +199,12 @@ class Plan:
         return sum(to_write.values()), to_read
 
     @functools.cached_property
-    def _digests(self) -> dict[str, str]:
-        """Content address of the own settings of each text and table; how many passages that makes is no setting."""
-        all_of_them = {**self.texts, **self.measured}
-        return {name: digest(_without_speed(replace(text, count=0))) for name, text in all_of_them.items()}
+    def _digests(self) -> dict[tuple[bool, str], str]:
+        """Whether it is a table, and its name -> content address of its own settings, without how many passages."""
+        return {
+            (isinstance(of, Measured), of.name): digest(_without_speed(replace(of, count=0)))
+            for of in (*self.texts.values(), *self.measured.values())
+        }
 
     @functools.cached_property
     def _digest_of_prompts(self) -> str:

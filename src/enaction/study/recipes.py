@@ -40,11 +40,14 @@ def writer(spec: ModelSpec, *, looks: bool = True) -> Recipe:
         looks: look at files; without it, what is in files agrees with everything.
     """
     weights, tokenizer = _fingerprints(spec) if looks else (None, None)
+    settings = spec.model_dump(mode="json", exclude=ELSEWHERE | {"template_options"})
     return {
         "weights": weights,
         "tokenizer": tokenizer,
         "chat_template": _template(spec) if looks else None,
-        **spec.model_dump(mode="json", exclude=ELSEWHERE),
+        # As text, since no options do not agree with some, nor one that is null with one that is not.
+        "options": json.dumps(spec.template_options, sort_keys=True),
+        **{key: "" if value is None else value for key, value in settings.items()},
     }
 
 

@@ -30,7 +30,7 @@ def write_table(folder: Path, name: str, table: pa.Table, recipe: Recipe) -> Non
     """Store a table and what it follows from; this finishes it."""
     path = path_of(folder, name)
     path.parent.mkdir(exist_ok=True)
-    note = {"table": name, "recipe": recipe, "rows": len(table)}
+    note = {"table": name, "recipe": recipe, "rows": len(table), "columns": _columns(table)}
     noted = table.replace_schema_metadata({_NOTE: json.dumps(note).encode()})
     with write_atomically(path) as temporary:
         pq.write_table(noted, temporary, compression="zstd", write_page_checksum=True)
@@ -44,7 +44,7 @@ def has_table(folder: Path, name: str, recipe: Recipe) -> bool:
         note = _checked(path, name, status.st_size, status.st_mtime_ns)
     except (OSError, StudyError):
         return False
-    return agree(note.get("recipe"), recipe)
+    return "recipe" in note and agree(note["recipe"], recipe)
 
 
 def read_table(folder: Path, name: str) -> pa.Table:
@@ -56,18 +56,29 @@ def read_table(folder: Path, name: str) -> pa.Table:
     path = path_of(folder, name)
     try:
         table = pq.read_table(path, page_checksum_verification=True)
-        note = json.loads((table.schema.metadata or {}).get(_NOTE, b"null"))
+        columns, note = _columns(table), _note(table)
     except FileNotFoundError:
         raise StudyError(f"{path} is not there: `enaction run` with the same study and --out measures it") from None
     except (OSError, ValueError, pa.ArrowException) as error:
         raise StudyError(f"{path} is damaged ({' '.join(str(error).split())[:120]}): {_AGAIN}") from error
-    if not isinstance(note, dict) or note.get("table") != name or note.get("rows") != len(table):
+    is_whole = note.get("rows") == len(table) and note.get("columns", columns) == columns
+    if note.get("table") != name or not is_whole:
         raise StudyError(f"{path} is another table's, or has changed since it was written: {_AGAIN}")
     return table
+
+
+def _columns(table: pa.Table) -> list[str]:
+    """Names and types of the columns, which no checksum of a page covers; Parquet has a name of its own for items."""
+    return [f"{field.name}: {field.type}".replace("<item:", "<element:") for field in table.schema]
+
+
+def _note(table: pa.Table) -> dict[str, Any]:
+    """What a table says of itself; nothing if it is nobody's."""
+    note = json.loads((table.schema.metadata or {}).get(_NOTE, b"null"))
+    return note if isinstance(note, dict) else {}
 
 
 @functools.lru_cache(maxsize=1024)
 def _checked(path: Path, name: str, size: int, time: int) -> dict[str, Any]:
     """What a whole file says of itself, as it was at this size and time."""
-    table = read_table(path.parent.parent, name)
-    return json.loads((table.schema.metadata or {})[_NOTE])
+    return _note(read_table(path.parent.parent, name))

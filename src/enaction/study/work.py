@@ -1,6 +1,7 @@
 """The units of work of a plan, which every engine shares: a model writes texts, reads cells, measures tables.
 
-A model is loaded once for all of its texts, and once for all of its cells.
+In one process a model is loaded once for its texts (again for those that wait for another's), and once for all of its
+cells and tables.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def write_texts(
     """
     reader = _load(study, model)
     for text, planned in texts:
-        recipe = planned | {"writer": _looked_up(planned["writer"], study, model)}
+        recipe = _looked_up(planned, study, model)
         desk = Desk(study, prompts, run, reader, _increments(text.name, advance), run.earlier(text.name, recipe))
         passages = text.write(desk)
         run.write_passages(text.name, passages, recipe)
@@ -70,7 +71,7 @@ def read_cells(
         UserError: the model cannot be loaded, or a passage of a cell that is not optional cannot be framed.
     """
     reader = _load(study, reader_name)
-    recipe = recipe | {"writer": _looked_up(recipe["writer"], study, reader_name)}
+    recipe = _looked_up(recipe, study, reader_name)
     for cell in cells:
         passages = run.passages(cell.author)
         try:
@@ -106,9 +107,10 @@ def measure_tables(
     """
     reader = _load(study, model)
     for measured, planned in tables:
-        recipe = planned | {"writer": _looked_up(planned["writer"], study, model)}
-        table = measured.measure(Desk(study, prompts, run, reader, _shares(measured, advance)))
-        write_table(run.folder, measured.name, table, recipe)
+        share = _shares(measured, advance)
+        table = measured.measure(Desk(study, prompts, run, reader, share))
+        share(1, 1)  # one that has nothing to measure says nothing
+        write_table(run.folder, measured.name, table, _looked_up(planned, study, model))
         _LOG.info("%s measured %s: %d rows", model, measured.name, table.num_rows)
 
 
@@ -119,8 +121,9 @@ def forget_models() -> None:
 
 
 def _looked_up(planned: Recipe, study: Study, model: str) -> Recipe:
-    """What fixes a model that is loaded: one from the hub was perhaps not there when the plan was made."""
-    return recipes.writer(study.models[model]) if planned["weights"] is None else planned
+    """A recipe with what fixes a model that is loaded: one from the hub was perhaps not there when it was planned."""
+    is_known = planned["writer"]["weights"] is not None
+    return planned if is_known else planned | {"writer": recipes.writer(study.models[model])}
 
 
 def _load(study: Study, name: str) -> Reader:

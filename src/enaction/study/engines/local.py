@@ -14,7 +14,7 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import torch
 
 from enaction.errors import UserError
+from enaction.framing.limits import LIGHT
 from enaction.study import recipes
 from enaction.study.config import Study
 from enaction.study.desk import Desk
@@ -54,38 +55,35 @@ def carry_out(study: Study, plan: Plan, run: Run, *, workers: int, report: Repor
     """
     with _stopped_like_ctrl_c(), _executor(workers) as run_all:
         _write_texts(study, plan, run, run_all, report)
-        # Backwards, so that the model that sampled last need not be loaded again to read.
-        unread = {name: plan.unread(study, run, name) for name in reversed(study.models)}
+        unmeasured = plan.unmeasured(study, run)
+        # Backwards, so that the model that sampled last need not be loaded again to read; and each model's tables after
+        # its cells, for the same reason.
         jobs = [
-            Job(
-                sum(plan.texts[cell.author].count for cell in cells),
-                read_cells,
-                (study, run, name, cells, plan.optional_for(study, run, name), recipes.reader(study, name)),
-                "reading",
-            )
-            for name, cells in unread.items()
-            if cells
+            job
+            for name in reversed(study.models)
+            for job in (*_reading(study, plan, run, name), *_measuring(study, plan, run, name, unmeasured))
         ]
-        run_all([*jobs, *_measuring(study, plan, run)], report)
+        run_all(jobs, report)
     forget_models()
     # From the tables and not from the jobs: what an earlier session read, before it was killed, counts too.
     return {name: _own_notes(study, plan, run, name) for name in study.models}
 
 
-def _measuring(study: Study, plan: Plan, run: Run) -> list[Job]:
-    """A job for each model with tables that the run does not have."""
-    by_model: dict[str, list[Measured]] = {}
-    for table in plan.unmeasured(study, run):
-        by_model.setdefault(table.model, []).append(table)
-    return [
-        Job(
-            sum(table.count for table in tables),
-            measure_tables,
-            (study, plan.prompts, run, model, [(table, plan.recipe(study, run, table)) for table in tables]),
-            "reading",
-        )
-        for model, tables in by_model.items()
-    ]
+def _reading(study: Study, plan: Plan, run: Run, name: str) -> Iterator[Job]:
+    """A model's job of reading the cells that the run does not have; none if it has all."""
+    cells = plan.unread(study, run, name)
+    if cells:
+        passages = sum(plan.texts[cell.author].count for cell in cells)
+        optional, recipe = plan.optional_for(study, run, name), recipes.reader(study, name)
+        yield Job(passages, read_cells, (study, run, name, cells, optional, recipe), "reading")
+
+
+def _measuring(study: Study, plan: Plan, run: Run, name: str, unmeasured: Sequence[Measured]) -> Iterator[Job]:
+    """A model's job of measuring the tables that the run does not have; none if it has all."""
+    tables = [(table, plan.recipe(study, run, table)) for table in unmeasured if table.model == name]
+    if tables:
+        passages = sum(table.count for table, _ in tables)
+        yield Job(passages, measure_tables, (study, plan.prompts, run, name, tables), "reading")
 
 
 def _own_notes(study: Study, plan: Plan, run: Run, name: str) -> dict[str, Any]:
@@ -202,14 +200,10 @@ def _executor(workers: int) -> Iterator[RunAll]:
                     done, waiting = wait(waiting, timeout=0)
                     for future in done:
                         future.result()
-            except BrokenProcessPool:
+            except BaseException as error:  # Ctrl-C too: what is finished is kept, and nobody waits for the rest
                 kill_workers()  # the pool asks them to end, and waits
-                raise UserError(_why_broken(workers, have_started)) from None
-            except Exception:
-                pool.shutdown(wait=False, cancel_futures=True)  # what the others have in hand is finished
-                raise
-            except BaseException:  # Ctrl-C and its like: what is finished is kept, and nobody waits for the rest
-                kill_workers()
+                if isinstance(error, BrokenProcessPool):
+                    raise UserError(_why_broken(workers, have_started)) from None
                 raise
 
         yield run_all
@@ -276,7 +270,7 @@ def _start_worker(threads: int, watched: Connection, line: Connection, lock: Loc
         with lock:
             line.send(message)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch, name=LIGHT, daemon=True).start()
     torch.set_num_threads(threads)
     _SAY[:] = [say]
     for name, level in levels.items():
