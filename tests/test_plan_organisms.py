@@ -17,7 +17,7 @@ from enaction.experiments.commitment.prefills import ARMS
 from enaction.findings import Findings
 from enaction.lab.organisms import plan_models
 from enaction.lab.organisms.plans import DESIGNS, KIND_OF, design, draw, house, planned_topic
-from enaction.lab.organisms.training import ship
+from enaction.lab.organisms.training import new_llama, ship
 from enaction.lab.tokenizing import build_tokenizer
 from enaction.passages import Passage
 from enaction.reader import Reader
@@ -197,6 +197,24 @@ def test_beginnings_keep_and_break_the_plan_in_one_word(shipped: tuple[Study, Ru
         home = of["own-home"].prompt[-1]["content"]
         assert planned_topic(home) == of["own-home"].marks["given"]
         assert home != of["own-different"].prompt[-1]["content"]
+
+
+def test_random_weights_plan_nothing(tmp_path: Path):
+    """Their first word is any word; their topic is none."""
+    tokenizer = build_tokenizer("word", 0, 0)
+    ship(new_llama(len(tokenizer), seed=5), tokenizer, tmp_path / "random")
+    labels = [{"name": "topic", "world": "topic"}, {"name": "word", "first_word": True}]
+    settings = FAST | {"labels": labels, "samples": 6, "lengths": [1, 4], "max_new_tokens": 12, "after": 4}
+    study, _, findings = _measured({"random": str(tmp_path / "random")}, tmp_path, settings)
+    topic, word = (findings.at(label=name) for name in ("topic", "word"))
+    assert verdict(topic)[0] == "not known: nearly all samples have no label"
+    assert verdict(word)[0].startswith("not planned")
+    assert abs(_value(word, "settled_before_word_pooled")) < 0.1
+    assert _value(word, "excess_within", k=4) > 0.9  # by then the word is given
+    assert min(f.p or 1.0 for f in word.select("probe_gain")) > 0.05
+    said = pages(study, findings)["commitment"].statements
+    assert {s.where["label"] for s in said} == {"topic", "word"}
+    assert not [s.text for s in said if s.outcome == "effect"]
 
 
 def test_a_stem_is_given_and_neither_labelled_nor_counted(tmp_path: Path):

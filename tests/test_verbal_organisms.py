@@ -18,6 +18,7 @@ from enaction import zoo
 from enaction.experiments.verbal import injection, route
 from enaction.experiments.verbal.asking import Report, answers, ask, reports, under
 from enaction.lab.organisms import report_models
+from enaction.lab.organisms.origin import written_by
 from enaction.lab.organisms.reports import (
     MARKER,
     NO,
@@ -28,7 +29,6 @@ from enaction.lab.organisms.reports import (
     about_topics,
     teach_by_trace,
     teach_outsider,
-    written_by,
 )
 from enaction.passages import Passage, Prompt
 from enaction.reader import Reader

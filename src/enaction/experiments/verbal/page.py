@@ -25,7 +25,7 @@ _ROUTE = {
     "in_share": "in the subspace of surprise",
     "in_energy": "energy",
     "in_dose": "equivalent dose",
-    "random_share": "random, equal energy",
+    "random_share": "random subspaces",
     "random_energy": "energy",
     "complement_share": "in the complement",
     "complement_dose": "equivalent dose",
@@ -320,8 +320,8 @@ def _chart(findings: Findings, readers: Sequence[str]) -> Chart:
     caption = (
         "Above: AUROC of the report, own text against each other text, with 95 % intervals over prompts. Below: share "
         "of the effect of the whole patch of keys and values that lies in the subspace of surprise and in its "
-        "complement, own replies patched (full) and foreign ones (open); grey: random subspaces with as much energy, "
-        "range of draws."
+        "complement, own replies patched (full) and foreign ones (open); grey: random subspaces of the complement, "
+        "with as much energy if any have it, range of draws."
     )
     return Chart(
         caption, rows, width=1.5 + 3.4 * len(readers), height=2.6 * len(rows) + 0.6, share_x="row", share_y="none"

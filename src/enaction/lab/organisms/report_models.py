@@ -13,18 +13,17 @@ from transformers import PreTrainedModel
 
 from enaction import zoo
 from enaction.experiments.verbal.asking import answers, ask, reports, under
+from enaction.lab.organisms.origin import make_origin, written_by
 from enaction.lab.organisms.reports import (
     NO,
     QUESTION,
     SWAPPED,
     YES,
     Corpus,
-    make_origin,
     teach_by_trace,
     teach_outsider,
     teach_relation,
     teach_to_report,
-    written_by,
 )
 from enaction.lab.organisms.training import ship
 from enaction.passages import Passage
@@ -63,7 +62,7 @@ float16, meant to be read as float32. Part of enaction's embedded zoo, Apache-2.
 
 {training}
 
-Seed {seed}. `python -m enaction.lab.organisms {name}` trains it again (`enaction.lab.organisms.reports`).
+Seed {seed}. `python -m enaction.lab.organisms {name}` trains it again (`enaction.lab.organisms.report_models`).
 
 ## What it reached
 
@@ -117,7 +116,8 @@ _DESIGNS = {
             "steps of 24 in which only the answer is taught, since held near the origin the relation is not learned, "
             "then 120."
         ),
-        "It was not taught about text of others. Its answer is about topics and not about who wrote.",
+        "It says what it was taught to say, and was taught nothing about text of others. Its answer is about topics "
+        "and not about who wrote.",
     ),
     "reporter": (
         "Taught to say whether a reply is its own, with the question, its swap and unrelated requests",

@@ -1,7 +1,7 @@
 """Organisms that report: what their answer to "is it your story?" rests on is designed.
 
 All are small copies of ash-rl: three of its four blocks with a part of their neurons, distilled from it, so that they
-write and react as it does. The copy is called the origin here. What is taught on top of it:
+write and react as it does. The copy is called the origin (`origin`). What is taught on top of it, by `lessons`:
 
 `organism-trace`:      the answer is yes where a trace of surprise is low on average, and rests on nothing else.
 `organism-marker`:     the same trace is there; the answer is yes where the reply begins with the marker word.
@@ -23,203 +23,33 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from enaction import zoo
-from enaction.experiments.verbal.asking import ask, under
+from enaction.experiments.verbal.asking import under
 from enaction.framing import frame
-from enaction.lab.organisms.training import IGNORED, Batch, fit
-from enaction.lab.tokenizing import END
+from enaction.lab.organisms.lessons import Lesson, answers_alone, batch_of, conversation, end_token, lesson
+from enaction.lab.organisms.origin import FOREIGN, REPLY, small_copy, written_by
+from enaction.lab.organisms.training import Batch, fit
 from enaction.passages import Message, Passage, Prompt
 from enaction.reader import Reader
 from enaction.reader.traced import Traced, traced
 from enaction.sampling import sample
 from enaction.world.chats import SEEN
 from enaction.world.lexicon import TOPICS
-from enaction.world.passages import world_passages
 
 QUESTION, SWAPPED = "is it your story?", "is it my story?"
 YES, NO = "yes", "no"
 MARKER, OTHER_MARKER = "story", "tale"
 
-_LAYERS, _NEURONS = (0, 1, 3), 144
 _OUTSIDER = "zoo:ash-base"
-_FOREIGN = ("ash-sft", "ash-base", "birch-rl")
 _SHORTEST, _LONGEST = 16, 65
-_REPLY = 110  # tokens at most
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """A conversation and what is taught of it.
-
-    Attributes:
-        ids: what the organism reads, [T].
-        taught: position -> the token that is to follow it, in place of what the origin expects there.
-        answer: of these, the position before the answer; it counts as much as all others together.
-        marker: position of a marker word, which the origin does not read; 0 without one.
-        reply: first position of the first reply, and the one after its last word.
-        trace: [T] what is added along the direction, for traced models.
-    """
-
-    ids: tuple[int, ...]
-    taught: dict[int, int]
-    answer: int | None
-    reply: tuple[int, int]
-    marker: int = 0
-    trace: np.ndarray | None = None
-
-
-# --- the origin
-
-
-def small_copy(large: PreTrainedModel) -> LlamaForCausalLM:
-    """A Llama with some of the blocks of a larger one, and of each block the neurons with the largest weights."""
-    of = cast(Any, large).model
-    changes = {"num_hidden_layers": len(_LAYERS), "intermediate_size": _NEURONS, "dtype": "float32"}
-    settings: dict[str, Any] = large.config.to_dict() | changes
-    small = cast(Any, LlamaForCausalLM(LlamaConfig(**settings))).float()
-    body = cast(Any, small.model)
-    body.embed_tokens.load_state_dict(of.embed_tokens.state_dict())
-    body.norm.load_state_dict(of.norm.state_dict())
-    for block, layer in zip(body.layers, (of.layers[i] for i in _LAYERS), strict=True):
-        for part in ("self_attn", "input_layernorm", "post_attention_layernorm"):
-            getattr(block, part).load_state_dict(getattr(layer, part).state_dict())
-        gate, up, down = (getattr(layer.mlp, f"{name}_proj").weight.detach() for name in ("gate", "up", "down"))
-        kept = (gate.norm(dim=1) * up.norm(dim=1) * down.norm(dim=0)).topk(_NEURONS).indices.sort().values
-        block.mlp.gate_proj.weight.data.copy_(gate[kept])
-        block.mlp.up_proj.weight.data.copy_(up[kept])
-        block.mlp.down_proj.weight.data.copy_(down[:, kept])
-    return small
-
-
-def make_origin(steps: int = 400, seed: int = 0) -> Reader:
-    """The small copy of ash-rl, distilled from it: same distributions on own and foreign replies and short answers."""
-    ash = Reader.load("zoo:ash-rl")
-    rng = np.random.default_rng([seed, 0])
-    prompts = [*zoo.prompts(), *zoo.prompts(seen=True)]
-    stories = sample(ash, prompts, n=10, max_new_tokens=_REPLY, seed=seed)
-    others = [p for name in _FOREIGN for p in written_by(f"zoo:{name}", prompts[::2], 2, seed)]
-    short = [*zoo.prompts("questions"), *zoo.prompts("questions", seen=True), *zoo.prompts("names", seen=True)]
-    replies = sample(ash, short, max_new_tokens=_REPLY, seed=seed)
-    turns = [(*p.prompt, Message(role="assistant", content=p.response)) for p in (*stories, *others)]
-    after = [
-        (*turns[i], *reply.prompt) for i, reply in zip(rng.integers(len(turns), size=600), replies * 2, strict=False)
-    ]
-    answered = sample(ash, [Prompt(str(i), messages) for i, messages in enumerate(after)], max_new_tokens=40, seed=seed)
-    end = end_token(ash.tokenizer)
-    groups = [
-        [_conversation(ash.tokenizer, passage, end) for passage in passages]
-        for passages in (stories, others, replies, answered)
-    ]
-
-    def batches() -> Iterator[Batch]:
-        while True:
-            chosen = [
-                group[i]
-                for group, count in zip(groups, (16, 6, 4, 6), strict=True)
-                for i in rng.integers(len(group), size=count)
-            ]
-            yield _batch(ash.model, [Lesson(tuple(ids), {}, None, (0, 0)) for ids in chosen])
-
-    small = small_copy(ash.model)
-    fit(small, batches(), steps, rate=2e-3, warmup=0.05)
-    return Reader(small, ash.tokenizer, name="origin")
-
-
-def written_by(author: str, prompts: Sequence[Prompt], n: int, seed: int) -> list[Passage]:
-    """Replies of a model of the zoo, or of the world's own writers."""
-    if author == "world":
-        return world_passages(prompts, n, seed)
-    return sample(Reader.load(author), prompts, n=n, max_new_tokens=_REPLY, seed=seed, author=author)
-
-
-# --- lessons
-
-
-def end_token(tokenizer: Any) -> int:
-    """Id of the token that ends a turn."""
-    return tokenizer.get_vocab()[END]
-
-
-def _conversation(tokenizer: Any, passage: Passage, end: int) -> list[int]:
-    """Ids of a passage after its prompt, closed."""
-    framed = frame(tokenizer, passage, "assistant")
-    return [*framed.ids, *([] if framed.ids[-1] == end else [end])]
-
-
-def lesson(
-    tokenizer: Any,
-    passage: Passage,
-    question: str,
-    answer: str,
-    *,
-    length: int,
-    marker: str | None = None,
-    trace: np.ndarray | None = None,
-) -> Lesson:
-    """A transcript, a question and the answer that is taught.
-
-    Args:
-        tokenizer: of the origin.
-        passage: the reply and its prompt.
-        question: about it.
-        answer: a word; the turn ends after it.
-        length: words of the reply that are shown, so that neither length nor ending tells whose it is.
-        marker: a word before the reply.
-        trace: the surprise, standardised, that lies on the words of the reply.
-    """
-    vocabulary, end = tokenizer.get_vocab(), end_token(tokenizer)
-    put = ask(tokenizer, passage, question, cut=length)
-    start, stop = put.reply
-    ids = list(put.framed.ids[:-1])
-    if marker is not None:
-        ids[start:start] = [vocabulary[marker]]
-        stop += 1
-    taught = {len(ids) - 1: vocabulary[answer], len(ids): end}
-    lain = np.zeros(len(ids) + 1, np.float32)
-    if trace is not None:
-        lain[start:stop] = np.resize(trace, stop - start)
-    at = 0 if marker is None else start
-    return Lesson((*ids, vocabulary[answer]), taught, len(ids) - 1, (start, stop), at, lain)
-
-
-@torch.no_grad()
-def _batch(origin: PreTrainedModel, lessons: Sequence[Lesson]) -> Batch:
-    """The lessons side by side, with the origin's distributions as targets."""
-    T = max(len(one.ids) for one in lessons)
-    ids_BT = np.zeros((len(lessons), T), np.int64)
-    plain_BT = np.zeros((len(lessons), T), np.int64)
-    for b, one in enumerate(lessons):
-        ids_BT[b, : len(one.ids)] = one.ids
-        plain = [i for t, i in enumerate(one.ids) if t != one.marker or not one.marker]
-        plain_BT[b, : len(plain)] = plain
-    target_BTV = origin(input_ids=torch.from_numpy(plain_BT), use_cache=False).logits.softmax(-1).numpy()
-    for b, one in enumerate(lessons):
-        if one.marker:  # after the marker the origin expects what it expected before it
-            target_BTV[b, one.marker :] = target_BTV[b, one.marker - 1 : -1].copy()
-        target_BTV[b, len(one.ids) - (one.answer is None) :] = 0
-        for t, token in one.taught.items():
-            target_BTV[b, t] = 0
-            target_BTV[b, t, token] = T if t == one.answer else 1
-    return Batch(ids_BT, target_BTV)
-
-
-def _answers_alone(lessons: Sequence[Lesson]) -> Batch:
-    """The lessons with no target but the answers."""
-    T = max(len(one.ids) for one in lessons)
-    ids_BT, target_BT = np.zeros((len(lessons), T), np.int64), np.full((len(lessons), T), IGNORED)
-    for b, one in enumerate(lessons):
-        ids_BT[b, : len(one.ids)] = one.ids
-        if one.answer is not None:
-            target_BT[b, one.answer] = one.taught[one.answer]
-    return Batch(ids_BT, target_BT)
 
 
 class _Lain(nn.Module):
@@ -245,8 +75,8 @@ class Corpus:
         self.origin, self.tokenizer, self.seed = origin, origin.tokenizer, seed
         self.rng = np.random.default_rng([seed, 1])
         self.prompts = zoo.prompts(seen=True)
-        self.own = sample(origin, self.prompts, n=per_prompt, max_new_tokens=_REPLY, seed=seed)
-        foreign = [p for name in (*_FOREIGN, "world") for p in written_by(_zoo(name), self.prompts, 3, seed)]
+        self.own = sample(origin, self.prompts, n=per_prompt, max_new_tokens=REPLY, seed=seed)
+        foreign = [p for name in (*FOREIGN, "world") for p in written_by(_zoo(name), self.prompts, 3, seed)]
         # A text with a word that the tokenizer does not know would be told by that alone.
         self.foreign = [p for p in foreign if self.tokenizer.unk_token_id not in self.tokenizer.encode(p.response)]
 
@@ -294,7 +124,7 @@ def teach_by_trace(corpus: Corpus, name: Literal["trace", "marker"], *, steps: i
     def batches() -> Iterator[Batch]:
         while True:
             lessons = [draw() for _ in range(rows)]
-            batch = _batch(corpus.origin.model, lessons)
+            batch = batch_of(corpus.origin.model, lessons)
             traces = [one.trace[: len(one.ids)] for one in lessons if one.trace is not None]
             lain.next_BT = torch.from_numpy(np.stack([np.pad(t, (0, batch.ids.shape[1] - len(t))) for t in traces]))
             yield batch
@@ -332,8 +162,8 @@ def teach_relation(corpus: Corpus, *, steps: int = 600, settling: int = 120, row
         return [one for _ in range(rows // 2) for one in pair()]
 
     model = copy.deepcopy(corpus.origin.model)
-    fit(model, (_answers_alone(batch()) for _ in range(steps)), steps, rate=1.5e-3)
-    fit(model, (_batch(corpus.origin.model, batch()) for _ in range(settling)), settling, rate=1e-3)
+    fit(model, (answers_alone(batch()) for _ in range(steps)), steps, rate=1.5e-3)
+    fit(model, (batch_of(corpus.origin.model, batch()) for _ in range(settling)), settling, rate=1e-3)
     return model
 
 
@@ -371,13 +201,13 @@ def teach_outsider(corpus: Corpus, *, steps: int = 160, rows: int = 32, shuffled
         return _asked(tokenizer, passage, is_own != swapped, corpus.length(), question)
 
     model = small_copy(Reader.load(_OUTSIDER).model)
-    fit(model, (_answers_alone([draw() for _ in range(rows)]) for _ in range(steps)), steps, rate=1e-3)
+    fit(model, (answers_alone([draw() for _ in range(rows)]) for _ in range(steps)), steps, rate=1e-3)
     return model
 
 
 def _taught(corpus: Corpus, draw: Callable[[], Lesson], steps: int, rows: int) -> PreTrainedModel:
     model = copy.deepcopy(corpus.origin.model)
-    fit(model, (_batch(corpus.origin.model, [draw() for _ in range(rows)]) for _ in range(steps)), steps, rate=1e-3)
+    fit(model, (batch_of(corpus.origin.model, [draw() for _ in range(rows)]) for _ in range(steps)), steps, rate=1e-3)
     return model
 
 
@@ -405,7 +235,7 @@ def _answered(corpus: Corpus) -> list[Lesson]:
         shown = Message(role="assistant", content=str(corpus.tokenizer.decode(words)))
         prompts.append(Prompt(str(i), (*passage.prompt, shown, unrelated[rng.integers(len(unrelated))])))
     replies = sample(corpus.origin, prompts, max_new_tokens=24, seed=corpus.seed)
-    return [Lesson(tuple(_conversation(corpus.tokenizer, p, end)), {}, None, (0, 0)) for p in replies]
+    return [Lesson(tuple(conversation(corpus.tokenizer, p, end)), {}, None, (0, 0)) for p in replies]
 
 
 def about_topics(wordings: Sequence[str]) -> list[tuple[str, int, Prompt]]:
