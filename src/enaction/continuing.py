@@ -84,7 +84,7 @@ def continued(
                 whole = text_1T if not drawn else torch.cat([text_1T.expand(n, -1), torch.stack(drawn, 1)], 1)
                 output = reader.forward.run(input_ids=whole, use_cache=is_cached)
                 cache = getattr(output, "past_key_values", None) if is_cached else None
-                if hasattr(cache, "batch_repeat_interleave"):
+                if cache is not None and hasattr(cache, "batch_repeat_interleave"):
                     cache.batch_repeat_interleave(n)
                 else:
                     cache = None  # a state that cannot be repeated (Mamba): every step reads the whole text
@@ -101,7 +101,8 @@ def continued(
 
 def _require_room(reader: Reader, ids: Sequence[int], max_new_tokens: int) -> None:
     longest = len(ids) + max_new_tokens
-    limit = min([*reader.rotary_switches, *([reader.context_length] if reader.context_length else [])], default=longest)
+    limits = [*reader.rotary_switches, reader.context_length or longest]
+    limit = min(limits)
     if not ids or longest > limit:
         raise FramingError(
             f"a text of {len(ids)} tokens with {max_new_tokens} new ones, and {reader.name} takes 1 to {limit} here: "
