@@ -35,7 +35,7 @@ def passage_of(record: dict[str, Any], where: str) -> Passage:
             f"{where}: {', '.join(repr(key) for key in missing)} missing; a passage needs 'id', 'prompt', "
             "'response' and 'author'"
         )
-    messages = _messages(record, "prompt", where)
+    messages = messages_of(record, "prompt", where)
     response = _text(record, "response", where)
     token_ids = _token_ids(record, where)
     logprobs = _logprobs(record, where)
@@ -77,7 +77,7 @@ def prompt_of(record: dict[str, Any], where: str) -> Prompt:
     Raises:
         PassageError: no messages, or the last of them is the assistant's.
     """
-    messages = _messages(record, "prompt", where)
+    messages = messages_of(record, "prompt", where)
     if not messages:
         raise PassageError(f"{where}: 'prompt' has no messages; a prompt needs at least one")
     if messages[-1]["role"] == "assistant":
@@ -89,7 +89,7 @@ def prompt_of(record: dict[str, Any], where: str) -> Prompt:
     return Prompt(_name(record, named, where) if named in record else prompt_hash(messages), messages)
 
 
-def _messages(record: dict[str, Any], key: str, where: str) -> tuple[Message, ...]:
+def messages_of(record: dict[str, Any], key: str, where: str) -> tuple[Message, ...]:
     if key not in record:
         raise PassageError(f'{where}: \'{key}\' missing; give a list of {{"role", "content"}} messages')
     for name, remedy in BESIDE.items():

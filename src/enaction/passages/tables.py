@@ -77,15 +77,15 @@ def rows_of(
     if split is not None and not is_hub and not file.is_dir():
         raise PassageError(f"{shown(path)} is no data set, so that it has no split {split}; leave --split out")
     if is_hub:
-        yield from _placed(rows_of_hub(str(path), split, is_limited=is_limited))
+        yield from placed(rows_of_hub(str(path), split, is_limited=is_limited))
     elif str(path) == STDIO:
         yield from _json_rows(path)
     elif file.is_dir():
-        yield from _placed(rows_of_folder(file, split))
+        yield from placed(rows_of_folder(file, split))
     elif suffix in _CONVERTED_BY and file.exists():
         raise PassageError(f"{file}: {suffix} files are not read; convert it: {_filled(_CONVERTED_BY[suffix], file)}")
     elif suffix == ".parquet":
-        yield from _placed(_parquet_rows(file))
+        yield from placed(_parquet_rows(file))
     elif suffix in _DELIMITERS:
         yield from _csv_rows(file, _DELIMITERS[suffix])
     elif suffix == _TEXT:
@@ -202,7 +202,7 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
         raise PassageError(f"{path} is not a readable Parquet file ({first_line(err)}); write it again") from err
 
 
-def _placed(rows: Iterable[dict[str, Any]]) -> Iterator[Row]:
+def placed(rows: Iterable[dict[str, Any]]) -> Iterator[Row]:
     """Rows of a table with their places."""
     yield from ((f"row {number}", _plain(row)) for number, row in enumerate(rows, start=1))
 
