@@ -14,7 +14,7 @@ ROOMS = [
     *("words", "errors", "files", "lazy", "findings", "chart", "page", "passages", "world", "stats", "framing", "zoo"),
     *("reader", "rollouts"),
     *("sampling", "continuing", "tokens", "check", "shown", "study", "analysis", "experiments", "paper"),
-    *("report", "running", "lab", "cli"),
+    *("report", "running", "lab", "integrations", "cli"),
 ]
 
 
