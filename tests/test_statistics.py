@@ -283,9 +283,17 @@ def truncated_oracle(logits_NV: Tensor, targets_N: Tensor, wanted: Wanted) -> di
             keep_V &= logits_V >= edge
         kept_mass.append(torch.softmax(logits_V, 0)[keep_V].sum())
         masked.append(logits_V.masked_fill(~keep_V, -torch.inf))
-    columns = oracle(torch.stack(masked), targets_N)
+    masked_NV = torch.stack(masked)
+    columns = oracle(masked_NV, targets_N)
     del columns["rank"]
-    return {f"sampled_{name}": column for name, column in columns.items()} | {"kept_mass": torch.stack(kept_mass)}
+    logprob_NV = torch.log_softmax(masked_NV, 1)
+    columns["top_probability"] = logprob_NV.amax(1).exp()
+    if wanted.betas:
+        columns["power_sums"] = torch.stack([torch.logsumexp(beta * logprob_NV, 1) for beta in wanted.betas], 1)
+    return {f"sampled_{name}": column for name, column in columns.items()} | {
+        "kept_mass": torch.stack(kept_mass),
+        "tempered_surprisal": oracle(logits_NV.double() / wanted.temperature, targets_N)["surprisal"],
+    }
 
 
 @settings(max_examples=200, deadline=None)
@@ -299,9 +307,18 @@ def test_truncated_sampling_equals_a_loop_over_the_sorted_row(
     given_rows: tuple[Tensor, Tensor], top_k: int | None, top_p: float, temperature: float
 ) -> None:
     logits_NV, targets_N = given_rows
-    wanted = Wanted(temperature=temperature, top_k=top_k, top_p=top_p)
+    inner_top_k, inner_top_p = None if top_k is None else 1 + top_k // 2, 0.9 * top_p if top_p < 1 else 1.0
+    inner = Wanted(temperature=temperature, top_k=inner_top_k, top_p=inner_top_p)
+    betas = () if top_p < 0.02 else (0.25, 0.75, 1.0, 2.0)
+    wanted = Wanted(betas, 0, temperature, top_k, top_p, inner_top_k, inner_top_p)
     expected = truncated_oracle(logits_NV, targets_N, wanted)
-    assert_close(truncated(logits_NV.clone(), targets_N, wanted), expected)
+    got = truncated(logits_NV.clone(), targets_N, wanted)
+    assert_close(got, expected)
+    if wanted.has_inner:
+        assert_close(
+            {"inner_mass": got["inner_mass"]},
+            {"inner_mass": truncated_oracle(logits_NV, targets_N, inner)["kept_mass"]},
+        )
 
 
 @pytest.mark.parametrize(("spread", "top_p"), [(4, 0.2), (4, 0.9), (1, 0.97)])
@@ -320,7 +337,6 @@ def test_truncation_keeps_what_transformers_keeps(spread: float, top_p: float) -
     assert got["sampled_surprisal"].isinf().all()
     last_N = scores_NV.masked_fill(~scores_NV.isfinite(), torch.inf).argmin(1)  # the last one kept
     got = truncated(logits_NV.clone(), last_N, wanted)
-    del got["kept_mass"]
     assert_close({k.removeprefix("sampled_"): v for k, v in got.items()} | {"rank": torch.zeros(50).int()}, {
         **oracle(scores_NV, last_N), "rank": torch.zeros(50)
     })  # fmt: skip
@@ -331,8 +347,9 @@ def test_truncation_that_cuts_nothing_is_temperature_alone() -> None:
     logits_NV, targets_N = 3 * torch.randn(20, 300), torch.randint(300, (20,))
     tempered = streamed(logits_NV, targets_N, Wanted(temperature=0.8), rows=20)
     whole = truncated(logits_NV.clone(), targets_N, Wanted(temperature=0.8, top_k=300))
-    for name, column in whole.items():
-        torch.testing.assert_close(column, tempered[name], atol=1e-5, rtol=1e-5)
+    for name in ("sampled_surprisal", "sampled_entropy", "sampled_varentropy", "kept_mass"):
+        torch.testing.assert_close(whole[name], tempered[name], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(whole["tempered_surprisal"], tempered["sampled_surprisal"], atol=1e-5, rtol=1e-5)
 
 
 def test_what_cannot_be_wanted_is_refused() -> None:
@@ -351,7 +368,9 @@ def test_nothing_is_there_that_was_not_asked_for() -> None:
     four = {"surprisal", "entropy", "varentropy", "rank"}
     assert names(None) == four
     assert names(Wanted()) == four | {"top_probability"}
-    assert names(EVERYTHING) == {field for field in TokenStats.__dataclass_fields__}
+    with_cut = Wanted(betas=(0.5,), top_p=0.9, inner_top_p=0.8)
+    of_cut = set(truncated(logits_NV.clone(), targets_N, with_cut))
+    assert names(EVERYTHING) | of_cut == {field for field in TokenStats.__dataclass_fields__}
     # Truncated statistics need whole rows and come from elsewhere.
     assert names(Wanted(temperature=0.5, top_p=0.9)) == names(Wanted())
 

@@ -23,6 +23,7 @@ class Wanted:
         likeliest: how many most probable tokens are listed.
         temperature, top_k, top_p: how the author sampled; any but the defaults asks for the `sampled_` statistics.
             top_p goes by the tempered distribution that top_k left, as in transformers and vLLM.
+        inner_top_k, inner_top_p: a narrower truncation at the same temperature, of which the kept mass is wanted.
 
     Raises:
         UserError: a value out of range.
@@ -33,6 +34,8 @@ class Wanted:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float = 1.0
+    inner_top_k: int | None = None
+    inner_top_p: float = 1.0
 
     def __post_init__(self) -> None:
         if not all(0 < beta < math.inf for beta in self.betas):
@@ -41,15 +44,22 @@ class Wanted:
             raise UserError(f"likeliest {self.likeliest} is not possible: it is a number of tokens, 0 for none")
         if not 0 < self.temperature < math.inf:
             raise UserError(f"temperature {self.temperature} is not possible: it has to be above 0")
-        if self.top_k is not None and self.top_k < 1:
-            raise UserError(f"top_k {self.top_k} is not possible: it is a number of tokens, None to keep all")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"top_p {self.top_p} is not possible: it is a probability above 0 and at most 1")
+        for top_k in (self.top_k, self.inner_top_k):
+            if top_k is not None and top_k < 1:
+                raise UserError(f"top_k {top_k} is not possible: it is a number of tokens, None to keep all")
+        for top_p in (self.top_p, self.inner_top_p):
+            if not 0 < top_p <= 1:
+                raise UserError(f"top_p {top_p} is not possible: it is a probability above 0 and at most 1")
 
     @property
     def is_truncated(self) -> bool:
         """Whether the author's sampling left tokens out, so that the statistics need the order of whole rows."""
         return self.top_k is not None or self.top_p < 1
+
+    @property
+    def has_inner(self) -> bool:
+        """Whether the kept mass of a narrower truncation is wanted."""
+        return self.inner_top_k is not None or self.inner_top_p < 1
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,11 @@ class TokenStats:
             distribution that was drawn from; inf where truncation leaves the token out.
         sampled_entropy, sampled_varentropy: float32 [N], of that distribution.
         kept_mass: float32 [N], probability that truncation keeps of the tempered distribution; 1 without truncation.
+        inner_mass: float32 [N], the same of the narrower truncation; where it is wanted.
+        tempered_surprisal: float32 [N], surprisal of the token under the tempered distribution before truncation; only
+            with truncation, as are the next.
+        sampled_top_probability: float32 [N], of the most probable token, in the distribution that was drawn from.
+        sampled_power_sums: float32 [N, betas], `power_sums` of that distribution.
     """
 
     surprisal: np.ndarray
@@ -89,6 +104,10 @@ class TokenStats:
     sampled_entropy: np.ndarray | None = None
     sampled_varentropy: np.ndarray | None = None
     kept_mass: np.ndarray | None = None
+    inner_mass: np.ndarray | None = None
+    tempered_surprisal: np.ndarray | None = None
+    sampled_top_probability: np.ndarray | None = None
+    sampled_power_sums: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.surprisal)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from enaction.reader.statistics import Wanted
-from enaction.reader.streaming import token_statistics, wide_dtype
+from enaction.reader.streaming import WholeLogits, block_rows, stream, wide_dtype
 
 # Most nuclei are smaller; where one is not, the search continues with eight times as many tokens.
 FIRST_GUESS = 64
@@ -26,7 +26,7 @@ SLACK = 1e-6
 
 
 def truncated(logits_NV: Tensor, targets_N: Tensor, wanted: Wanted) -> dict[str, Tensor]:
-    """The `sampled_` statistics and `kept_mass` of `TokenStats`, float32 [N].
+    """The `sampled_` statistics of `TokenStats` and the masses that are kept, float32 [N, ...].
 
     Args:
         logits_NV: float32 [N, V]; used as scratch space.
@@ -35,19 +35,37 @@ def truncated(logits_NV: Tensor, targets_N: Tensor, wanted: Wanted) -> dict[str,
     """
     scaled_NV = logits_NV.sub_(logits_NV.amax(1, keepdim=True)).div_(wanted.temperature)
     log_all_N = torch.logsumexp(scaled_NV, 1)
-    if wanted.top_k is not None:
-        least_NK = scaled_NV.topk(min(wanted.top_k, scaled_NV.shape[1]), 1).values
-        scaled_NV.masked_fill_(scaled_NV < least_NK[:, -1:], float("-inf"))
-    if wanted.top_p < 1:
-        scaled_NV.masked_fill_(scaled_NV < _nucleus_edge(scaled_NV, wanted.top_p), float("-inf"))
-    kept_mass_N = (torch.logsumexp(scaled_NV, 1) - log_all_N).exp().clamp_(max=1)
-    surprisal_N, entropy_N, varentropy_N, _ = token_statistics(scaled_NV, targets_N)
-    return {
-        "sampled_surprisal": surprisal_N,
-        "sampled_entropy": entropy_N,
-        "sampled_varentropy": varentropy_N,
-        "kept_mass": kept_mass_N,
-    }
+    columns = {"tempered_surprisal": log_all_N - scaled_NV.gather(1, targets_N[:, None]).squeeze(1)}
+    if wanted.has_inner:
+        columns["inner_mass"] = _mass(_cut(scaled_NV.clone(), wanted.inner_top_k, wanted.inner_top_p), log_all_N)
+    _cut(scaled_NV, wanted.top_k, wanted.top_p)
+    columns["kept_mass"] = _mass(scaled_NV, log_all_N)
+    rows = block_rows(len(targets_N), 1, scaled_NV.shape[1])
+    of_kept = stream(
+        lambda block: WholeLogits(scaled_NV[block]),
+        targets_N,
+        scaled_NV.shape[1],
+        Wanted(betas=wanted.betas),
+        rows=rows,
+    )
+    names = ["surprisal", "entropy", "varentropy", "top_probability", *(["power_sums"] if wanted.betas else [])]
+    columns |= {f"sampled_{name}": of_kept[name] for name in names}
+    return columns
+
+
+def _cut(logits_NV: Tensor, top_k: int | None, top_p: float) -> Tensor:
+    """The same tensor with -inf beyond the first `top_k` tokens and beyond the nucleus of what these leave."""
+    if top_k is not None:
+        least_NK = logits_NV.topk(min(top_k, logits_NV.shape[1]), 1).values
+        logits_NV.masked_fill_(logits_NV < least_NK[:, -1:], float("-inf"))
+    if top_p < 1:
+        logits_NV.masked_fill_(logits_NV < _nucleus_edge(logits_NV, top_p), float("-inf"))
+    return logits_NV
+
+
+def _mass(logits_NV: Tensor, log_all_N: Tensor) -> Tensor:
+    """Probability [N] of the tokens that are not ruled out."""
+    return (torch.logsumexp(logits_NV, 1) - log_all_N).exp().clamp_(max=1)
 
 
 def _nucleus_edge(logits_NV: Tensor, top_p: float) -> Tensor:
