@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -14,7 +14,7 @@ import typer
 
 from enaction.cli import completing
 from enaction.cli.showing import remark
-from enaction.errors import FramingError, ModelError
+from enaction.errors import FramingError, ModelError, UserError
 from enaction.reader.naming import (
     AUTO,
     DEVICE_HELP,
@@ -31,11 +31,23 @@ from enaction.reader.naming import (
 )
 
 if TYPE_CHECKING:
+    from enaction.endpoint import EndpointReader
     from enaction.reader import Reader
 
 MODEL_HELP = "Hub id (optionally @revision), folder, .gguf file, or zoo:NAME."
 Model = Annotated[str, typer.Option(help=MODEL_HELP, autocompletion=completing.models)]
 ModelArgument = Annotated[str, typer.Argument(help=MODEL_HELP, autocompletion=completing.models)]
+ModelOrEndpoint = Annotated[
+    str,
+    typer.Option(
+        help=f"{MODEL_HELP[:-1].replace(', or', ',')}, or an endpoint, openai:http://HOST/v1#MODEL.",
+        autocompletion=completing.models,
+    ),
+]
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(help="Of an endpoint's model: a folder, hub id or zoo:NAME; by default what MODEL names."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")]
 WrittenIn = Annotated[
     Literal["assistant", "none"] | None,
@@ -74,11 +86,9 @@ class ReaderOptions:
             ModelError: no such model, base, dtype or device.
             FramingError: no such template file, or a switch that it does not have.
         """
-        from enaction.framing import read_template
         from enaction.reader.sources import find, require
 
-        template = read_template(self.chat_template) if self.chat_template else None
-        switches = dict(map(_switch, self.template_option or ()))
+        template, switches = self._template()
         if canonical_dtype(self.dtype) not in get_args(Dtype):
             raise ModelError(f"--dtype {self.dtype}: use one of {', '.join([*get_args(Dtype), *DTYPE_ALIASES])}")
         try:
@@ -105,6 +115,44 @@ class ReaderOptions:
         )
         remark(f"{reader.name}: {reader.placement}")
         return reader
+
+    def open(self, model: str, tokenizer: str | None, *, concurrency: int | None = None) -> EndpointReader:
+        """Reach an endpoint and say on standard error what should be known about it.
+
+        Args:
+            model: `openai:URL#MODEL`.
+            tokenizer: as the user gave it.
+            concurrency: requests at a time, by default the usual number.
+
+        Raises:
+            UserError: options that only a model loaded here has, or an endpoint that cannot be used.
+        """
+        theirs = [field.name for field in fields(self) if field.name not in ("chat_template", "template_option")]
+        given = [name for name in theirs if getattr(self, name) != getattr(ReaderOptions, name)]
+        if given:
+            option = f"--{given[0].replace('_', '-')}"
+            raise UserError(f"{option} is for models that are loaded here: leave it out, the server has its own")
+        template, switches = self._template()
+        from enaction.endpoint import EndpointReader, Limits
+
+        reader = EndpointReader.open(
+            model,
+            tokenizer=tokenizer,
+            chat_template=template,
+            template_switches=switches,
+            limits=Limits() if concurrency is None else Limits(concurrency=concurrency),
+        )
+        remark(f"{reader.name}: {' '.join(reader.served)}")
+        for doubt in reader.doubts:
+            remark(f"warning: {doubt}")
+        return reader
+
+    def _template(self) -> tuple[str | None, dict[str, Any]]:
+        """The text of the chat template that was given, and the switches."""
+        from enaction.framing import read_template
+
+        template = read_template(self.chat_template) if self.chat_template else None
+        return template, dict(map(_switch, self.template_option or ()))
 
 
 def _device_map(option: str | None) -> DeviceMap | None:

@@ -21,6 +21,7 @@ from enaction.errors import UserError
 from enaction.files import write_atomically
 
 if TYPE_CHECKING:
+    from enaction.endpoint import EndpointReader
     from enaction.reader import Reader
 
 Part = TypeVar("Part")
@@ -39,7 +40,9 @@ def tokens_of_part(reader: Reader) -> int:
     return max(1, int(_SECONDS * speed / (2 * max(parameters, 1))))
 
 
-def settings_of(reader: Reader, model: str, base: Path | None, data: Sequence[object]) -> dict[str, Any]:
+def settings_of(
+    reader: Reader | EndpointReader, model: str, base: Path | None, data: Sequence[object]
+) -> dict[str, Any]:
     """What parts follow from: the model as it is loaded, and passages or prompts.
 
     Args:
@@ -48,22 +51,28 @@ def settings_of(reader: Reader, model: str, base: Path | None, data: Sequence[ob
         base: of an adapter, as the user gave it.
         data: passages or prompts.
     """
+    from enaction.endpoint import EndpointReader
     from enaction.reader.sources import find
 
+    common = {
+        "version": enaction.__version__,
+        "tokenizer": reader.fingerprint,
+        "chat template": reader.tokenizer.chat_template,
+        "texts": hashlib.sha256(repr(list(data)).encode("utf-8", "surrogatepass")).hexdigest(),
+    }
+    if isinstance(reader, EndpointReader):
+        # What a server says of itself is all that is known about its weights.
+        return {"model": [model, *reader.served], **common}
     source = find(model)
     stamps = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in source.files_with(base)]
-    digest = hashlib.sha256(repr(list(data)).encode("utf-8", "surrogatepass")).hexdigest()
     # Without a revision, a name on the hub means another commit tomorrow; transformers notes which one it loaded.
     commit = getattr(reader.model.config, "_commit_hash", None)
     return {
-        "version": enaction.__version__,
         "model": [source.name, source.revision, commit, stamps],
         "base": None if base is None else str(base),
         "dtype": reader.dtype,
         "quantization": reader.quantization,
-        "tokenizer": reader.fingerprint,
-        "chat template": reader.tokenizer.chat_template,
-        "texts": digest,
+        **common,
     }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,22 +13,31 @@ from enaction.cli import resuming
 from enaction.cli.options import (
     AsJson,
     Limit,
-    Model,
+    ModelOrEndpoint,
     PromptColumn,
     ReaderOptions,
     Split,
+    Tokenizer,
     WrittenIn,
     with_reader_options,
 )
 from enaction.cli.showing import counting, print_json, remark
+from enaction.errors import UserError
+
+if TYPE_CHECKING:
+    from enaction.endpoint import EndpointReader
+    from enaction.passages import Passage
+    from enaction.reader import Reader
 
 # Full batches of responses in a part, which is kept when the command is stopped.
 _BATCHES = 4
+# Requests to a server at a time.
+_MOST_REQUESTS = 32
 
 
 @with_reader_options
 def command(
-    model: Model,
+    model: ModelOrEndpoint,
     prompts: Annotated[
         str, typer.Option(help="Prompts: .jsonl, .json, .parquet, .csv, .txt; a data set; `-`; or `zoo`.")
     ],
@@ -38,6 +49,7 @@ def command(
     framing: WrittenIn = None,
     seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Responses sampled together.")] = 64,
+    tokenizer: Tokenizer = None,
     author: Annotated[str | None, typer.Option(help="Author's name in the passages; the model by default.")] = None,
     prompt_column: PromptColumn = None,
     split: Split = None,
@@ -49,11 +61,11 @@ def command(
     """Sample passages with their token ids and log-probabilities.
 
     Of whole conversations, what comes before the last reply is the prompt; of plain text, each line. A data set is a
-    folder, or an id on the Hugging Face hub (ORG/NAME, ORG/NAME:CONFIG).
+    folder, or an id on the Hugging Face hub (ORG/NAME, ORG/NAME:CONFIG). A server's model is sampled from as
+    openai:http://HOST/v1#MODEL, if the server returns token ids (vLLM); docs/endpoints.md.
     Example: `enaction sample --model zoo:ash-rl --prompts zoo -n 2 -o ash.jsonl`
     """
     from enaction import zoo
-    from enaction.errors import UserError
     from enaction.files import require_place
     from enaction.passages import read_passages, read_prompts, write_passages
 
@@ -65,9 +77,7 @@ def command(
         chosen = zoo.prompts()[:limit]
     else:
         chosen = read_prompts(prompts, column=prompt_column, split=split, limit=limit)
-    reader = reading.load(model)
-    from enaction.sampling import sample  # imported late: a wrong name is reported without torch
-
+    reader, write = _author(model, tokenizer, reading, batch_size)
     given = {
         "n": n,
         "temperature": temperature,
@@ -86,11 +96,9 @@ def command(
             Path(out),
             resuming.settings_of(reader, model, reading.base, chosen) | given,
             counts,
-            make=lambda number: sample(
-                reader,
+            make=lambda number: write(
                 groups[number],
                 **given,
-                batch_size=batch_size,
                 progress=lambda done, _: bar.update(bar.task_ids[0], completed=sum(counts[:number]) + done),
             ),
             write=write_passages,
@@ -122,5 +130,26 @@ def command(
         remark(
             f"{halves} responses hold half of a character (cut off inside one, say); other readers see \\ufffd there"
         )
+    if any(p.logprobs is None for p in passages):
+        remark("no log-probabilities: the server reports those before temperature and top-p, not those drawn from")
     if out != "-":
         remark(f"passages: {out}")
+
+
+def _author(
+    model: str, tokenizer: str | None, reading: ReaderOptions, batch_size: int
+) -> tuple[Reader | EndpointReader, Callable[..., list[Passage]]]:
+    """Who writes, and the function that samples from it; an endpoint or a model that is loaded here."""
+    from enaction.reader.sources import find
+
+    if find(model).kind == "endpoint":
+        author = reading.open(model, tokenizer, concurrency=min(batch_size, _MOST_REQUESTS))
+        from enaction.endpoint import sample as write
+
+        return author, partial(write, author)
+    if tokenizer is not None:
+        raise UserError(f"--tokenizer is for endpoints (openai:...): {model} has its own; leave it out")
+    reader = reading.load(model)
+    from enaction.sampling import sample  # imported late: a wrong name is reported without torch
+
+    return reader, partial(sample, reader, batch_size=batch_size)

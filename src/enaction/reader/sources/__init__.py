@@ -13,6 +13,7 @@ from pathlib import Path
 from enaction.errors import ModelError
 from enaction.reader.naming import DeviceMap, Quantization
 from enaction.reader.sources.adapter import Adapter
+from enaction.reader.sources.endpoint import ENDPOINT_PREFIX, Endpoint
 from enaction.reader.sources.folder import Folder
 from enaction.reader.sources.gguf import Gguf
 from enaction.reader.sources.hub import Hub
@@ -22,6 +23,7 @@ from enaction.reader.sources.tuned import Tuned
 from enaction.reader.sources.zoo import Zoo, embedded_name
 
 __all__ = [
+    "ENDPOINT_PREFIX",
     "KINDS",
     "Source",
     "absolute_name",
@@ -32,14 +34,14 @@ __all__ = [
 ]
 
 # In this order a name is tried; the hub takes whatever is left.
-KINDS: tuple[type[Source], ...] = (Zoo, Gguf, Adapter, Tuned, Folder, Hub)
+KINDS: tuple[type[Source], ...] = (Zoo, Endpoint, Gguf, Adapter, Tuned, Folder, Hub)
 
 
 def find(name: str, revision: str | None = None) -> Source:
     """The source that a name means. Local files are looked at and nothing else; they need not exist.
 
     Args:
-        name: a hub id, optionally `@revision`; a folder; a `.gguf` file; or `zoo:NAME`.
+        name: a hub id, optionally `@revision`; a folder; a `.gguf` file; `zoo:NAME`; an endpoint `openai:URL#MODEL`.
         revision: on the hub, if the name has none.
 
     Raises:
