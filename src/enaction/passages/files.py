@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 from enaction.errors import PassageError
 from enaction.files import write_atomically
 from enaction.passages.data_sets import is_hub_id
+from enaction.passages.inspect_logs import is_inspect_log, rows_of_log
 from enaction.passages.rows import passage_of, prompt_of
 from enaction.passages.shapes import QUESTIONS, RESPONSES, passage_rows, prompt_row
-from enaction.passages.tables import STDIO, first_line, is_table, loaded, rows_of, shown
+from enaction.passages.tables import STDIO, Row, first_line, is_table, loaded, rows_of, shown
 from enaction.passages.types import SAMPLING_KEYS, Passage, Prompt, extras_of
 
 
@@ -58,7 +59,7 @@ def read_passages(
     passages: list[Passage] = []
     places: dict[tuple[str, str], str] = {}
     given: dict[str, bool] = {}
-    rows = rows_of(path, lines_of_text=False, split=split, is_limited=limit is not None)
+    rows = _rows(path, lines_of_text=False, split=split, is_limited=limit is not None)
     for number, (where, row) in enumerate(rows, start=1):
         row = _plain_record(row, where, {prompt_column, response_column}) if is_table(path) else row
         _require_like(row, given, where)
@@ -78,6 +79,13 @@ def read_passages(
     if not passages and Path(path).suffix.lower() != ".parquet":  # a text of a run can come out empty
         raise PassageError(f"{shown(path)} holds no passages; write one JSON object a line")
     return passages
+
+
+def _rows(path: str | Path, *, lines_of_text: bool, split: str | None, is_limited: bool) -> Iterator[Row]:
+    """The rows of a file of any kind; those of a log of Inspect are its turns."""
+    if str(path) != STDIO and is_inspect_log(Path(path)):
+        return rows_of_log(Path(path))
+    return rows_of(path, lines_of_text=lines_of_text, split=split, is_limited=is_limited)
 
 
 def _default_author(path: str | Path) -> str:
@@ -118,7 +126,7 @@ def read_prompts(
             different prompts.
     """
     prompts: dict[str, Prompt] = {}
-    for where, row in rows_of(path, lines_of_text=True, split=split, is_limited=limit is not None):
+    for where, row in _rows(path, lines_of_text=True, split=split, is_limited=limit is not None):
         record = prompt_row(_plain_record(row, where, {column}) if is_table(path) else row, where, column)
         prompt = prompt_of(record, where)
         if prompts.setdefault(prompt.id, prompt) != prompt:

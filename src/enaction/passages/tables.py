@@ -130,7 +130,7 @@ def _json_rows(path: str | Path) -> Iterator[Row]:
         begun = True
         if not isinstance(record, dict):
             raise PassageError(f"{where} of {shown(path)} is {kind(record)}; write one JSON object a line")
-        yield where, _in_unicode(record, where, line)
+        yield where, in_unicode(record, where, line)
 
 
 def _array(path: str | Path, text: str) -> Iterator[Row]:
@@ -146,7 +146,7 @@ def _array(path: str | Path, text: str) -> Iterator[Row]:
                 f"row {number} of {shown(path)} is {kind(record)}; make objects of the rows: "
                 f"jq -c '.[] | {{prompt: .}}' {_filled('{path} > {stem}.rows.jsonl', Path(path))}"
             )
-        yield f"row {number}", _in_unicode(record, f"row {number}", text)
+        yield f"row {number}", in_unicode(record, f"row {number}", text)
 
 
 def _remedy(path: str | Path, line: str) -> str:
@@ -175,8 +175,12 @@ def loaded(text: str, where: str, remedy: str = "") -> Any:
         raise PassageError(f"{where} holds a number with too many digits; write it shorter") from err
 
 
-def _in_unicode(record: dict[str, Any], where: str, source: str) -> dict[str, Any]:
-    """The record. An escape can spell half of a character, which is no text and cannot be written."""
+def in_unicode(record: dict[str, Any], where: str, source: str) -> dict[str, Any]:
+    """The record, made of this source. An escape can spell half of a character, which is no text and cannot be written.
+
+    Raises:
+        PassageError: it does.
+    """
     if "\\u" in source and (key := next((k for k, v in record.items() if not _is_unicode([k, v])), None)):
         raise PassageError(
             f"{where}: '{key}' holds half of a character (a lone surrogate); write it whole, or as \\ufffd"
