@@ -12,7 +12,7 @@ SOURCE = Path(enaction.__file__).parent
 # From the ground up; a room may import itself and those before it. The picture of it is docs/architecture.md.
 ROOMS = [
     *("words", "errors", "files", "lazy", "findings", "chart", "page", "passages", "world", "stats", "framing", "zoo"),
-    *("reader", "endpoint", "rollouts"),
+    *("reader", "endpoint", "rollouts", "doctor"),
     *("sampling", "continuing", "tokens", "check", "shown", "study", "analysis", "experiments", "paper"),
     *("report", "running", "lab", "integrations", "cli"),
 ]
