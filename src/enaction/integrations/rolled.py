@@ -20,6 +20,12 @@ from enaction.framing import Framed
 from enaction.integrations.watching import Numbers, identity_numbers, pooled
 from enaction.reader import Reader, Wanted
 
+# What is used of a batch of TRL's.
+_COLUMNS = (
+    *("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "tool_mask"),
+    *("sampling_per_token_logps", "old_per_token_logps", "ref_per_token_logps"),
+)
+
 
 @dataclass(frozen=True)
 class Rolled:
@@ -55,6 +61,11 @@ class Drawn:
         return self.top_p == 1 and self.top_k is None and not self.is_bent
 
 
+def is_batch(batch: Any) -> bool:
+    """Whether this is what `rolled` knows, a batch of answers as GRPO and RLOO keep it."""
+    return isinstance(batch, list) and bool(batch) and {"completion_mask", "prompt_mask"} <= set(batch[0])
+
+
 def drawn(args: Any) -> Drawn:
     """The sampling settings in a trainer's arguments."""
     bends = (args.min_p, args.repetition_penalty not in (None, 1), args.generation_kwargs)
@@ -66,7 +77,8 @@ def rolled(batches: Sequence[Mapping[str, Any]]) -> list[Rolled]:
     """The answers of a trainer's batch, in its order; those that are masked whole are left out."""
     found = []
     for batch in batches:
-        columns = {name: value.cpu().numpy() for name, value in batch.items() if hasattr(value, "cpu")}
+        columns = {name: batch[name].detach().cpu() for name in _COLUMNS if name in batch}
+        columns = {k: (v.double() if v.is_floating_point() else v).numpy() for k, v in columns.items()}
         counted = columns["completion_mask"] * columns.get("tool_mask", 1)
         for i in range(len(columns["prompt_ids"])):
             there = columns["completion_mask"][i].astype(bool)
@@ -104,7 +116,10 @@ def compared(
     numbers: Numbers = {}
     if is_fresh:
         ids = [(a.prompt_ids, a.prompt_ids + a.completion_ids) for a in answers]
-        framed = [Framed(whole, len(before), len(whole), False, is_own=True) for before, whole in ids]
+        framed = [
+            Framed(whole, len(before), len(whole), False, is_own=True, passage_id=f"rollout {i}")
+            for i, (before, whole) in enumerate(ids)
+        ]
         is_tempered = how.temperature != 1
         scores = reader.score(framed, wanted=Wanted(temperature=how.temperature) if is_tempered else None)
         if how.is_full and all(a.mask.all() for a in answers):
@@ -127,6 +142,7 @@ def compared(
             numbers["kl_sampler_sd"] = float(all_N.std())
             numbers["kl_sampler_outside"] = float((np.abs(np.expm1(-all_N)) > 0.1).mean())
             numbers["kl_sampler_budget"] = noise**2 / 2
+            numbers["is_truncated"] = float(not how.is_full)
     return numbers, list(answers)
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from transformers import TrainerCallback
 from transformers.utils import logging
 
-from enaction.integrations.rolled import append, compared, drawn, rolled
+from enaction.integrations.rolled import append, compared, drawn, is_batch, rolled
 from enaction.integrations.setting_up import START, Settings, watch_of
 from enaction.integrations.untouched import untouched
 from enaction.integrations.verdicts import verdict_on
@@ -140,6 +140,12 @@ class EnactionCallback(TrainerCallback):
         self._settings.require(args, self._trainer, is_resumed=state.global_step > 0)
         with untouched(model):
             self._watch = watch_of(self._settings, model, processing_class)
+            judge = self._watch.judge
+            if state.global_step and judge is not None and judge.reader is not self._watch.reader and judge.is_start:
+                _log.warning(
+                    f"enaction: training goes on from step {state.global_step}, so the judge is the model of that step "
+                    "and not of the start: give EnactionCallback judge=NAME of the model that training began with"
+                )
             self._spent = time.monotonic() - self._begun
             self._evaluate(state.global_step)
 
@@ -159,7 +165,7 @@ class EnactionCallback(TrainerCallback):
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Compare the rollouts with the trainer while it still has the weights that sampled them."""
         batch = getattr(self._trainer, "_buffered_inputs", None)
-        if self._is_due and batch is not None:
+        if self._is_due and is_batch(batch):
             self._guarded(model, lambda: self._compare(args, batch, state.global_step + 1))
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
@@ -212,7 +218,7 @@ class EnactionCallback(TrainerCallback):
         self._spent += self._last_cost
         entry = {"step": step, **numbers, "verdict": words, "alarm": int(is_alarm), "seconds": self._last_cost}
         if self.history:  # before the first step there is no training to have a share of
-            entry["time_share"] = self._spent / (time.monotonic() - self._begun - self._spent)
+            entry["time_share"] = self._spent / max(time.monotonic() - self._begun - self._spent, 1e-9)
         self.history.append(entry)
         self._pending |= {f"{_PREFIX}{name}": value for name, value in entry.items() if name in _LOGGED}
         if is_alarm:

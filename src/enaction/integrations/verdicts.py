@@ -32,8 +32,10 @@ def verdict_on(numbers: Numbers, judge_is_start: bool) -> tuple[str, bool]:
         )
     kl, error = numbers.get("kl_sampler", 0.0), numbers.get("kl_sampler_se", 0.0)
     if abs(kl) - IDENTITY_LIMIT * error > numbers.get("kl_sampler_budget", 0.0):
+        part = " (tokens that were cut off by top_p, top_k or the like are part of it)"
         alarms.append(
-            f"sampler and trainer differ beyond noise (KL {kl:+.4f} nats a token, {error:.4f} its standard error): "
+            f"sampler and trainer differ beyond noise (KL {kl:+.4f} nats a token, {error:.4f} its standard error)"
+            f"{part if numbers.get('is_truncated') else ''}: "
             "save_rollouts, and let `enaction doctor` name the fault"
         )
     if alarms:
