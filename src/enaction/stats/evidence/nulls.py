@@ -68,6 +68,17 @@ class Null:
         share = (beta - BETAS[above - 1]) / (BETAS[above] - BETAS[above - 1])
         return (1 - share) * self.log_sums_NB[:, above - 1] + share * self.log_sums_NB[:, above]
 
+    def log_sum_below(self, beta: float) -> np.ndarray:
+        """Log of the sum of p^beta [N], or a bound below it: chords beyond their ends, for exponents well inside."""
+        if beta in BETAS:
+            return self.log_sum(beta)
+        above = next(i for i, known in enumerate(BETAS) if known > beta)
+        bounds = []
+        for one, two in ((above - 2, above - 1), (above, above + 1)):
+            slope_N = (self.log_sums_NB[:, two] - self.log_sums_NB[:, one]) / (BETAS[two] - BETAS[one])
+            bounds.append(self.log_sums_NB[:, one] + slope_N * (beta - BETAS[one]))
+        return np.maximum(*bounds)
+
 
 def smallest_temperatures(varentropy_sum: float, log_threshold: float) -> tuple[float, float] | None:
     """The temperatures, relative to the stated one, nearest to 1 that a text with so much information would show.
