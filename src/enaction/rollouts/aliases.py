@@ -30,14 +30,14 @@ ALIASES: dict[str, tuple[str, ...]] = {
     ),
     "mask": (
         *("loss_mask", "response_mask", "completion_mask", "trainable_mask", "trainable", "action_mask", "mask"),
-        *("assistant_mask", "assistant_masks", "token_loss_mask", "token_mask"),
+        *("assistant_mask", "assistant_masks", "token_loss_mask", "token_mask", "loss_masks", "response_masks"),
     ),
     "attention_mask": ("attention_mask",),
     "entropies": ("entropies", "token_entropies", "per_token_entropy", "entropys", "rollout_entropies"),
     "versions": ("weight_versions", "versions", "weight_version", "policy_version", "model_version"),
     "prompt": ("prompt", "messages", "input", "question", "query"),
     "response": ("response", "completion", "output", "text", "answer"),
-    "response_length": ("response_length", "completion_length"),
+    "response_length": ("response_length", "completion_length", "response_lengths"),
     "id": ("id", "rollout_id", "sample_id", "request_id", "trajectory_id", "custom_id", "index"),
     "cluster": ("cluster", "prompt_id", "prompt_hash", "group_id", "group_index", "uid", "problem_id", "task_id"),
     "temperature": ("temperature",),
@@ -96,10 +96,22 @@ def meant(record: Mapping[str, Any], columns: Mapping[str, str], where: str) -> 
                 f"--column {name}={found[0]}"
             )
         fields[name] = record[found[0]]
+    if fields.get("prompt") is record.get("messages") and isinstance(whole := fields.get("prompt"), list):
+        fields |= _parted(whole, fields.get("response"))
     if isinstance(record.get("entropy"), list) and "entropies" not in fields:
         fields["entropies"] = record["entropy"]
     fields["logged"] = {k: float(record[k]) for k in LOGGED if type(record.get(k)) in (int, float)}
     return fields
+
+
+def _parted(messages: list[Any], response: Any) -> dict[str, Any]:
+    """Prompt and response of a whole conversation; no prompt where it is not clear after which turn the ids begin."""
+    roles = [message.get("role") if isinstance(message, dict) else None for message in messages]
+    if "assistant" not in roles:
+        return {}
+    if roles.index("assistant") < len(roles) - 1:
+        return {"prompt": None}
+    return {"prompt": messages[:-1], "response": response or messages[-1].get("content")}
 
 
 def _fits(name: str, value: Any) -> bool:
@@ -109,7 +121,8 @@ def _fits(name: str, value: Any) -> bool:
         first = first[0]
     match name:
         case "token_ids" | "prompt_ids" | "input_ids":  # lists of texts (`tokens`, `prompts`, `responses`) are no ids
-            return isinstance(value, list) and not isinstance(first, str | dict)
+            is_text = isinstance(first, str) and not first.startswith("token_id:")
+            return isinstance(value, list) and not isinstance(first, dict) and not is_text
         case "prompt" | "response":
             return isinstance(value, str) or isinstance(first, dict)
         case "cluster" | "id":

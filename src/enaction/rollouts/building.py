@@ -28,16 +28,11 @@ def rollout_of(fields: Mapping[str, Any], where: str) -> Rollout:
     """
     prompt_ids, token_ids, mask = _tokens(fields, where)
     n, before = len(token_ids or ()), len(prompt_ids or ())
-    numbers = {
-        name: _aligned(fields[name], name, n, before, mask, where)
-        for name in ("sampler_logprobs", "trainer_logprobs", "entropies")
-        if fields.get(name) is not None
-    }
-    if numbers and token_ids is None:
-        raise PassageError(
-            f"{where}: {next(iter(numbers))} without token ids mean nothing; add the ids of the answer (token_ids)"
-        )
-    prompt = _prompt(fields.get("prompt"), where)
+    named = [name for name in ("sampler_logprobs", "trainer_logprobs", "entropies") if fields.get(name) is not None]
+    if named and token_ids is None:
+        raise PassageError(f"{where}: {named[0]} without token ids mean nothing; add the ids of the answer (token_ids)")
+    numbers = {name: _aligned(fields[name], name, n, before, mask, where) for name in named}
+    prompt = _prompt(fields.get("prompt"), where, is_needed=prompt_ids is None)
     return Rollout(
         id=fields["id"],
         cluster=_cluster(fields, prompt, prompt_ids),
@@ -73,6 +68,9 @@ def _tokens(fields: Mapping[str, Any], where: str) -> tuple[Ids | None, Ids | No
         prompt_ids, token_ids = whole[:start], whole[start:]
     else:
         token_ids = ids_of(fields["token_ids"], "token_ids", where)
+        if prompt_ids is None and mask is not None and len(mask) == len(token_ids) and mask.any() and not mask[0]:
+            start = int(np.argmax(mask))  # they begin with the prompt, which is not trained on
+            prompt_ids, token_ids = token_ids[:start], token_ids[start:]
     n, before = len(token_ids), len(prompt_ids or ())
     if mask is not None:
         mask = _tail(mask, "mask", n, before, where)
@@ -140,8 +138,14 @@ def _aligned(values: Any, name: str, n: int, before: int, mask: np.ndarray | Non
     return array
 
 
-def _prompt(value: Any, where: str) -> tuple[Message, ...] | None:
-    return None if value is None else messages_of({"prompt": value}, "prompt", where)
+def _prompt(value: Any, where: str, *, is_needed: bool) -> tuple[Message, ...] | None:
+    """The messages of the prompt; None where they are not text (pictures) and ids say what the sampler had."""
+    try:
+        return None if value is None else messages_of({"prompt": value}, "prompt", where)
+    except PassageError:
+        if is_needed:
+            raise
+        return None
 
 
 def _response(value: Any, where: str) -> str | None:
@@ -180,7 +184,7 @@ def _versions(value: Any, n: int, before: int, where: str) -> tuple[Span, ...]:
         if any(span.stop > n for span in spans):  # counted from the first token of the prompt
             spans = [Span(s.version, max(0, s.start - before), max(0, s.stop - before)) for s in spans]
         return tuple(span for span in spans if span.stop > span.start)
-    names = [str(part) for part in value]
+    names = [str(part) for part in (value[before:] if len(value) == before + n else value)]
     if len(names) != n:  # one for each call, which says nothing of where it ended, unless all are one
         return (Span(names[0], 0, n),) if len(set(names)) == 1 else ()
     edges = [0, *(i for i in range(1, n) if names[i] != names[i - 1]), n]

@@ -39,10 +39,10 @@ def read_rollouts(
     require_columns(columns)
     is_empty = True
     for number, (place, row) in enumerate(streamed(path), start=1):
-        if limit is not None and number > limit:
-            return
         is_empty = False
         yield from _rollouts(row, columns, number, f"{place} of {shown(path)}")
+        if number == limit:
+            return
     if is_empty:
         raise PassageError(f"{shown(path)} holds no rollouts; write one JSON object a line")
 
@@ -63,7 +63,17 @@ def _rollouts(row: dict[str, Any], columns: Mapping[str, str], number: int, wher
         name = str(number) if given is None else f"{given}#{number}"
         fields["id"] = f"{name}/{turn}" if len(all_fields) > 1 else name
         rollout = rollout_of(fields, where)
-        if made and fields.get("cluster") is None:  # turns of one conversation depend on each other
+        if made and fields.get("cluster") is None and _continues(rollout, made[0]):
             rollout = replace(rollout, cluster=made[0].cluster)
         made.append(rollout)
     return made
+
+
+def _continues(rollout: Rollout, first: Rollout) -> bool:
+    """Whether a rollout may be a later turn of the conversation of the first, so that the two depend on each other.
+
+    A row may also be a batch of answers to different prompts.
+    """
+    if rollout.prompt_ids is None or first.prompt_ids is None:
+        return True
+    return rollout.prompt_ids[: len(first.prompt_ids)] == first.prompt_ids

@@ -3,7 +3,8 @@
 | from | shape |
 |---|---|
 | vLLM `RequestOutput` | `outputs: [{token_ids, logprobs: [{id: {logprob}}]}]` |
-| servers like OpenAI's | `choices: [{token_ids, logprobs: {token_logprobs} or {content: [{logprob}]}}]` |
+| servers like OpenAI's | `choices: [{token_ids, logprobs: {token_logprobs} or {content: [{logprob}]}}]`, ids also as |
+| | texts, `token_id:17` |
 | SGLang, slime | `meta_info: {output_token_logprobs: [[logprob, id, text]]}` |
 | NeMo-Gym | `response: {output: [{prompt_token_ids, generation_token_ids, generation_log_probs}]}` |
 | Harbor | `rollout_details: [{prompt_token_ids: [[...]], completion_token_ids: [[...]], logprobs: [[...]]}]` |
@@ -29,6 +30,8 @@ _SETTING_NAMES = ("temperature", "top_p", "top_k")
 _PARTS = ("outputs", "choices", "sequences", "rollout_details", "transitions", "trajectory", "steps", "turns")
 # Objects whose keys are as good as the row's own.
 _INNER = ("meta_info", "ac", "action", "tokens", "agent_result", "training_input")
+# What servers of NeMo-Gym put into the message of a choice.
+_IDENTIFIED = ("prompt_token_ids", "generation_token_ids", "generation_log_probs")
 _PER_TOKEN = ("sampler_logprobs", "trainer_logprobs", "entropies", "mask")
 
 
@@ -62,8 +65,8 @@ def _opened(record: Mapping[str, Any]) -> Fields:
         if isinstance(inner := row.get(name), dict):
             del row[name]
             row = {key: value for key, value in inner.items() if value is not None} | row
-    if isinstance(row.get("tokens"), list) and type(row.get("response_length")) is int:  # slime: prompt and answer
-        row["input_ids"] = row.pop("tokens")
+    if isinstance(row.get("tokens"), list) and {"response_length", "response_lengths"} & row.keys():
+        row["input_ids"] = row.pop("tokens")  # slime: prompt and answer
     if isinstance(observed := row.get("ob"), dict):
         chunks = observed.get("chunks")
         ids = (
@@ -76,10 +79,25 @@ def _opened(record: Mapping[str, Any]) -> Fields:
     if isinstance(response := row.get("response"), dict):
         row |= _response(response, row)
     if isinstance(message := row.get("message"), dict):  # of a choice
-        row = {"response": message.get("content")} | row
-    if isinstance(asked := row.get("responses_create_params"), dict) and isinstance(asked.get("input"), list | str):
-        row = {"prompt": asked["input"]} | row
+        row = {"response": message.get("content")} | _only(message, _IDENTIFIED) | row
+    if isinstance(asked := row.get("responses_create_params"), dict):
+        row = {"prompt": _conversation(asked.get("input"))} | row
     return row
+
+
+def _conversation(items: Any) -> Any:
+    """The input of a request of OpenAI's Responses as messages; None where an item is none."""
+    if not isinstance(items, list):
+        return items
+    messages = []
+    for item in items:
+        content = item.get("content") if isinstance(item, dict) and "role" in item else None
+        if isinstance(content, list) and all(isinstance(p, dict) and "text" in p for p in content):
+            content = "".join(str(part["text"]) for part in content)
+        if not isinstance(content, str):
+            return None
+        messages.append({"role": item["role"], "content": content})
+    return messages
 
 
 def _response(response: dict[str, Any], row: Fields) -> Fields:
@@ -136,20 +154,21 @@ def turns_of(fields: Fields, where: str) -> list[Fields]:
     Raises:
         PassageError: there are not as many lists of one thing as of another.
     """
-    ids = fields.get("token_ids")
-    if not isinstance(ids, list) or not is_nested(ids):
+    named = next((name for name in ("token_ids", "input_ids") if is_nested(fields.get(name))), None)
+    if named is None:
         return [fields]
+    ids = fields[named]
     turns: list[Fields] = []
     for turn in range(len(ids)):
-        mine = dict(fields) | {"token_ids": ids[turn], "response": None}
-        for name in (*_PER_TOKEN, "prompt_ids"):
+        mine = dict(fields) | {named: ids[turn], "response": None}
+        for name in (*_PER_TOKEN, "prompt_ids", "response_length", "attention_mask"):
             values = fields.get(name)
             if values is None or (name == "prompt_ids" and not is_nested(values)):
                 continue
             if not isinstance(values, list) or len(values) != len(ids):
                 count = len(values) if isinstance(values, list) else kind(values)
                 raise PassageError(
-                    f"{where}: {count} lists of {name} for {len(ids)} lists of token_ids; give one for each turn"
+                    f"{where}: {count} lists of {name} for {len(ids)} lists of {named}; give one for each turn"
                 )
             mine[name] = values[turn]
         if isinstance(versions := fields.get("versions"), list) and len(versions) == len(ids):
@@ -166,11 +185,23 @@ def with_plain_logprobs(fields: Fields, where: str) -> Fields:
             the row's ids do.
     """
     plain = dict(fields)
+    if (spelled := _spelled(plain.get("token_ids"))) is not None:
+        plain["token_ids"] = spelled
     for name in ("sampler_logprobs", "trainer_logprobs"):
         values = fields.get(name)
-        if isinstance(values, dict):
-            values = values.get("token_logprobs") or values.get("content")
+        if isinstance(values, dict):  # of OpenAI's two kinds of completions
+            named = values.get("tokens")
+            if not isinstance(held := values.get("token_logprobs") or values.get("content"), list):
+                raise PassageError(
+                    f"{where}: {name} is an object of no known shape; give a number a token, [logprob, id] or "
+                    "{id: {logprob}}"
+                )
+            values = held
             plain[name] = values
+            if isinstance(values, list) and values and all(isinstance(value, dict) for value in values):
+                named = [value.get("token") for value in values]
+            if plain.get("token_ids") is None and (spelled := _spelled(named)) is not None:
+                plain["token_ids"] = spelled
         if not isinstance(values, list) or not any(isinstance(value, list | dict) for value in values):
             continue
         if all(isinstance(v, list) and len(v) >= 2 and type(v[1]) is int for v in values):
@@ -190,6 +221,17 @@ def with_plain_logprobs(fields: Fields, where: str) -> Fields:
             ids = plain.get("token_ids")
             plain[name] = [_number(v, ids, i, name, where) for i, v in enumerate(values)]
     return plain
+
+
+def _spelled(tokens: Any) -> list[int] | None:
+    """The ids that vLLM writes in place of texts (`token_id:17`) where it is asked to; None for texts."""
+    if not isinstance(tokens, list) or not tokens:
+        return None
+    ids = [str(token).removeprefix("token_id:") for token in tokens]
+    is_all = all(
+        str(t).startswith("token_id:") and i.isascii() and i.isdigit() for t, i in zip(tokens, ids, strict=True)
+    )
+    return [int(i[:12]) for i in ids] if is_all else None
 
 
 def _number(value: Any, ids: Any, at: int, name: str, where: str) -> Any:

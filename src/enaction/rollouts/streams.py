@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from enaction.errors import PassageError
-from enaction.passages.rows import kind
-from enaction.passages.tables import STDIO, Row, first_line, loaded, placed, rows_of, shown
+from enaction.passages.tables import STDIO, Row, first_line, in_unicode, loaded, placed, rows_of, shown
 
 # Rows of Parquet that are Python objects at a time: rows of thousands of tokens are large.
 _BATCH = 64
 _CHUNK = 1 << 20
+_TORCH = "python -c \"import json, torch; [print(json.dumps(row)) for row in torch.load('{path}')['samples']]\""
 _ARRAYS = {".json", ".jsonl", ".ndjson", ""}
 
 
@@ -30,6 +30,9 @@ def streamed(path: str | Path) -> Iterator[Row]:
     """
     file = Path(path)
     if str(path) != STDIO and file.is_file():
+        if file.suffix.lower() in {".pt", ".pth"}:  # slime keeps rollouts so
+            command = _TORCH.replace("{path}", str(file))
+            raise PassageError(f"{file}: files of torch are not read; convert it: {command} > {file.stem}.jsonl")
         if file.suffix.lower() == ".parquet":
             return placed(_parquet(file))
         if file.suffix.lower() in _ARRAYS and _is_array(file):
@@ -96,15 +99,14 @@ def _array(path: Path) -> Iterator[Row]:
                     raise PassageError(f"{where} of {path} is no object; {remedy}")
                 while True:
                     try:
-                        record, at = decoder.raw_decode(text, at)
+                        record, stop = decoder.raw_decode(text, at)
                         break
                     except (ValueError, RecursionError):
                         if not more():
                             loaded(text[at:], f"{where} of {path}", remedy)
                             raise
-                if not isinstance(record, dict):
-                    raise PassageError(f"{where} of {path} is {kind(record)}; {remedy}")
-                yield where, record
+                yield where, in_unicode(record, where, text[at:stop])
+                at = stop
     except UnicodeDecodeError as err:
         raise PassageError(f"{shown(path)} is not UTF-8 text ({err.reason}); save it as UTF-8") from err
     except OSError as err:
