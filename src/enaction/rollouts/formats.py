@@ -202,7 +202,7 @@ def with_plain_logprobs(fields: Fields, where: str) -> Fields:
                 named = [value.get("token") for value in values]
             if plain.get("token_ids") is None and (spelled := _spelled(named)) is not None:
                 plain["token_ids"] = spelled
-        if not isinstance(values, list) or not any(isinstance(value, list | dict) for value in values):
+        if not isinstance(values, list) or not {list, dict} & set(map(type, values)):
             continue
         if all(isinstance(v, list) and len(v) >= 2 and type(v[1]) is int for v in values):
             own = [value[1] for value in values]
@@ -225,7 +225,7 @@ def with_plain_logprobs(fields: Fields, where: str) -> Fields:
 
 def _spelled(tokens: Any) -> list[int] | None:
     """The ids that vLLM writes in place of texts (`token_id:17`) where it is asked to; None for texts."""
-    if not isinstance(tokens, list) or not tokens:
+    if not isinstance(tokens, list) or not tokens or not isinstance(tokens[0], str):
         return None
     ids = [str(token).removeprefix("token_id:") for token in tokens]
     is_all = all(

@@ -19,6 +19,8 @@ def ids_of(values: Any, name: str, where: str) -> tuple[int, ...]:
         PassageError: no list of whole numbers from 0 to 2^31.
     """
     listed = _list(values, name, where)
+    if set(map(type, listed)) == {int} and min(listed) >= 0 and max(listed) < 2**31:
+        return tuple(listed)
     for number, value in enumerate(listed):
         # bool is an int to Python and no token id; hence the exact type.
         if type(value) is not int or not 0 <= value < 2**31:
@@ -42,6 +44,8 @@ def floats_of(values: Any, name: str, where: str, may_be_nan: np.ndarray | None 
         PassageError: an entry is no number, or is not finite.
     """
     listed = _list(values, name, where)
+    if set(map(type, listed)) == {float} and np.isfinite(array := np.array(listed)).all():
+        return array
     array = np.full(len(listed), np.nan)
     for number, value in enumerate(listed):
         if value is None:
@@ -68,6 +72,8 @@ def mask_of(values: Any, name: str, where: str) -> np.ndarray:
         PassageError: an entry is neither.
     """
     listed = _list(values, name, where)
+    if set(map(type, listed)) in ({int}, {bool}) and set(listed) <= {0, 1}:
+        return np.array(listed, dtype=bool)
     for number, value in enumerate(listed):
         if type(value) not in (bool, int, float) or value not in (0, 1):
             raise PassageError(
