@@ -38,19 +38,23 @@ def test_only_the_last_stage_decides_whether_surprise_sets_entropy() -> None:
     assert _standing("trace of input", base) == "not testable"
 
 
-def test_a_share_of_the_gap_has_to_exceed_random_directions() -> None:
-    at: dict[str, Any] = {
-        "way": "counterfactual",
-        "trace": "surprise",
-        "key": "entropy",
-        "rank": 1,
-        "reader": "a",
-        "stage": "rl",
-    }
-    share = _finding("surprise", "gap_explained", 0.4, kind="centroid", draw=0, **at)
-    low, high = (_finding("surprise", "gap_explained", v, kind="rotated", draw=0, **at) for v in (0.1, 0.6))
-    assert _standing("explains part", share, low) == "reproduced"
-    assert _standing("explains part", share, high) == "not reproduced"
+def test_a_share_of_the_gap_goes_with_surprise_whether_the_entropy_before_is_held_or_free() -> None:
+    def shares(reader: str, held: float | None, free: float | None) -> list[Finding]:
+        where: dict[str, Any] = {"reader": reader, "stage": "rl"}
+        return [
+            _finding("reaction", "share_surprisal", value, 0.02, entropy=entropy, **where)
+            for entropy, value in (("held", held), ("free", free))
+        ]
+
+    whole, none = shares("a", 0.96, 0.96), shares("b", 0.06, 0.05)
+    assert _standing("explains part", *whole) == "reproduced"
+    # What organism-belief is given, whose entropy does not follow surprise.
+    assert _standing("explains part", *none) == "not reproduced"
+    assert _standing("explains part", *shares("a", 0.5, 0.03)) == "not reproduced"
+    assert _standing("explains part", *whole, *none) == "partly"
+    # The mean over readers may be of gaps of opposite sign.
+    assert _standing("explains part", *none, *shares("mean", 1.7, 2.1)) == "not reproduced"
+    assert _standing("explains part", *shares("a", None, None)) == "not testable"
 
 
 def test_entropy_centroids_that_steer_contradict_an_absence() -> None:

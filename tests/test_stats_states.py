@@ -40,13 +40,6 @@ def test_cells_need_enough_tokens_and_two_of_a_key() -> None:
     np.testing.assert_allclose(bins.cell_means(value[:, 0], key, bin_, (2, 3))[1, 0], value[60:90, 0].mean())
 
 
-def test_the_quantile_map_gives_equal_ranks() -> None:
-    source, target = RNG(0).exponential(size=500), RNG(1).normal(size=400)
-    mapped = bins.matched_level(source, source, target)
-    np.testing.assert_array_equal(np.argsort(mapped), np.argsort(source))
-    assert np.quantile(mapped, 0.3) == pytest.approx(np.quantile(target, 0.3), abs=0.02)
-
-
 def _planted(confounded: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """States with a direction of the trace and one of the key; the key moves the trace too if it confounds."""
     rng = RNG(3)

@@ -63,7 +63,7 @@ def test_surprise_moves_one_organism_and_not_the_other(tmp_path: Path) -> None:
 
 
 def test_random_weights_and_a_clone_get_no_effect(tmp_path: Path) -> None:
-    """What knows nothing is not moved by surprise, and a gap that is not there is not explained."""
+    """What knows nothing is not moved by surprise, and surprise does not tell a clone's text from own text."""
     torch.manual_seed(0)
     where = zoo.path("organism-surprise")
     AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(where)).save_pretrained(tmp_path / "random")
@@ -73,13 +73,6 @@ def test_random_weights_and_a_clone_get_no_effect(tmp_path: Path) -> None:
     groups = {"clone": ["surprise", "clone"], "random": ["random", "surprise"]}
     findings = running.run(study.model_copy(update={"matrices": groups}), tmp_path / "run", workers=1).findings
     assert "key entropy: moves" not in _says(findings, "random").notes
-    # The clone's text is text of its own: no gap, so nothing of it is explained.
-    gap = findings.one("gap", reader="clone")
-    assert gap is not None
-    assert gap.low is not None
-    assert gap.high is not None
-    assert gap.low < 0 < gap.high
-    assert not findings.select("gap_explained", reader="clone").measured
     told = findings.one("trace_authorship", reader="clone", trace="surprise")
     assert told is not None
     assert told.low is not None

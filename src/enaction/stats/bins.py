@@ -94,23 +94,3 @@ def cell_means(value_N: ArrayLike, key_N: Codes, bin_N: Codes, shape: tuple[int,
     with np.errstate(invalid="ignore"):
         means = total / count[:, None]
     return means.reshape(*shape, *value_N.shape[1:])
-
-
-def matched_level(value_N: ArrayLike, from_N: ArrayLike, to_N: ArrayLike) -> Floats:
-    """What each value would be at the same rank in another sample: the quantile map from one sample to another.
-
-    Args:
-        value_N: values to be mapped.
-        from_N: the sample whose ranks they have.
-        to_N: the sample whose values they take.
-
-    Raises:
-        ValueError: an empty sample.
-    """
-    source, target = np.sort(np.asarray(from_N, float)), np.sort(np.asarray(to_N, float))
-    if not len(source) or not len(target):
-        raise ValueError("a quantile map needs two samples")
-    below = np.searchsorted(source, value_N, side="left")
-    above = np.searchsorted(source, value_N, side="right")
-    rank = (below + above) / 2 / len(source)
-    return np.interp(rank, (np.arange(len(target)) + 0.5) / len(target), target)

@@ -102,7 +102,7 @@ class Surprise(Experiment):
         return Plan({}, [], measured={table.name: table for _, table in tables})
 
     def analyse(self, data: Data, ledger: Ledger) -> None:
-        """What is decoded, what steering does beside its controls, what of the gap is explained."""
+        """What is decoded, and what steering does beside its controls."""
         tables = self.tables(data.study, data.n_prompts)
         if not tables:
             ledger.leave_out("left_out", "none", "left out: no stage has models of two families")

@@ -1,6 +1,6 @@
-"""From the measured table of a reader to findings: what is decoded, how reliable directions are, and the rest.
+"""From the measured table of a reader to findings: what is decoded, and how reliable directions are.
 
-What steering does is in `steered`, what of the gap is explained in `explained`.
+What steering does is in `steered`.
 
 Axes: P prompt, U predictor, B resample.
 """
@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 
 from enaction import stats
 from enaction.analysis.ledger import Ledger
-from enaction.experiments.surprise.explained import explained
 from enaction.experiments.surprise.rows import by_prompt, part_of
 from enaction.experiments.surprise.steered import steered
 
@@ -42,7 +41,6 @@ def analyse(ledger: Ledger, table: pa.Table, **where: Any) -> None:
     _reliability(ledger, parts["reliability"])
     if "steering" in parts:
         steered(ledger, parts["steering"])
-    explained(ledger, parts.get("explaining"), parts["observing"])
 
 
 def _authorship(ledger: Ledger, rows: Mapping[str, np.ndarray]) -> None:
@@ -57,7 +55,7 @@ def _authorship(ledger: Ledger, rows: Mapping[str, np.ndarray]) -> None:
             "trace_authorship",
             "AUROC",
             "chance that a foreign token has more of the trace than an own token of the same prompt; near 1 the trace "
-            "is an authorship direction, and what it explains is no mechanism",
+            "is an authorship direction",
             np.where(seen_P > 0, value_P, np.nan)[0],
             pooling="mean over prompts",
             null=0.5,

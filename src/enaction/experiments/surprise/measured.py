@@ -1,4 +1,4 @@
-"""The tables that the experiment measures: what is decoded, what steering does, what of the gap is explained."""
+"""The tables that the experiment measures: what is decoded, and what steering does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from enaction.experiments.surprise.rows import Rows
     from enaction.reader import Reader
 
-Kind = Literal["authorship", "decoding", "reliability", "steering", "explaining", "observing"]
+Kind = Literal["authorship", "decoding", "reliability", "steering"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -69,12 +69,6 @@ class Traces(Measured):
         for fold, use in enumerate((half, ~half)):
             bench = steering.Bench(reader, of.of(~use), of.of(use), layers, self.n_bins)
             steering.steer(bench, plans, fold, desk.study.seed, tables["steering"], step)
-            for key in ("none", "entropy"):
-                steering.observe(bench, key, fold, tables["observing"])
-                for trace in ("surprise", "running"):
-                    draws = 3 if (trace, key) == ("surprise", "entropy") else 0
-                    steering.explain(bench, trace, key, 1, fold, desk.study.seed, draws, tables["explaining"])
-            steering.observe(bench, "entropy", fold, tables["observing"], "running")
         parts = [_table(kind, rows.columns, names) for kind, rows in tables.items() if rows.columns]
         return pa.concat_tables(parts, promote_options="default")
 

@@ -1,4 +1,4 @@
-"""The page of surprise: whether its trace moves entropy, beside its controls, and what of the gap it explains."""
+"""The page of surprise: whether its trace moves entropy, beside its controls."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from enaction.experiments.surprise.analysis import AUTHORSHIP
 from enaction.experiments.surprise.steered import CONTROLS
 from enaction.findings import Finding, Findings
 from enaction.page import Cell, Grid, Page, Section, Statement, Verdict
-from enaction.shown import left_out, number, short_names, table, value, verdict_of, with_interval
+from enaction.shown import left_out, number, short_names, table, value, with_interval
 from enaction.words import in_training_order, models_of, stage_label
 
 _VERDICTS: dict[str, Verdict] = {"surprise moves entropy": "effect", "surprise does not move entropy": "no effect"}
 _PRIMARY = {"trace": "surprise", "key": "entropy", "rank": 1}
+_TRACES = {"surprise": "the last surprisal", "running": "the running mean of surprisal"}
 _KEYS = {"none": "raw", "entropy": "within H_t", "token": "within token"}
 
 
@@ -22,14 +23,14 @@ def page(findings: Findings, title: str, question: str) -> Page:
     """What the report shows of surprise."""
     stages = in_training_order(findings.values("stage"))
     statements = [s for stage in stages for s in _answer(findings.at(stage=stage), stage, stage == stages[-1])]
-    statements += [s for stage in stages for s in _gap(findings.at(stage=stage))]
+    statements += _doubts(findings)
     statements += left_out(findings, "Left out", "left_out")
     charts: dict[str, Chart] = {}
     if findings.select("steering_effect"):
         charts["steering"] = _steering(findings)
     if findings.select("decoded", predictor="state").measured:
         charts["decoded"] = _decoded(findings, stages)
-    grids = [_verdicts(findings), _slopes(findings), _explained(findings), _decoding(findings)]
+    grids = [_verdicts(findings), _slopes(findings), _decoding(findings)]
     grids = [grid for grid in grids if grid.rows]
     return Page(title, question, statements, [Section(charts=[*charts], grids=grids)], charts)
 
@@ -55,36 +56,18 @@ def _answer(findings: Findings, stage: str, is_last: bool) -> list[Statement]:
     return [Statement(text, about, {"stage": stage}, verdict, models_of(stage), headline=is_last, outcome=said)]
 
 
-def _gap(findings: Findings) -> list[Statement]:
-    """Of each reader, what of the own-foreign gap goes with surprise and what is set by it."""
+def _doubts(findings: Findings) -> list[Statement]:
+    """Traces that tell own from foreign tokens by themselves: steering along them may be steering along authorship."""
     made = []
-    for reader in dict.fromkeys(findings.values("reader")):
-        of = findings.at(reader=reader)
-        observed = of.one("gap_explained", way="observed", trace="surprise", key="entropy")
-        set_ = of.one(
-            "gap_explained", way="counterfactual", trace="surprise", key="entropy", rank=1, kind="centroid", draw=0
-        )
-        if observed is None or set_ is None or observed.estimate is None or set_.estimate is None:
-            continue
-        random = [
-            value(f)
-            for f in of.select("gap_explained", way="counterfactual", trace="surprise", key="entropy", kind="rotated")
-            if f.estimate is not None
-        ]
-        spread = f"; random directions {number(min(random), 2)} to {number(max(random), 2)}" if random else ""
-        authorship = of.one("trace_authorship", trace="surprise")
-        doubt = (
-            f" Surprise tells own from foreign by itself (AUROC {number(authorship.estimate, 2)}), so that this may be "
-            "authorship."
-            if authorship is not None and (authorship.estimate or 0) > AUTHORSHIP
-            else ""
-        )
-        text = (
-            f"of the gap between foreign and own text {with_interval(observed, 2)} goes with surprise at equal H_t, "
-            f"and {with_interval(set_, 2)} goes away when foreign tokens get own levels of surprise{spread}.{doubt}"
-        )
-        where = {"reader": reader, "stage": set_.where.get("stage")}
-        made.append(Statement(text, ("gap_explained",), where, verdict_of(set_), str(reader)))
+    for trace in findings.values("trace"):
+        told = [f for f in findings.select("trace_authorship", trace=trace).measured if value(f) > AUTHORSHIP]
+        if told:
+            each = ", ".join(f"{f.where['reader']} {with_interval(f, 2)}" for f in told)
+            text = (
+                f"{_TRACES[str(trace)]} tells foreign from own tokens by itself (AUROC: {each}), so what follows from "
+                "setting it may be authorship."
+            )
+            made.append(Statement(text, ("trace_authorship",), {"trace": trace}, "", "A doubt"))
     return made
 
 
@@ -200,17 +183,6 @@ def _slopes(findings: Findings) -> Grid:
             "steering_effect": "nats a nat",
             "steering_shift": "mean shift, nats",
         },
-        labels={"key": lambda key: _KEYS[key]},
-        show=lambda f: Cell(with_interval(f, 2)),
-    )
-
-
-def _explained(findings: Findings) -> Grid:
-    return table(
-        Findings(f for f in findings if f.where.get("draw", 0) == 0 and f.quantity in ("gap_explained", "gap_kept")),
-        "Share of the own-foreign gap that goes with a trace (observed) or goes away with it (counterfactual)",
-        {"reader": "reader", "way": "how", "trace": "trace", "key": "held fixed", "kind": "directions"},
-        {"gap_explained": "share of the gap", "gap_kept": "gap kept by the sham"},
         labels={"key": lambda key: _KEYS[key]},
         show=lambda f: Cell(with_interval(f, 2)),
     )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from enaction.experiments.clean import Clean
-from enaction.experiments.surprise.rows import Rows, by_prompt_sums
+from enaction.experiments.surprise.rows import Rows
 from enaction.reader import Reader
 from enaction.reader.interventions import Edit, Spot, Treated
 from enaction.stats import bins
@@ -307,54 +307,3 @@ def _planes(bench: Bench, keyed: Keyed, request: Request, seed: int) -> Iterator
             yield layer, matched(of, bench.residuals(keyed, layer), rng)
         else:
             yield layer, (of.basis[:, : request.rank], of.coordinates(request.rank))
-
-
-def explain(bench: Bench, trace: str, key: str, rank: int, fold: int, seed: int, draws: int, rows: Rows) -> None:
-    """Counterfactual of the own-foreign gap: foreign tokens get the levels of the trace that own text has.
-
-    Sham: every token is set to its own cell's centroid, which loses the same detail. Each foreign token's new level has
-    the rank in own text that its old one has in foreign text; its key stays. So many
-    `draws` of rotated centroids go through the same.
-    """
-    keyed = bench.keyed(trace, key)
-    level, own = bench.trace(bench.use, trace), bench.use.is_own
-    moved_bin = keyed.bin_use.copy()
-    edge = bins.edges(bench.trace(bench.fit, trace), bench.n_bins)
-    if own.any() and not own.all():
-        moved_bin[~own] = bins.binned(bins.matched_level(level[~own], level[~own], level[own]), edge)
-    keep = keyed.cells.usable[keyed.key_use, keyed.bin_use] & keyed.cells.usable[keyed.key_use, moved_bin]
-    if not keep.any():
-        return
-    kinds = [("centroid", 0), *(("rotated", draw) for draw in range(draws))]
-    for kind, draw in kinds:
-        planes = dict(_planes(bench, keyed, Request(trace, key, rank, kind, draw), seed))
-        sham = bench.clamp(planes, keep, keyed.key_use, keyed.bin_use)
-        other = bench.clamp(planes, keep, keyed.key_use, moved_bin)
-        for author in (True, False):
-            at = keep & (own == author)
-            sums = by_prompt_sums(
-                bench.use.prompt[at], natural=bench.use.next_entropy[at], sham=sham[at], counterfactual=other[at]
-            )
-            place = {"fold": fold, "trace": trace, "key": key, "rank": rank, "kind": kind, "draw": draw}
-            rows.add(len(sums["prompt"]), **place, is_own=author, **sums)
-
-
-def observe(bench: Bench, key: str, fold: int, rows: Rows, trace: str = "surprise") -> None:
-    """Entropy by cell and author, for what matching on the trace leaves of the gap."""
-    keyed = bench.keyed(trace, key)
-    n_bins = keyed.cells.count.shape[1]
-    cell = keyed.key_use * n_bins + keyed.bin_use
-    n_cells = keyed.cells.count.size
-    code = (bench.use.prompt * n_cells + cell) * 2 + bench.use.is_own
-    present, back = np.unique(code, return_inverse=True)
-    rows.add(
-        len(present),
-        fold=fold,
-        trace=trace,
-        key=key,
-        is_own=present % 2 == 1,
-        cell=present // 2 % n_cells,
-        prompt=present // 2 // n_cells,
-        entropy=np.bincount(back, bench.use.next_entropy),
-        n=np.bincount(back).astype(float),
-    )
