@@ -198,6 +198,7 @@ class Client:
                 try:
                     done.put((i, do(items[i]), None))
                 except BaseException as error:  # raised where the items are waited for
+                    given_up.set()
                     done.put((i, None, error))
 
         for i in range(len(items)):
