@@ -15,11 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from enaction.errors import PassageError
 from enaction.passages import Message
 from enaction.rollouts import Rollout, Span, read_rollouts
 from enaction.rollouts import streams as streams_module
+from enaction.rollouts.aliases import ALIASES
 
 Row = dict[str, Any]
 USER = {"role": "user", "content": "why"}
@@ -151,14 +154,17 @@ FORMS: dict[str, tuple[Row, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("write", [_lines, _array, _parquet])
-@pytest.mark.parametrize("name", FORMS)
+_MIXED = ("sglang", "sglang ids")  # Parquet holds no lists of mixed kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [(n, w) for n in FORMS for w in (_lines, _array, _parquet) if w is not _parquet or n not in _MIXED],
+)
 def test_a_row_of_each_framework_gives_its_tokens_and_log_probabilities(
     name: str, write: Callable[[Path, list[Any]], Path], tmp_path: Path
 ) -> None:
     row, more = FORMS[name]
-    if write is _parquet and name in ("vllm", "sglang", "sglang ids"):
-        pytest.skip("Parquet holds no lists of mixed kinds, and no objects with ids as keys")
     (rollout,) = read_rollouts(write(tmp_path / "r.jsonl", [row]))
     wanted = {"prompt_ids": (1, 2), "token_ids": (7, 8), "sampler_logprobs": [-0.5, -0.25]} | more
     found = {key: getattr(rollout, key) for key in wanted}
@@ -265,6 +271,30 @@ def test_the_rest_of_a_file_is_not_read_after_the_limit(tmp_path: Path) -> None:
     assert [r.token_ids for r in read_rollouts(path, limit=1)] == [(1,)]
     with pytest.raises(PassageError, match="line 2"):
         list(read_rollouts(path))
+
+
+_KEYS = st.sampled_from([*(name for names in ALIASES.values() for name in names[:4]), "outputs", "choices", "turns"])
+_KEYS |= st.sampled_from(["message_log", "meta_info", "ob", "sampling_params", "responses_create_params", "message"])
+_KEYS |= st.sampled_from(["logprobs", "content", "version", "start", "end", "role", "chunks", "output", "entropy"])
+_SCALARS = st.none() | st.booleans() | st.integers(-2, 9) | st.floats() | st.sampled_from(["", "user", "token_id:1"])
+_VALUES = st.recursive(
+    _SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=3), max_leaves=12
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(row=st.dictionaries(_KEYS, _VALUES, max_size=5))
+def test_any_row_is_rollouts_or_one_line(row: Row, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = _lines(tmp_path_factory.getbasetemp() / "any.jsonl", [row])
+    try:
+        for rollout in read_rollouts(path):
+            n = len(rollout.token_ids or ())
+            for values in (rollout.mask, rollout.sampler_logprobs, rollout.trainer_logprobs, rollout.entropies):
+                assert values is None or values.shape == (n,)
+            assert all(0 <= span.start < span.stop <= n for span in rollout.versions)
+    except PassageError as error:
+        said = str(error)
+        assert "\n" not in said
 
 
 REFUSED: dict[str, tuple[Any, str]] = {

@@ -100,8 +100,12 @@ def meant(record: Mapping[str, Any], columns: Mapping[str, str], where: str) -> 
         fields |= _parted(whole, fields.get("response"))
     if isinstance(record.get("entropy"), list) and "entropies" not in fields:
         fields["entropies"] = record["entropy"]
-    fields["logged"] = {k: float(record[k]) for k in LOGGED if type(record.get(k)) in (int, float)}
+    fields["logged"] = {k: float(record[k]) for k in LOGGED if _is_mean(record.get(k))}
     return fields
+
+
+def _is_mean(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and value.bit_length() < 64)
 
 
 def _parted(messages: list[Any], response: Any) -> dict[str, Any]:

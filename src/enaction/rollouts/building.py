@@ -173,7 +173,7 @@ def _top_k(value: Any, where: str) -> int | None:
 
 def _versions(value: Any, n: int, before: int, where: str) -> tuple[Span, ...]:
     """Spans of one version of the weights: as given, a version a token, or one for all."""
-    if value is None or value == []:
+    if value is None or value == [] or n == 0:
         return ()
     if isinstance(value, str | int):
         return (Span(str(value), 0, n),)
