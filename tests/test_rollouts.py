@@ -174,6 +174,11 @@ def test_a_row_of_each_framework_gives_its_tokens_and_log_probabilities(
         assert values is None or len(values) == len(rollout.token_ids or ())
 
 
+def test_the_table_of_the_docs_is_that_of_the_code() -> None:
+    rows = [f"| `{name}` | {', '.join(f'`{a}`' for a in aliases)} |" for name, aliases in ALIASES.items()]
+    assert "\n".join(rows) in (Path(__file__).parents[1] / "docs" / "inputs.md").read_text()
+
+
 TEXTS: dict[str, tuple[Row, str]] = {
     "trl log_completions": ({"step": 3, "prompt": "why", "completion": "so", "accuracy": 0.5, "advantage": 1.0}, "so"),
     "trl conversational": ({"prompt": [USER], "completion": [{"role": "assistant", "content": "so"}]}, "so"),
