@@ -31,7 +31,7 @@ _PART = (0.1, 0.3)
 _SMALL_PART = (0.003, 0.01, 0.03, 0.1, 0.3)
 # What a reader's float32 can tell of the probability that the top token does not come.
 _LEAST = 1e-6
-# Larger factors are of no use and overflow when they are summed.
+# Larger factors are of no use and overflow when they are summed; smaller ones are 0, and differences of -inf are NaN.
 _MOST = 600.0
 
 
@@ -208,7 +208,7 @@ def _truncated(null: Null) -> Iterator[_Bet]:
 
 def _factor(bet: _Bet, part: float, noise: float) -> np.ndarray:
     """Log factor [N] of a bet on this part of the tokens, within the noise budget."""
-    ratio_N = np.minimum(bet.log_ratio_N, _MOST)
+    ratio_N = np.clip(bet.log_ratio_N, -_MOST, _MOST)
     paid_N: np.ndarray | float = 0.0
     if noise:
         if bet.deviation_N is None:
