@@ -119,6 +119,11 @@ def test_prompts_of_a_log_are_what_its_turns_answer(tmp_path: Path) -> None:
     assert [p.messages for p in read_prompts(path, limit=1)] == [({"role": "user", "content": "why"},)]
 
 
+def test_a_log_has_no_splits() -> None:
+    with pytest.raises(PassageError, match="is no data set, so that it has no split test"):
+        read_passages(LOG, split="test")
+
+
 def test_settings_of_the_run_hold_where_a_call_says_none(tmp_path: Path) -> None:
     run = {"task": "t", "model": "m", "model_generate_config": {"temperature": 0.5, "top_k": 20}}
     header = {"version": 2, "status": "success", "eval": run, "plan": {"config": {"temperature": 0.9, "top_p": None}}}

@@ -382,6 +382,7 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     "latin-1": ("r.json", b'[{"response": "\xe9"}]', "is not UTF-8 text"),
     "no parquet": ("r.parquet", b"PAR1", "is not a readable Parquet file"),
     "torch": ("r.pt", b"PK", "torch.load"),
+    "inspect": ("r.eval", b"PK", "is a log of Inspect, which holds no token ids"),
     "compressed": ("r.jsonl.gz", b"\x1f\x8b", "gunzip"),
 }
 

@@ -83,7 +83,7 @@ def read_passages(
 
 def _rows(path: str | Path, *, lines_of_text: bool, split: str | None, is_limited: bool) -> Iterator[Row]:
     """The rows of a file of any kind; those of a log of Inspect are its turns."""
-    if str(path) != STDIO and is_inspect_log(Path(path)):
+    if str(path) != STDIO and split is None and is_inspect_log(Path(path)):
         return rows_of_log(Path(path))
     return rows_of(path, lines_of_text=lines_of_text, split=split, is_limited=is_limited)
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from enaction.errors import PassageError
+from enaction.passages.inspect_logs import is_inspect_log
 from enaction.passages.tables import STDIO, Row, first_line, in_unicode, loaded, placed, rows_of, shown
 
 # Rows of Parquet that are Python objects at a time: rows of thousands of tokens are large.
@@ -33,6 +34,8 @@ def streamed(path: str | Path) -> Iterator[Row]:
         if file.suffix.lower() in {".pt", ".pth"}:  # slime keeps rollouts so
             command = _TORCH.replace("{path}", str(file))
             raise PassageError(f"{file}: files of torch are not read; convert it: {command} > {file.stem}.jsonl")
+        if is_inspect_log(file):
+            raise PassageError(f"{file} is a log of Inspect, which holds no token ids; `enaction score` reads such logs")
         if file.suffix.lower() == ".parquet":
             return placed(_parquet(file))
         if file.suffix.lower() in _ARRAYS and _is_array(file):
