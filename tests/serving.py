@@ -30,7 +30,7 @@ class Server:
         least: tokens that have to be generated.
         has_tokenize: whether /tokenize exists.
         processed: log-probabilities of what is sampled are those after temperature.
-        names: models that it says it has.
+        names: models that it says it has; if there are none, asking for them fails.
         served: what answers call the model, and the fingerprint of the system.
         change: what is done to each answer of /completions before it is sent; None sends it as it is.
         failures: what is done in place of an answer, one for each of the next requests for completions.
@@ -75,7 +75,7 @@ class Server:
     def completion(self, asked: Payload) -> tuple[int, Payload]:
         """Status and answer to a request for a completion."""
         ids, new = asked["prompt"], asked["max_tokens"]
-        if asked["model"] not in self.names:
+        if self.names and asked["model"] not in self.names:
             return 404, {"error": {"message": f"The model `{asked['model']}` does not exist."}}
         if not all(isinstance(i, int) for i in ids):
             return 400, {"error": {"message": "a prompt is a list of ids here"}}
@@ -161,6 +161,8 @@ class Handler(BaseHTTPRequestHandler):
         self.told.asked.append((self.path, dict(self.headers), {}))
         if self.path != "/v1/models":
             return self.answer(404, {"detail": "Not Found"})
+        if not self.told.names:
+            return self.answer(500, b"Internal Server Error")
         self.answer(200, {"data": [{"id": name, "max_model_len": 256} for name in self.told.names]})
 
     def do_POST(self) -> None:

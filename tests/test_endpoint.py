@@ -365,6 +365,11 @@ def test_a_model_that_the_server_does_not_have(server: Server) -> None:
         opened(server)
 
 
+def test_a_server_that_cannot_list_its_models(server: Server, framed: list[Framed]) -> None:
+    server.names = []
+    assert len(opened(server).observe(framed)) == 3
+
+
 @pytest.mark.parametrize("served", [("elm", "vllm-0"), ("ash", "vllm-1")])
 def test_a_model_that_changes_during_the_run(
     server: Server, framed: list[Framed], served: tuple[str, str | None]

@@ -116,10 +116,10 @@ class Client:
         self._http.close()
 
     def models(self) -> dict[str, dict[str, Any]] | None:
-        """The models that the server offers, by name; None if it does not say."""
+        """The models that the server offers, by name; None if it does not say (some fail at this alone)."""
         try:
-            answer = self._request("GET", f"{self.address.url}/models", None)
-        except (_AbsentError, RefusedError):
+            answer = self._try("GET", f"{self.address.url}/models", None)
+        except (_AbsentError, RefusedError, _PassingError):
             return None
         entries = answer.get("data") if isinstance(answer, dict) else answer
         if not isinstance(entries, list):
@@ -350,7 +350,7 @@ class Client:
         for key in ("error", "message", "detail"):
             if isinstance(given, dict) and key in given:
                 given = given[key]
-        return self._shown(given if isinstance(given, str) else json.dumps(given))
+        return self._shown(given if isinstance(given, str) else json.dumps(given)).rstrip(".")
 
     def _shown(self, text: str) -> str:
         """A stranger's words for a message: one line, not long, printable, without the key."""
