@@ -184,6 +184,20 @@ def test_an_adapter_with_checkpointed_gradients_is_read_and_switched_off_for_the
     assert callback.history[-1]["kl_start"] > 0.01
 
 
+def test_a_model_trained_under_autocast_is_read_in_the_numbers_of_its_weights(tmp_path: Path) -> None:
+    callback = _callback()
+    plain = _train(tmp_path, _model(), bf16=True)
+    watched = _train(tmp_path, _model(), callback, bf16=True)
+    assert _same(plain.model, watched.model)
+    assert callback._watch is not None
+    assert callback._watch.reader.parity_error < 1e-5
+    logits = []
+    for trainer in (plain, watched):
+        with torch.inference_mode():
+            logits.append(trainer.model.eval()(torch.tensor([[8, 9]])).logits)
+    assert torch.equal(*logits)  # and runs by the trainer's forward again
+
+
 def test_the_judge_keeps_the_weights_of_the_start_where_trl_replaced_the_forward(tmp_path: Path) -> None:
     model: Any = _model()
     theirs = model.forward

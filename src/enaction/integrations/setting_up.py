@@ -130,19 +130,12 @@ def core_of(model: Any) -> PreTrainedModel:
 
 
 def _copy_of(model: PreTrainedModel) -> PreTrainedModel:
-    """A model of its own with these weights, frozen.
-
-    TRL and accelerate put a `forward` of their own on the object, which a copy would share and which would go on
-    computing with the weights of the original: the copy has its class's own.
-    """
+    """A model of its own with these weights, frozen."""
     if any(hasattr(module, "_hf_hook") for module in model.modules()):
         raise UserError(
             "EnactionCallback cannot copy a model that lies on several devices: give judge=a Reader or judge=None"
         )
-    made = copy.deepcopy(model)
-    for module in made.modules():
-        module.__dict__.pop("forward", None)
-    return made.requires_grad_(False).eval()
+    return copy.deepcopy(model).requires_grad_(False).eval()
 
 
 def _tokenizer_of(processing_class: Any) -> PreTrainedTokenizerFast:

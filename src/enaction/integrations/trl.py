@@ -17,8 +17,8 @@ from transformers import TrainerCallback
 from transformers.utils import logging
 
 from enaction.integrations.rolled import append, compared, drawn, is_batch, rolled
-from enaction.integrations.setting_up import START, Settings, watch_of
-from enaction.integrations.untouched import untouched
+from enaction.integrations.setting_up import START, Settings, core_of, watch_of
+from enaction.integrations.untouched import own_forward, untouched
 from enaction.integrations.verdicts import verdict_on
 from enaction.integrations.watching import Numbers, Watch
 from enaction.passages import Passage, Prompt
@@ -34,7 +34,7 @@ _LOGGED = (
     *("identity", "identity_se", "recognition", "recognition_se", "ease", "ease_se", "log_ratio", "log_ratio_se"),
     *("entropy", "kl_start", "kl_start_se", "kl_sampler", "kl_sampler_se", "kl_sampler_sd", "kl_sampler_outside"),
     *("kl_reference", "kl_reference_se", "rollout_identity", "rollout_identity_se", "verdict", "alarm"),
-    "time_share",
+    *("step", "time_share"),
 )
 
 Self = TypeVar("Self", bound="EnactionCallback")
@@ -138,7 +138,7 @@ class EnactionCallback(TrainerCallback):
         if self.is_off:
             return
         self._settings.require(args, self._trainer, is_resumed=state.global_step > 0)
-        with untouched(model):
+        with untouched(model), own_forward(core_of(model)):
             self._watch = watch_of(self._settings, model, processing_class)
             judge = self._watch.judge
             if state.global_step and judge is not None and judge.reader is not self._watch.reader and judge.is_start:
@@ -185,7 +185,7 @@ class EnactionCallback(TrainerCallback):
     def _guarded(self, model: Any, work: Callable[[], None]) -> None:
         """Do it, and on any error say so in one line and stay away from the training from then on."""
         try:
-            with untouched(model):
+            with untouched(model), own_forward(core_of(model)):
                 work()
         except Exception as error:  # whatever it is, a training of days must not die of a measurement
             self.is_off = True

@@ -1,4 +1,4 @@
-"""Leave a model in training as it was: random numbers, buffers, and what is trained.
+"""Leave a model in training as it was: random numbers, buffers, what is trained, and how it runs.
 
 Weights are not in here: reading takes no gradients and writes to none. Dropout is off inside `Reader.reading`, which
 sets it back itself.
@@ -37,6 +37,22 @@ def untouched(model: nn.Module) -> Iterator[None]:
             module._buffers.update(buffers)
             module.__dict__.update(numbers)
         restore_random()
+
+
+@contextmanager
+def own_forward(model: nn.Module) -> Iterator[None]:
+    """Let a model run by its class's own forward.
+
+    A trainer puts one of its own on the object: accelerate one with autocast, in which the weights do not compute as
+    what they are, and TRL one with a fused head. A copy would share these, and go on with the weights of the original.
+    Where the model is spread over devices, that of accelerate moves the tensors and stays.
+    """
+    theirs = None if hasattr(model, "_hf_hook") else model.__dict__.pop("forward", None)
+    try:
+        yield
+    finally:
+        if theirs is not None:
+            model.__dict__["forward"] = theirs
 
 
 def _numbers(module: nn.Module) -> dict[str, Any]:
