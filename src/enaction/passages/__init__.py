@@ -10,7 +10,7 @@ and writes JSON lines and Parquet. This room knows nothing of models.
 """
 
 from enaction.passages.data_sets import is_hub_id
-from enaction.passages.files import first_sampling, read_passages, read_prompts, write_passages
+from enaction.passages.files import each_passage, first_sampling, read_passages, read_prompts, write_passages
 from enaction.passages.tables import STDIO
 from enaction.passages.types import (
     SAMPLING_KEYS,
@@ -30,6 +30,7 @@ __all__ = [
     "Passage",
     "Prompt",
     "Sampling",
+    "each_passage",
     "first_sampling",
     "is_hub_id",
     "prompt_hash",

@@ -55,30 +55,68 @@ def read_passages(
         PassageError: the file is missing, empty or of no kind that is read; or a row is not such an object (with its
             place and what to do about it).
     """
-    named = author or _default_author(path)
     passages: list[Passage] = []
     places: dict[tuple[str, str], str] = {}
+    for where, passage in _placed_passages(path, author, prompt_column, response_column, split, limit):
+        name = (passage.author, passage.id)
+        if name in places:
+            raise PassageError(
+                f"{where}: author '{passage.author}' already has a passage with id '{passage.id}' in "
+                f"{places[name]}; give each passage of an author an id of its own"
+            )
+        places[name] = where
+        passages.append(passage)
+    return passages
+
+
+def each_passage(
+    path: str | Path,
+    *,
+    author: str | None = None,
+    prompt_column: str | None = None,
+    response_column: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+) -> Iterator[Passage]:
+    """The passages of a file one by one, as `read_passages` reads them, in memory that does not grow with the file.
+
+    Whether two have one id is not looked at. JSON arrays and plain text are held whole; JSON lines, Parquet, CSV and
+    logs of Inspect are not.
+
+    Args:
+        path, author, prompt_column, response_column, split, limit: as of `read_passages`.
+
+    Raises:
+        PassageError: as `read_passages`, when the row is reached.
+    """
+    for _, passage in _placed_passages(path, author, prompt_column, response_column, split, limit):
+        yield passage
+
+
+def _placed_passages(
+    path: str | Path,
+    author: str | None,
+    prompt_column: str | None,
+    response_column: str | None,
+    split: str | None,
+    limit: int | None,
+) -> Iterator[tuple[str, Passage]]:
+    """Passages with the places of their rows."""
+    named = author or _default_author(path)
     given: dict[str, bool] = {}
+    count = 0
     rows = _rows(path, lines_of_text=False, split=split, is_limited=limit is not None)
     for number, (where, row) in enumerate(rows, start=1):
         row = _plain_record(row, where, {prompt_column, response_column}) if is_table(path) else row
         _require_like(row, given, where)
         completed = {"id": str(number), "author": named} | row
         for record in passage_rows(completed, where, prompt_column, response_column):
-            passage = passage_of(record, where)
-            name = (passage.author, passage.id)
-            if name in places:
-                raise PassageError(
-                    f"{where}: author '{passage.author}' already has a passage with id '{passage.id}' in "
-                    f"{places[name]}; give each passage of an author an id of its own"
-                )
-            places[name] = where
-            passages.append(passage)
-        if limit is not None and len(passages) >= limit:
-            return passages[:limit]
-    if not passages and Path(path).suffix.lower() != ".parquet":  # a text of a run can come out empty
+            yield where, passage_of(record, where)
+            count += 1
+            if count == limit:
+                return
+    if not count and Path(path).suffix.lower() != ".parquet":  # a text of a run can come out empty
         raise PassageError(f"{shown(path)} holds no passages; write one JSON object a line")
-    return passages
 
 
 def _rows(path: str | Path, *, lines_of_text: bool, split: str | None, is_limited: bool) -> Iterator[Row]:

@@ -22,6 +22,8 @@ from enaction.passages.data_sets import is_hub_id, rows_of_folder, rows_of_hub
 from enaction.passages.rows import kind
 
 STDIO = "-"
+# Rows of Parquet that are Python objects at a time.
+_BATCH = 1024
 Row = tuple[str, dict[str, Any]]
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -200,7 +202,9 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         raise PassageError(f"there is no file {path}; check the path")
     try:
-        for batch in pq.ParquetFile(path, page_checksum_verification=True).iter_batches(use_threads=False):
+        for batch in pq.ParquetFile(path, page_checksum_verification=True).iter_batches(
+            batch_size=_BATCH, use_threads=False
+        ):
             yield from batch.to_pylist()
     except (pa.ArrowInvalid, OSError) as err:
         raise PassageError(f"{path} is not a readable Parquet file ({first_line(err)}); write it again") from err
