@@ -131,6 +131,18 @@ def test_settings_of_the_run_hold_where_a_call_says_none(tmp_path: Path) -> None
     assert passage.sampling == {"temperature": 0.9, "top_k": 20}
 
 
+def test_settings_of_a_call_go_first_and_a_stop_sequence_leaves_the_end_open(tmp_path: Path) -> None:
+    said = {"id": "m1", "role": "assistant", "content": "so", "source": "generate"}
+    output = {"choices": [{"message": said, "stop_reason": "stop"}]}
+    event = {"event": "model", "config": {"temperature": 0.1}, "output": output}
+    stopped = event | {"config": {"temperature": 0.1, "stop_seqs": ["\n"]}}
+    samples = [_sample(id=n, messages=[said], events=[e]) for n, e in enumerate((event, stopped))]
+    header = {"eval": {"model": "m", "model_generate_config": {"temperature": 0.5}}}
+    first, second = read_eval(_log(tmp_path / "a.eval", *samples, header=header))
+    assert (first.sampling, first.ended) == ({"temperature": 0.1}, True)
+    assert (second.sampling, second.ended) == ({"temperature": 0.1}, None)
+
+
 def test_attached_texts_are_put_back(tmp_path: Path) -> None:
     messages = [{"role": "user", "content": "attachment://a1"}, {"role": "assistant", "content": [
         {"type": "text", "text": "attachment://a2", "citations": []}]}]  # fmt: skip

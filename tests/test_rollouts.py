@@ -241,6 +241,18 @@ def test_columns_that_are_named_go_before_those_that_are_known(tmp_path: Path) -
     assert _plain(rollout.trainer_logprobs) == [-0.4, -0.2]
 
 
+def test_a_column_that_is_named_for_one_thing_is_not_another_too(tmp_path: Path) -> None:
+    row = {"token_ids": [1], "logprobs": [-0.5], "rollout_log_probs": [-0.25]}
+    (rollout,) = _read(tmp_path, row, columns={"trainer_logprobs": "logprobs"})
+    assert (_plain(rollout.sampler_logprobs), _plain(rollout.trainer_logprobs)) == ([-0.25], [-0.5])
+
+
+def test_padding_is_left_out_by_the_attention_mask_alone(tmp_path: Path) -> None:
+    row = {"prompts": [0, 1], "responses": [7, 0], "attention_mask": [0, 1, 1, 0], "rollout_log_probs": [-0.5, 0.0]}
+    (rollout,) = _read(tmp_path, row)
+    assert (rollout.prompt_ids, _plain(rollout.mask), _plain(rollout.sampler_logprobs)) == ((1,), [1, 0], [-0.5, None])
+
+
 def test_log_probabilities_that_a_doctor_must_see_are_kept(tmp_path: Path) -> None:
     """Above zero, all equal, far below: faults to be named, not rows to be refused."""
     (rollout,) = _read(tmp_path, {"token_ids": [1, 2, 3], "logprobs": [0.5, -9999.0, 0.0], "loss_mask": [1, 1, 1]})

@@ -25,7 +25,9 @@ _AVERAGED = ("entropy", "surprisal")
 
 @with_reader_options
 def command(
-    passages: Annotated[str, typer.Argument(help="Passages: .jsonl, .json, .parquet, .csv, .txt, .eval; a data set; `-`.")],
+    passages: Annotated[
+        str, typer.Argument(help="Passages: .jsonl, .json, .parquet, .csv, .txt, .eval (Inspect); a data set; `-`.")
+    ],
     model: Model,
     out: Annotated[Path, typer.Option("--out", "-o", help="Parquet (or .csv) file for the token table.")],
     framing: Annotated[

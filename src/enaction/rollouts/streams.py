@@ -35,7 +35,7 @@ def streamed(path: str | Path) -> Iterator[Row]:
             command = _TORCH.replace("{path}", str(file))
             raise PassageError(f"{file}: files of torch are not read; convert it: {command} > {file.stem}.jsonl")
         if is_inspect_log(file):
-            raise PassageError(f"{file} is a log of Inspect, which holds no token ids; `enaction score` reads such logs")
+            raise PassageError(f"{file} is a log of Inspect, which holds no token ids; `enaction score` reads it")
         if file.suffix.lower() == ".parquet":
             return placed(_parquet(file))
         if file.suffix.lower() in _ARRAYS and _is_array(file):
