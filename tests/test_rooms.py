@@ -13,7 +13,7 @@ SOURCE = Path(enaction.__file__).parent
 ROOMS = [
     *("words", "errors", "files", "lazy", "findings", "chart", "page", "passages", "world", "stats", "framing", "zoo"),
     *("reader", "endpoint", "rollouts", "doctor"),
-    *("sampling", "continuing", "tokens", "check", "shown", "study", "analysis", "experiments", "paper"),
+    *("sampling", "continuing", "tokens", "audit", "check", "shown", "study", "analysis", "experiments", "paper"),
     *("report", "running", "lab", "integrations", "cli"),
 ]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -253,7 +253,16 @@ def _and_text(table: pa.Table, texts: Iterable[str]) -> pa.Table:
     return table.append_column(pa.field(TEXT, _NAME), pa.array(list(texts), pa.string()).dictionary_encode())
 
 
-def default_framing(reader: Reader, passages: Sequence[Passage]) -> Framing:
+class HasTemplate(Protocol):
+    """A reader of any kind, here or on a server."""
+
+    @property
+    def has_template(self) -> bool:
+        """Whether its tokenizer has a chat template."""
+        ...
+
+
+def default_framing(reader: HasTemplate, passages: Sequence[Passage]) -> Framing:
     """`assistant` where the reader has a chat template and a passage has a prompt, else `none`."""
     return "assistant" if reader.has_template and any(p.prompt for p in passages) else "none"
 

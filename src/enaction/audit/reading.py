@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from enaction.audit.settings import Settings
+from enaction.endpoint import EndpointReader, Observed
 from enaction.errors import FramingError, UserError
 from enaction.framing import Framed, frame, frame_prompt
 from enaction.passages import Passage, Prompt
@@ -21,6 +23,7 @@ from enaction.stats.evidence import BETAS, Null
 from enaction.tokens import default_framing
 from enaction.words import Framing
 
+AnyReader = Reader | EndpointReader
 # The bet that needs no second model: the same weights, read without the chat template.
 NO_TEMPLATE = "the same model without its chat template"
 # Listed tokens, of which truncations are computed; where a nucleus has more, no bet is made on it.
@@ -47,10 +50,10 @@ class Read:
 
 
 def read_turns(
-    reader: Reader,
+    reader: AnyReader,
     passages: Sequence[Passage],
     settings: Settings,
-    versus: Mapping[str, Reader] | None = None,
+    versus: Mapping[str, AnyReader] | None = None,
     *,
     token_budget: int | None = None,
     progress: Progress | None = None,
@@ -58,7 +61,7 @@ def read_turns(
     """Read turns and everything that bets on them need.
 
     Args:
-        reader: the model that is said to have sampled them.
+        reader: the model that is said to have sampled them; if a server runs it, bets are on its likeliest tokens.
         passages: the turns; own ids are read where they are there, else the text.
         settings: of the sampler.
         versus: other readers with the same tokenizer, by name, as alternatives.
@@ -67,11 +70,19 @@ def read_turns(
 
     Raises:
         FramingError: a turn that cannot be framed, or is too long.
-        UserError: another reader has another tokenizer.
+        UserError: another reader has another tokenizer, or the settings are not those that a server answers for.
+        ModelError: a server fails.
     """
     framing = settings.framing or default_framing(reader, passages)
     framed = [frame(reader.tokenizer, passage, framing) for passage in passages]
-    stats = reader.score(framed, wanted=_wanted(settings), token_budget=token_budget, progress=progress)
+    if isinstance(reader, EndpointReader):
+        observed = reader.observe(framed, progress)
+        known = [_cells(f, o, settings, reader) for f, o in zip(framed, observed, strict=True)]
+        ranks = [np.where(o.rank >= 0, np.log1p(np.maximum(o.rank, 0)), np.nan) for o in observed]
+    else:
+        stats = reader.score(framed, wanted=_wanted(settings), token_budget=token_budget, progress=progress)
+        known = [_known(f, s, settings) for f, s in zip(framed, stats, strict=True)]
+        ranks = [np.log1p(s.rank) for s in stats]
     others = {}
     if framing == "assistant":
         others[NO_TEMPLATE] = _elsewhere(reader, _bare(reader, passages, framed), settings, token_budget)
@@ -81,12 +92,21 @@ def read_turns(
                 f"{name} has another tokenizer than {reader.name}, so that it has no probability for the same tokens: "
                 "name a model of the same family"
             )
-        given = framed if other.has_template or framing != "assistant" else _bare(reader, passages, framed)
-        others[name] = _elsewhere(other, given, settings, token_budget)
-    return [
-        Read(f, _null(f, s, settings, reader.vocabulary_size, {n: o[i] for n, o in others.items()}), np.log1p(s.rank))
-        for i, (f, s) in enumerate(zip(framed, stats, strict=True))
-    ]
+        shown = framed if other.has_template or framing != "assistant" else _bare(reader, passages, framed)
+        others[name] = _elsewhere(other, shown, settings, token_budget)
+    reads = []
+    for i, (f, found, rank_N) in enumerate(zip(framed, known, ranks, strict=True)):
+        # A bet that cannot be made is not made: a factor of 1, whatever is charged for it.
+        log_token_N = found.get("log_token_N", found["log_bound_N"])
+        against = {n: log_token_N + settings.noise if o[i] is None else o[i] for n, o in others.items()}
+        given: dict[str, Any] = {"vocabulary": reader.vocabulary_size} | found
+        null = Null(
+            **given,
+            log_unigram_N=_unigram(f, reader.vocabulary_size),
+            others=against,
+        )
+        reads.append(Read(f, null, rank_N))
+    return reads
 
 
 def _wanted(settings: Settings) -> Wanted:
@@ -96,7 +116,7 @@ def _wanted(settings: Settings) -> Wanted:
     return Wanted(tuple(beta / settings.temperature for beta in BETAS), LISTED, settings.temperature)
 
 
-def _bare(reader: Reader, passages: Sequence[Passage], framed: Sequence[Framed]) -> list[Framed | None]:
+def _bare(reader: AnyReader, passages: Sequence[Passage], framed: Sequence[Framed]) -> list[Framed | None]:
     """The same measured ids after the prompt's words alone; None where there are no words."""
     bare: list[Framed | None] = []
     for passage, f in zip(passages, framed, strict=True):
@@ -111,12 +131,15 @@ def _bare(reader: Reader, passages: Sequence[Passage], framed: Sequence[Framed])
 
 
 def _elsewhere(
-    reader: Reader, framed: Sequence[Framed | None], settings: Settings, token_budget: int | None
+    reader: AnyReader, framed: Sequence[Framed | None], settings: Settings, token_budget: int | None
 ) -> list[np.ndarray | None]:
     """Log-probability of the measured tokens [N] by a reader, at the temperature of the sampler; None as given."""
     inverse = 1 / settings.temperature
     fits = [f for f in framed if f is not None and _fits(reader, f)]
     wanted = Wanted(betas=(inverse,)) if inverse != 1 else None
+    if isinstance(reader, EndpointReader):
+        observed = iter(reader.observe(fits))
+        return [next(observed).logprob if f is not None and _fits(reader, f) else None for f in framed]
     stats = iter(reader.score(fits, wanted=wanted, token_budget=token_budget))
     found: list[np.ndarray | None] = []
     for f in framed:
@@ -129,33 +152,63 @@ def _elsewhere(
     return found
 
 
-def _fits(reader: Reader, framed: Framed) -> bool:
-    return reader.context_length is None or framed.stop - 1 <= reader.context_length
+def _fits(reader: AnyReader, framed: Framed) -> bool:
+    try:
+        reader.check_fits(framed)
+    except FramingError:
+        return False
+    return True
 
 
-def _null(
-    framed: Framed,
-    stats: TokenStats,
-    settings: Settings,
-    vocabulary: int,
-    others: Mapping[str, np.ndarray | None],
-) -> Null:
+def _known(framed: Framed, stats: TokenStats, settings: Settings) -> dict[str, Any]:
     """What is known of each token, from the statistics of a reader."""
     found = _truncated(stats, settings) if settings.is_truncated else _whole(framed, stats, settings)
     assert stats.likeliest_ids is not None
     token_N = np.array(framed.ids[framed.start : framed.stop], dtype=np.int64)
-    # A bet that cannot be made is not made: a factor of 1, whatever is charged for it.
-    nothing_N = found["log_bound_N"] + settings.noise
-    return Null(
-        **found,
-        is_top_N=stats.likeliest_ids[:, 0] == token_N if len(token_N) else np.zeros(0, bool),
-        log_unigram_N=_unigram(framed, vocabulary),
-        vocabulary=vocabulary,
-        others={name: nothing_N if log_N is None else log_N for name, log_N in others.items()},
-    )
+    return found | {"is_top_N": (stats.likeliest_ids[:, :1] == token_N[:, None]).any(1)}
 
 
-def _whole(framed: Framed, stats: TokenStats, settings: Settings) -> dict:
+def _cells(framed: Framed, observed: Observed, settings: Settings, reader: EndpointReader) -> dict[str, Any]:
+    """What is known of each token, from a server: the likeliest tokens, each a cell, and all others together as one."""
+    if settings.temperature != 1 or settings.is_truncated:
+        raise UserError(
+            f"{reader.name} is a server, which gives log-probabilities before temperature and truncation and not of "
+            "the whole vocabulary: leave temperature and top-p at 1 where that is how the text was sampled, or give "
+            "the model's weights"
+        )
+    listed_Nk = observed.top_logprobs
+    if (observed.top_ids < 0)[np.isfinite(listed_Nk)].any():  # tokens by their text alone: which one came is not known
+        listed_Nk = listed_Nk[:, :0]
+    n, listed = listed_Nk.shape
+    place_N = np.where((observed.place >= 0) & (listed > 0), observed.place, listed)
+    tail_N1 = 1.0 - np.exp(listed_Nk).sum(1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        log_NC = np.concatenate([listed_Nk, np.log(np.maximum(tail_N1, 0))], axis=1)
+    # A token beyond the list is as probable as the server says, however the list was rounded.
+    beyond_N = place_N == listed
+    log_NC[:, -1] = np.where(beyond_N, np.maximum(log_NC[:, -1], observed.logprob), log_NC[:, -1])
+    log_NC -= np.logaddexp.reduce(log_NC, axis=1, keepdims=True)
+    p_NC = np.exp(log_NC)
+    information_NC = np.where(p_NC > 0, -log_NC, 0)
+    entropy_N = (p_NC * information_NC).sum(1)
+    log_came_N = log_NC[np.arange(n), place_N]
+    with np.errstate(invalid="ignore"):
+        sums = [np.logaddexp.reduce(np.where(p_NC > 0, beta * log_NC, -np.inf), axis=1) for beta in BETAS]
+    return {
+        "surprisal_N": -log_came_N,
+        "entropy_N": entropy_N,
+        "varentropy_N": (p_NC * (information_NC - entropy_N[:, None]) ** 2).sum(1),
+        "log_sums_NB": np.stack(sums, 1),
+        "log_top_N": np.minimum(log_NC.max(1), 0),
+        "is_top_N": place_N == log_NC.argmax(1),
+        "log_bound_N": log_came_N,
+        "log_token_N": observed.logprob,
+        "vocabulary": log_NC.shape[1],
+        "tokens": reader.vocabulary_size,
+    }
+
+
+def _whole(framed: Framed, stats: TokenStats, settings: Settings) -> dict[str, Any]:
     """Without truncation: tempered statistics from those of the model's own distribution."""
     assert stats.power_sums is not None
     inverse = 1 / settings.temperature
@@ -174,7 +227,7 @@ def _whole(framed: Framed, stats: TokenStats, settings: Settings) -> dict:
     }
 
 
-def _truncated(stats: TokenStats, settings: Settings) -> dict:
+def _truncated(stats: TokenStats, settings: Settings) -> dict[str, Any]:
     """With truncation: the widest that the noise allows is read, and the narrowest bounds what any sampler gives."""
     surprisal_N, tempered_N = _float(stats.sampled_surprisal), _float(stats.tempered_surprisal)
     mass_N = _float(stats.kept_mass)
@@ -229,6 +282,6 @@ def _unigram(framed: Framed, vocabulary: int) -> np.ndarray:
     return np.array(logs)
 
 
-def framing_of(reader: Reader, passages: Sequence[Passage], settings: Settings) -> Framing:
+def framing_of(reader: AnyReader, passages: Sequence[Passage], settings: Settings) -> Framing:
     """How these turns are framed."""
     return settings.framing or default_framing(reader, passages)

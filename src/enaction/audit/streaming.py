@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from enaction.audit.judging import Turn, judge
-from enaction.audit.reading import framing_of, read_turns
+from enaction.audit.reading import AnyReader, framing_of, read_turns
 from enaction.audit.settings import Settings
 from enaction.passages import Passage
-from enaction.reader import Reader
 from enaction.stats.evidence import Stream
 
 # Turns that are read together: enough for full batches, few enough to be kept in memory with what is known of them.
@@ -50,10 +49,10 @@ class Audit:
 
 
 def audit(
-    reader: Reader,
+    reader: AnyReader,
     passages: Iterable[Passage],
     settings: Settings | Audit | None = None,
-    versus: Mapping[str, Reader] | None = None,
+    versus: Mapping[str, AnyReader] | None = None,
     *,
     token_budget: int | None = None,
 ) -> Iterator[Turn]:

@@ -132,7 +132,7 @@ def _families(null: Null) -> Iterator[Iterator[_Bet]]:
     if null.log_full_N is not None:
         yield iter([_Bet("no truncation", null.log_full_N - null.log_bound_N, None)])
     for name, log_other_N in null.others.items():
-        yield iter([_Bet(name, log_other_N - null.log_bound_N, None)])
+        yield iter([_Bet(name, log_other_N - null.log_of_token_N, None)])
 
 
 def _log_second_moment(null: Null, beta: float) -> np.ndarray | None:
@@ -193,8 +193,8 @@ def _top(null: Null) -> Iterator[_Bet]:
 
 def _background(null: Null) -> Iterator[_Bet]:
     """Words of nobody: any token alike, and by their frequency so far."""
-    yield _Bet("any token", -math.log(null.vocabulary) - null.log_bound_N, None)
-    yield _Bet("unigram", null.log_unigram_N - null.log_bound_N, None)
+    yield _Bet("any token", null.log_uniform - null.log_of_token_N, None)
+    yield _Bet("unigram", null.log_unigram_N - null.log_of_token_N, None)
 
 
 def _truncated(null: Null) -> Iterator[_Bet]:

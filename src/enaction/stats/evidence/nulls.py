@@ -32,8 +32,11 @@ class Null:
         kept: by a name such as `top-p .9`: log of the mass that this truncation would keep [N], NaN where it is not
             known, and whether the token is kept [N].
         log_unigram_N: log-probability of the token by its frequency in the text before it.
+        log_token_N: greatest log-probability of the token itself, where p is not of tokens but of cells (a server's
+            likeliest tokens, and all others together); None where it is `log_bound_N`.
+        tokens: number of tokens, where p is of cells.
         others: by name: log-probability of the token under another distribution that is fixed before the token.
-        vocabulary: number of tokens.
+        vocabulary: number of tokens, or of cells.
     """
 
     surprisal_N: np.ndarray
@@ -46,11 +49,23 @@ class Null:
     log_unigram_N: np.ndarray
     vocabulary: int
     log_full_N: np.ndarray | None = None
+    log_token_N: np.ndarray | None = None
+    tokens: int | None = None
     kept: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     others: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.surprisal_N)
+
+    @property
+    def log_of_token_N(self) -> np.ndarray:  # noqa: N802  # carries its axis, by the house convention
+        """Greatest log-probability of the token that came [N]."""
+        return self.log_bound_N if self.log_token_N is None else self.log_token_N
+
+    @property
+    def log_uniform(self) -> float:
+        """Log-probability of any one token if all are alike."""
+        return -math.log(self.tokens or self.vocabulary)
 
     def log_sum(self, beta: float) -> np.ndarray:
         """Log of the sum of p^beta [N], or a bound above it.
