@@ -302,6 +302,12 @@ def _sound_of(p: Pool, r: Rollout) -> np.ndarray:
     return logprobs_of(p.reader, *_ids(r), p.temperature, p.top_p)
 
 
+def _template_in_part(p: Pool, rollouts: list[Rollout], rng: np.random.Generator) -> list[Rollout]:
+    """Every third rollout without its template, as where two code paths make prompts."""
+    broken = each(_after(_text_alone))(p, rollouts, rng)
+    return [b if i % 3 == 0 else r for i, (r, b) in enumerate(zip(rollouts, broken, strict=True))]
+
+
 @cache
 def _coarse() -> Reader:
     return Reader.load("zoo:ash-rl", dtype="bfloat16")
@@ -327,7 +333,7 @@ FAULTS: tuple[Planted, ...] = (
     Planted("raw log-probabilities at temperature .6 (trl#4159)", "cold", "temperature not applied",
             each(_at(1.0), "sampler_logprobs")),
     Planted("temperature .6 applied twice", "cold", "temperature applied twice", each(_at(0.36))),
-    Planted("log-probabilities divided by .6", "cold", "log-probability divided by the temperature",
+    Planted("log-probabilities divided by .6", "cold", "divided log-probabilities",
             each(lambda p, r: _at(1.0)(p, r) / 0.6)),
     Planted("temperature .9 for 1", "plain", "another temperature", each(_at(0.9)), saying="0.9,"),
     Planted("kept mass of top-p .8 (trl#6789)", "cut", "truncation not accounted for",
@@ -335,6 +341,7 @@ FAULTS: tuple[Planted, ...] = (
     Planted("an unstated top-p .9 in the sampler", "unstated", "another truncation",
             each(lambda p, r: logprobs_of(p.reader, *_ids(r))), saying="top-p 0.9"),
     Planted("no template", "plain", "no template", each(_after(_text_alone))),
+    Planted("no template in every third rollout", "plain", "no template", _template_in_part),
     Planted("generation prompt left out", "plain", "generation prompt left out",
             each(_after(partial(_rendered, header=False)))),
     Planted("system prompt left out", "system", "system prompt left out",

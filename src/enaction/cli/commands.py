@@ -13,7 +13,7 @@ import typer
 from typer.main import get_command
 
 import enaction
-from enaction.cli import check, completing, demo, report, run, sample, score, stopping, zoo
+from enaction.cli import check, completing, demo, doctor, report, run, sample, score, stopping, zoo
 from enaction.cli.showing import guarded, print_error
 from enaction.cli.talking import with_talking_options
 from enaction.errors import UserError
@@ -30,7 +30,15 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS = {"demo": demo, "run": run, "sample": sample, "score": score, "check": check, "report": report}
+COMMANDS = {
+    "demo": demo,
+    "run": run,
+    "sample": sample,
+    "score": score,
+    "check": check,
+    "doctor": doctor,
+    "report": report,
+}
 for name, module in COMMANDS.items():
     app.command(name)(with_talking_options(module.command))
 app.add_typer(zoo.app, name="zoo")

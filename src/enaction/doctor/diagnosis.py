@@ -16,7 +16,7 @@ from enaction.doctor.batch import COLUMNS, Batch, batch_of
 from enaction.doctor.divergence import Divergence, divergence, e_value
 from enaction.doctor.entropies import Around, Identity, Logged, identity, logged_mean, shifted_identity
 from enaction.doctor.foreign import Foreign, foreign
-from enaction.doctor.hypotheses import LEAST_GAIN, Hypothesis, of_columns
+from enaction.doctor.hypotheses import LEAST_GAIN, Hypothesis, in_part, of_columns
 from enaction.doctor.modelled import flat_entropies, of_entropies, of_model, sound_logprobs
 from enaction.doctor.naming import LEAST_TOKENS, Named, limit_of, name_fault
 from enaction.doctor.readings import Progress, Readings, read
@@ -141,6 +141,8 @@ class _Examination:
         self.faults: list[Fault] = []
         self.notes: list[str] = []
         self.columns = [c for c in COLUMNS if batch.has(c)]
+        # Each column is decided about, the entropies, and whether tokens are foreign or the columns apart.
+        self.level = settings.level / (len(self.columns) + batch.has("entropy") + 1)
         self.reference_N = sound_logprobs(readings) if readings else None
         self.flaws = flaws(batch, self.reference_N, readings.fillers if readings else frozenset())
         # What no comparison counts: untrained tokens, and placeholders and padding among the trained ones.
@@ -195,14 +197,16 @@ class _Examination:
         return np.where(self.counts_N & np.isfinite(values_N), values_N, np.nan)
 
     def _rule(self, column: str, hypotheses: Sequence[Hypothesis], given_N: np.ndarray) -> Named:
-        return name_fault(column, given_N, hypotheses, self.settings.noise, self.settings.level)
+        return name_fault(column, given_N, hypotheses, self.settings.noise, self.level)
 
     def _named(self) -> dict[str, Named]:
         """What explains each column, by the model or by the other column."""
         named: dict[str, Named] = {}
         if self.readings is not None:
             for column in self.columns:
-                named[column] = self._rule(column, self.hypotheses[column], self._given(column))
+                hypotheses, given_N = self.hypotheses[column], self._given(column)
+                hypotheses = [*hypotheses, *in_part(self.batch, hypotheses, given_N)]
+                named[column] = self._rule(column, hypotheses, given_N)
             self._say_of_columns(named)
         elif len(self.columns) == 2:
             given = {c: self._given(c) for c in self.columns}
@@ -255,23 +259,13 @@ class _Examination:
         return ""
 
     def _unexplained(self, column: str, one: Named) -> None:
-        """A column that nothing explains as a whole: a part of its rollouts may be at fault."""
+        """A column that nothing explains, in whole or in part."""
         assert self.readings is not None
-        given_N = self._given(column)
-        rms_R = self._row_rms(given_N - one.sound.hypothesis.predicted)
-        off_R = rms_R > one.limit
-        n_off, n_rows = int(off_R.sum()), int(np.isfinite(rms_R).sum())
-        if 0 < n_off < n_rows:
-            part_N = np.where(off_R[self.batch.row], given_N, np.nan)
-            part = self._rule(column, self.hypotheses[column], part_N)
-            if part.outcome == "fault":
-                h = part.best.hypothesis
-                says = f"in {n_off} of {n_rows} rollouts of the {column}'s column {h.says}"
-                self.faults.append(Fault(h.name, column, says, h.remedy, _surety(part)))
-                return
+        off_R = self._row_rms(self._given(column) - one.sound.hypothesis.predicted) > one.limit
         nearest = one.best.hypothesis
         near = "" if nearest.name == "sound" else f" (the nearest: {nearest.name}, {one.best.rms:.2f})"
-        part_of = f" in {n_off} of {n_rows} rollouts" if n_off < n_rows else ""
+        n_off, n_rows = int(off_R.sum()), len(off_R)
+        part_of = f" in {n_off} of {n_rows} rollouts" if 0 < n_off < n_rows else ""
         self.faults.append(
             Fault(
                 "other weights",
@@ -336,6 +330,9 @@ class _Examination:
             return
         crossed = [name for name, e in (("q/p", apart.matches), ("p/q", apart.reported)) if e.crossed]
         if named.outcome == "other" or crossed:
+            whose = ""
+            if apart.reported.crossed and not apart.matches.crossed:
+                whose = ", and the tokens were drawn from the trainer's distribution rather than the sampler's"
             log10 = max(apart.matches.log10_max, apart.reported.log10_max)
             evidence = (
                 f"log10 e = {log10:.1f}" if crossed else f"{named.best.rms:.2f} nats, and noise makes {limit:.2f}"
@@ -344,8 +341,8 @@ class _Examination:
                 Fault(
                     "gap beyond noise",
                     "both",
-                    f"sampler and trainer differ by more than a noise of {noise:g} makes ({evidence}), and two columns "
-                    "alone do not tell why",
+                    f"sampler and trainer differ by more than a noise of {noise:g} makes ({evidence}){whose}; two "
+                    "columns alone do not tell why",
                     "give --model: temperature, truncation, template and weights are told apart by its readings",
                     f"{apart.n_tokens} tokens",
                 )
@@ -434,7 +431,7 @@ class _Examination:
         by = min(squares, key=lambda k: squares[k])
         if by and squares[0] > 0:
             gain = 0.5 * found.n_tokens * math.log(squares[0] / max(squares[by], 1e-12))
-            if gain > max(LEAST_GAIN, math.log(2 / self.settings.level)):
+            if gain > max(LEAST_GAIN, math.log(2 / self.level)):
                 side = "next" if by == 1 else "previous"
                 says = f"each token has the entropy of the {side} token"
                 remedy = "align logits and labels before entropies are averaged"
@@ -492,7 +489,7 @@ class _Examination:
         if column is not None and named[column].outcome != "sound":
             return None
         logprob_N = np.where(self.counts_N & np.isfinite(self.reference_N), self.reference_N, np.nan)
-        found = foreign(self.batch, logprob_N, self.readings.vocabulary, self.settings.noise, self.settings.level)
+        found = foreign(self.batch, logprob_N, self.readings.vocabulary, self.settings.noise, self.level)
         if found is not None and found.is_found:
             where = "; ".join(
                 f"{self.batch.rollouts[row].id} tokens {start} to {stop - 1}" for row, start, stop, _ in found.worst[:3]

@@ -10,7 +10,7 @@ Axes: N tokens of the batch, R rollouts. In nats.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -139,8 +139,8 @@ def other_units(base_N: np.ndarray) -> Iterator[Hypothesis]:
     """Numbers of another kind made from log-probabilities."""
     natural = "log natural, or multiply by "
     kinds = [
-        ("surprisal for log-probability", -base_N, "the numbers are minus log-probabilities", "turn their sign"),
-        ("probability for its logarithm", np.exp(base_N), "the numbers are probabilities", "take their logarithm"),
+        ("sign turned", -base_N, "the numbers are minus log-probabilities", "turn their sign"),
+        ("probability, not logarithm", np.exp(base_N), "the numbers are probabilities", "take their logarithm"),
         ("logarithm of base 2", base_N / math.log(2), "the logarithms are of base 2", natural + "0.693"),
         ("logarithm of base 10", base_N / math.log(10), "the logarithms are of base 10", natural + "2.303"),
     ]
@@ -159,6 +159,31 @@ def summed(batch: Batch, base_N: np.ndarray) -> Hypothesis:
         "each number is the sum over the rollout up to its token",
         "log each token's own log-probability, not `cumulative_logprob`",
     )
+
+
+def in_part(batch: Batch, hypotheses: Sequence[Hypothesis], given_N: np.ndarray) -> list[Hypothesis]:
+    """Each fault in those rollouts alone in which it fits better than `sound`, the first of the hypotheses.
+
+    The choice costs log 2 a rollout: the chance that chosen gains exceed that by t nats is at most exp(-t), as it is
+    for gains that nobody chose.
+    """
+    sound, *others = hypotheses
+    n_rows = len(batch.rollouts)
+    made = []
+    for h in others:
+        if h.name == "rows re-ordered":  # it is about a part already
+            continue
+        both_N = np.isfinite(given_N) & np.isfinite(h.predicted) & np.isfinite(sound.predicted)
+        squares = [np.clip((given_N - of.predicted)[both_N], -LARGEST, LARGEST) ** 2 for of in (sound, h)]
+        gain_R = np.bincount(batch.row[both_N], squares[0] - squares[1], minlength=n_rows)
+        better_R = gain_R > 0
+        n_better = int(better_R.sum())
+        if 0 < n_better < n_rows:
+            predicted_N = np.where(better_R[batch.row], h.predicted, sound.predicted)
+            says = f"{h.says}, in {n_better} of {n_rows} rollouts"
+            cost = h.cost + n_rows * math.log(2)
+            made.append(Hypothesis(h.name, predicted_N, says, h.remedy, cost, h.detail | {"part": n_better}))
+    return made
 
 
 def of_columns(batch: Batch, base_N: np.ndarray, given_N: np.ndarray) -> list[Hypothesis]:

@@ -53,7 +53,7 @@ def of_model(batch: Batch, readings: Readings, given_N: np.ndarray) -> list[Hypo
         raw_N = _flat(readings.stated, lambda s: readings.logprobs(s, 1.0))
         made.append(
             Hypothesis(
-                "log-probability divided by the temperature",
+                "divided log-probabilities",
                 raw_N / taken.temperature,
                 f"log-probabilities at temperature 1 were divided by {taken.temperature:g}, and no longer sum to one",
                 "divide the logits, then take the log-softmax",
@@ -176,7 +176,7 @@ def _truncated(readings: Readings) -> Iterator[Hypothesis]:
             f"the numbers are those of a sampler with {cut}, which was not stated",
             "look up the sampler's defaults (a generation config sets them), and state what was used",
             cost,
-            {"top_p": top_p, "top_k": top_k},
+            {"top_p": top_p} if top_p < 1 else {"top_k": top_k},
         )
 
 
