@@ -78,7 +78,6 @@ def bets_on(null: Null, noise: float = 0.0) -> Bets:
     """
     families = [list(family) for family in _families(null)]
     columns, weights, names, is_other = [], [], [], []
-    n_others = sum(name == "other" for name, _ in _family_names(null))
     log_family = -math.log(len(families))
     for family, (kind, parts) in zip(families, _family_names(null), strict=True):
         for bet in family:
@@ -87,7 +86,6 @@ def bets_on(null: Null, noise: float = 0.0) -> Bets:
                 weights.append(log_family + math.log(share) - math.log(len(family)))
                 names.append(bet.name if part == 1 else f"{bet.name}, {part:g} of tokens")
                 is_other.append(kind == "other")
-    assert n_others == len(null.others)
     arms = [*_tempered(null), *_background(null)]
     arm_weights = [0.5, *[0.5 / len(arms)] * len(arms)]
     return Bets(

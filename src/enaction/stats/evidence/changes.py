@@ -14,11 +14,9 @@ def change_path(bets: Bets) -> np.ndarray:
     R_t - t is a supermartingale if all tokens are the model's, so that the expected number of own tokens until R
     reaches A is at least A (Pollak 1987).
     """
-    log_R_E = np.full(bets.log_factors_NE.shape[1], -np.inf)
-    path = []
-    masks = groups(bets)
-    for log_factor_E in bets.log_factors_NE:
-        log_R_E = np.logaddexp(0.0, log_R_E) + log_factor_E
-        path.append([mixed(log_R_E[of_E], bets.log_weights_E[of_E]) for of_E in masks])
-    path_NG = np.array(path).reshape(len(bets), len(masks))
-    return np.logaddexp.reduce(path_NG, axis=1) - np.log(len(masks))
+    sums_NE = bets.log_factors_NE.cumsum(0)
+    # R_t is the sum over beginnings k of the product of the factors from k to t.
+    before_NE = np.concatenate([np.zeros((1, sums_NE.shape[1])), sums_NE[:-1]])
+    log_R_NE = sums_NE + np.logaddexp.accumulate(-before_NE, axis=0)
+    paths = [mixed(log_R_NE[:, of_E], bets.log_weights_E[of_E]) for of_E in groups(bets)]
+    return np.logaddexp.reduce(paths, axis=0) - np.log(len(paths))
