@@ -321,6 +321,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "numbers without ids": ({"response": "a", "logprobs": [-1.0]}, "sampler_logprobs without token ids mean nothing"),
     "too few": ({"token_ids": [1, 2], "logprobs": [-1.0]}, "1 entries of sampler_logprobs for 2 token_ids; give one"),
     "one too many": ({"token_ids": [1, 2], "logprobs": [-1, -1, -1]}, "3 entries of sampler_logprobs for 2 token_ids"),
+    "without the first": (
+        {"prompt_ids": [1, 2], "token_ids": [3, 4], "logprobs": [-1, -1, -1]},
+        "3 entries of sampler_logprobs for 2 token_ids .and 2 of the prompt.; .* put null before them",
+    ),
     "mask too short": ({"token_ids": [1, 2], "loss_mask": [1]}, "1 entries of mask for 2 token_ids"),
     "entropies too short": ({"token_ids": [1, 2], "entropies": [1]}, "1 entries of entropies for 2"),
     "infinite": ({"token_ids": [1], "logprobs": [-math.inf]}, "must hold finite numbers, and entry 0 is -inf"),

@@ -116,10 +116,10 @@ def _tail(values: np.ndarray, name: str, n: int, before: int, where: str) -> np.
     if before and len(values) == before + n:
         return values[before:]
     also = f" (and {before} of the prompt)" if before else ""
-    raise PassageError(
-        f"{where}: {len(values)} entries of {name} for {n} token_ids{also}; give one for each token of the answer, "
-        "null where there is none"
-    )
+    remedy = "give one for each token of the answer, null where there is none"
+    if before and len(values) == before + n - 1:  # of the predictions of a whole sequence, which has none of its first
+        remedy = "if they begin with the second token of the prompt, put null before them"
+    raise PassageError(f"{where}: {len(values)} entries of {name} for {n} token_ids{also}; {remedy}")
 
 
 def _aligned(values: Any, name: str, n: int, before: int, mask: np.ndarray | None, where: str) -> np.ndarray:
