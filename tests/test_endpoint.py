@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,14 @@ from enaction.endpoint import EndpointReader, Limits, sample
 from enaction.endpoint.address import key_for, read_address
 from enaction.endpoint.client import Client
 from enaction.endpoint.writing import write_after
-from enaction.errors import FramingError, ModelError, UserError
+from enaction.errors import FramingError, ModelError, StudyError, UserError
 from enaction.framing import Framed, frame
 from enaction.passages import Passage, read_passages
 from enaction.reader import Reader, Wanted
 from enaction.sampling import sample as sample_here
+from enaction.study.config import Study
+from enaction.study.desk import Desk
+from enaction.study.store import Run
 
 QUICK = Limits(timeout=5, pause=0.01, retries=2, concurrency=4)
 
@@ -450,6 +454,7 @@ def test_a_redirect_to_another_host_is_not_followed(
     ("name", "words"),
     [
         ("openai:gpt-5", "is no address of an endpoint"),
+        ("http://host/v1#m", "is no address of an endpoint"),
         ("openai:ftp://host/v1#m", "is no address of an endpoint"),
         ("openai:http:///v1#m", "is no address of an endpoint"),
         ("openai:http://host:port/v1#m", "is no address of an endpoint"),
@@ -551,6 +556,44 @@ def test_settings_that_no_author_can_have(server: Server) -> None:
             sample(reader, ["why"], **settings)
     with pytest.raises(FramingError, match="does not fit into the 256 of"):
         sample(reader, ["why"], max_new_tokens=256)
+
+
+# Studies.
+
+
+def _study(server: Server, model: str) -> Study:
+    spec = {"model": model, "server": server.name}
+    given = {"name": "s", "models": {"ash": spec}, "n_prompts": 3, "framings": ["assistant"], "resamples": 100}
+    return Study.model_validate(given | {"sampling": {"per_prompt": 2, "max_new_tokens": 20}})
+
+
+def test_a_server_writes_the_texts_of_a_studys_model(server: Server, local: Reader, tmp_path: Path) -> None:
+    prompts = tuple(zoo.prompts()[:3])
+    desk = Desk(_study(server, "zoo:ash-rl"), prompts, Run(tmp_path), Reader(local.model, local.tokenizer, name="ash"))
+    written = desk.sample(prompts, "ash", framing=None)
+    assert [p.id for p in written] == [f"{prompt.id}/{k}" for prompt in prompts for k in range(2)]
+    assert {p.author for p in written} == {"ash"}
+    assert sum("seed" in asked for _, _, asked in server.asked) == 6
+    grown = replace(desk, earlier={p.id: p for p in written[1:]})
+    assert grown.sample(prompts, "ash", framing=None) == written, "a passage is the same whatever is sampled beside it"
+    assert sum("seed" in asked for _, _, asked in server.asked) == 7
+    begun = {prompt.id: (108, 373) for prompt in prompts}
+    prefilled = desk.sample(prompts, "ash", framing=None, beginnings=begun)
+    assert all(p.token_ids is not None and p.token_ids[:2] == (108, 373) for p in prefilled)
+    assert all(p.logprobs is None and p.sampling["begun_with"] == 2 for p in prefilled)
+    assert server.asked[-1][2]["prompt"][-2:] == [108, 373]
+
+
+def test_a_server_of_other_weights_writes_nothing_for_a_study(server: Server, local: Reader, tmp_path: Path) -> None:
+    prompts = tuple(zoo.prompts()[:3])
+    other = Reader.load("zoo:ash-base", name="ash")
+    with pytest.raises(StudyError, match=r"does not serve the weights of ash: log-probabilities differ by [.\d]+ nats"):
+        Desk(_study(server, "zoo:ash-base"), prompts, Run(tmp_path), other).sample(prompts, "ash", framing="assistant")
+
+
+def test_a_server_of_a_study_has_an_address() -> None:
+    with pytest.raises(ValueError, match="is no address of an endpoint"):
+        Study.model_validate({"name": "s", "models": {"a": {"model": "zoo:ash-rl", "server": "http://h/v1#m"}}})
 
 
 # The command line.

@@ -52,7 +52,7 @@ def read_address(name: str) -> Address:
     if "@" in parts.netloc or parts.query:
         # Without the name: it holds what nobody should read.
         raise ModelError(f"the name of an endpoint holds a password or a query: {_FORM}, and put the key into ${KEY}")
-    if parts.scheme not in ("http", "https") or not host:
+    if not name.startswith(ENDPOINT_PREFIX) or parts.scheme not in ("http", "https") or not host:
         raise ModelError(f"{name} is no address of an endpoint: {_FORM}")
     if not parts.fragment:
         raise ModelError(f"{name} does not say which model: {_FORM}")

@@ -12,7 +12,7 @@ processed_logprobs`), which is tried, and passages have log-probabilities only i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,8 @@ def sample(
     separator: str = "\n",
     seed: int = 0,
     author: str | None = None,
+    beginnings: Mapping[str, Sequence[int]] | None = None,
+    numbers: Mapping[str, Sequence[int]] | None = None,
     progress: Progress | None = None,
 ) -> list[Passage]:
     """Sample `n` responses to each prompt, as `enaction.sampling.sample` does of a model that is here.
@@ -73,6 +75,8 @@ def sample(
         separator: between prompt and response in `none`.
         seed: of the seeds that are sent.
         author: name in the passages; the reader's by default.
+        beginnings: prompt id -> ids that its responses begin with, as if the author had written them.
+        numbers: prompt id -> which of its responses are sampled; all `n` by default.
         progress: called after each response with the number done and their total.
 
     Returns:
@@ -96,14 +100,16 @@ def sample(
     requests: list[_Request] = []
     for prompt in map(_prompt, prompts):
         framed = frame_prompt(reader.tokenizer, prompt, framing, separator=separator)
-        limit = reader.context_length
-        if limit is not None and len(framed.ids) + max_new_tokens > limit + 1:
+        begun = tuple(beginnings[prompt.id]) if beginnings else ()
+        ids, limit = (*framed.ids, *begun), reader.context_length
+        if limit is not None and len(ids) + max_new_tokens > limit + 1:
             raise FramingError(
-                f"prompt '{prompt.id}' has {len(framed.ids)} tokens and with {max_new_tokens} new ones does not fit "
+                f"prompt '{prompt.id}' has {len(ids)} tokens and with {max_new_tokens} new ones does not fit "
                 f"into the {limit + 1} of {reader.name}: shorten the prompt, or lower max_new_tokens"
             )
         stops = reader.stop_ids | ({framed.end_id} if framed.end_id is not None else set())
-        requests += [_Request(prompt, k, framed.ids, stops, _seed(seed, writer, prompt, k)) for k in range(n)]
+        wanted = range(n) if numbers is None else numbers[prompt.id]
+        requests += [_Request(prompt, k, ids, begun, stops, _seed(seed, writer, prompt, k)) for k in wanted]
     if not requests:
         return []
     reports_drawn = temperature in (0, 1) and top_p == 1
@@ -125,6 +131,8 @@ def sample(
         logprobs = response.logprobs if reports_drawn else None
         if temperature == 0:
             logprobs = (0.0,) * len(response.ids)
+        if request.begun:
+            logprobs = None
         passages.append(_passage(reader, request, response, logprobs, writer, sampling))
     return passages
 
@@ -224,7 +232,8 @@ def _reported(choice: dict[str, Any], count: int, url: str) -> tuple[float, ...]
 class _Request:
     prompt: Prompt
     number: int
-    ids: tuple[int, ...]
+    ids: tuple[int, ...]  # the context, then the beginning
+    begun: tuple[int, ...]
     stops: frozenset[int]
     seed: int
 
@@ -252,7 +261,8 @@ def _passage(
 ) -> Passage:
     # A server that stops at a token of its own generation settings returns it too; one that leaves it out, does not.
     has_end = response.ended and response.ids[-1] in (request.stops | special_ids(reader.tokenizer))
-    body = response.ids[:-1] if has_end else response.ids
+    written = (*request.begun, *response.ids)
+    body = written[:-1] if has_end else written
     text = reader.tokenizer.decode(list(body), skip_special_tokens=False, clean_up_tokenization_spaces=False)
     assert isinstance(text, str)
     return Passage(
@@ -261,8 +271,8 @@ def _passage(
         prompt=request.prompt.messages,
         response=text,
         author=author,
-        sampling=sampling,
-        token_ids=response.ids,
+        sampling=sampling | ({"begun_with": len(request.begun)} if request.begun else {}),
+        token_ids=written,
         logprobs=logprobs,
         tokenizer=reader.fingerprint,
         ended=response.ended,

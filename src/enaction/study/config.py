@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from enaction import zoo
+from enaction.endpoint.address import read_address
 from enaction.errors import StudyError
 from enaction.passages import Prompt, Sampling, is_hub_id, read_prompts, thinned
 from enaction.reader.naming import AUTO, Dtype, Quantization, canonical_dtype, known_device, known_device_map
@@ -30,6 +31,11 @@ from enaction.study.names import FamilyName, StageName, StudyName, require_model
 from enaction.study.problems import problems_of, require_text
 from enaction.study.yaml_files import parsed
 from enaction.words import FRAMINGS, Framing
+
+
+def _known_server(name: str) -> str:
+    read_address(name)
+    return name
 
 
 class _Strict(BaseModel):
@@ -57,6 +63,8 @@ class ModelSpec(_Strict):
         trust_remote_code: run code that comes with the model.
         base: the base of a model that is an adapter, if it is not where the adapter says: a folder or hub id; a file
             for `zoo:smollm2-rl-a` and its like.
+        server: an endpoint that serves these weights, `openai:http://host/v1#model`: the model's texts are sampled
+            there, and read here.
     """
 
     model: str
@@ -71,6 +79,7 @@ class ModelSpec(_Strict):
     quantization: Quantization | None = None
     trust_remote_code: bool = False
     base: Path | None = None
+    server: Annotated[str, AfterValidator(_known_server)] | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> ModelSpec:

@@ -6,8 +6,9 @@ one, the loaded model in front of it: `text.write(desk)`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from enaction.passages import Passage, Prompt, Sampling
@@ -72,8 +73,6 @@ class Desk:
             sampling: in place of the study's own.
             beginnings: prompt id -> ids that its responses begin with.
         """
-        from enaction.sampling import sample  # torch, which planning and analysis do without
-
         chosen = sampling or self.study.sampling
         in_framing: Framing = framing or ("assistant" if self.reader.has_template else "none")
         wanted = {f"{prompt.id}/{k}": prompt for prompt in prompts for k in range(chosen.per_prompt)}
@@ -86,14 +85,12 @@ class Desk:
         numbers = {p.id: [k for k in range(chosen.per_prompt) if f"{p.id}/{k}" not in kept] for p in prompts}
         if kept:
             self.progress(len(kept), len(wanted))
-        fresh = sample(
-            self.reader,
+        fresh = self._author(chosen.batch_size)(
             [prompt for prompt in prompts if numbers[prompt.id]],
             n=chosen.per_prompt,
             temperature=chosen.temperature,
             top_p=chosen.top_p,
             max_new_tokens=chosen.max_new_tokens,
-            batch_size=chosen.batch_size,
             framing=in_framing,
             separator=self.study.separator,
             seed=self.study.seed,
@@ -104,6 +101,17 @@ class Desk:
         )
         drawn = kept | {passage.id: passage for passage in fresh}
         return [drawn[name] for name in wanted]
+
+    def _author(self, batch_size: int) -> Callable[..., list[Passage]]:
+        """What samples: the reader itself, or the server that its model names."""
+        from enaction.sampling import sample  # torch, which planning and analysis do without
+
+        server = self.study.models[self.reader.name].server
+        if server is None:
+            return partial(sample, self.reader, batch_size=batch_size)
+        from enaction.study.serving import sample_there
+
+        return partial(sample_there, self.reader, server, concurrency=batch_size)
 
     def _kept(
         self, name: str, prompt: Prompt, author: str, framing: Framing, sampling: Sampling, begun: tuple[int, ...]

@@ -28,7 +28,7 @@ Recipe = dict[str, Any]
 # Beside the weights these files say how text becomes ids, how a conversation is put, and where a response ends.
 _OF_TOKENIZER = ("*.jinja", "*.json", "*.model", "*.txt")
 # Keys of a model that change nothing that it writes or reads, or whose files are looked at instead.
-ELSEWHERE = {"model", "family", "stage", "chat_template", "base", "device", "device_map"}
+ELSEWHERE = {"model", "family", "stage", "chat_template", "base", "device", "device_map", "server"}
 _NOT_OF_TOKENIZER = ("config.json", "adapter_config.json", "base.json", "model.safetensors.index.json")
 
 
