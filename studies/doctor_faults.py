@@ -492,7 +492,7 @@ def main() -> None:
     chosen = [f for f in FAULTS if given.only in f.label]
     torch.set_num_threads(1)
     made = pools(given.rollouts, {f.pool for f in chosen})
-    print("| planted | named | right, % [95 %] | batches | said instead |\n|---|---|---|---|---|")
+    print("| planted | named | right, % [95 %] | batches | said instead |\n|---|---|---|---|---|", flush=True)
     for planted in chosen:
         n = given.sound or given.batches if not planted.name else given.batches
         rng = np.random.default_rng(7)

@@ -158,7 +158,7 @@ class _Examination:
         shown = [Fault(f.name, f.column, f.says, f.remedy, f"{f.count} of {f.of} tokens") for f in self.flaws]
         self.faults = [*shown, *self.faults]
         divergences = self._divergences()
-        if self.readings is None and "pair" in named:
+        if self.readings is None and "pair" in named and "sampler against trainer" in divergences:
             self._gap(named["pair"], divergences["sampler against trainer"])
         versions = self._versions(named)
         of_identity = self._entropies(named)

@@ -26,6 +26,7 @@ ALARM = 4.0
 _PRINTED = 2e-3
 # The name of an average over all the tokens that it should be over.
 RIGHT = "trained tokens"
+_EACH = "trained tokens, each rollout the same"
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def logged_mean(
     distance = {
         key: math.sqrt(float(np.mean(((np.array([t[key] for t in tables]) - logged) / room) ** 2))) for key in names
     }
-    right = [key for key in names if key.startswith(RIGHT)]
+    right = [key for key in names if key in (RIGHT, _EACH)]
     is_right = min(distance[key] for key in right) <= 1
     best = min(names, key=lambda key: distance[key])
     if is_right:
@@ -173,7 +174,7 @@ def _averages(
 
     yield RIGHT, over(masks)
     each = [float(v[m].mean()) for v, m in zip(values, masks, strict=True) if m.any()]
-    yield f"{RIGHT}, each rollout the same", float(np.mean(each)) if each else math.nan
+    yield _EACH, float(np.mean(each)) if each else math.nan
     if not all(mask.all() for mask in masks):
         yield "all tokens, observations and padding too", over([np.isfinite(v) for v in values])
         yield "the tokens that are not trained", over([~m & np.isfinite(v) for v, m in zip(values, masks, strict=True)])
