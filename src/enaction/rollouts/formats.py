@@ -244,7 +244,7 @@ def _number(value: Any, ids: Any, at: int, name: str, where: str) -> Any:
         case {"logprob": number}:
             return number
         case dict() if isinstance(ids, list) and at < len(ids):
-            entry = value.get(str(ids[at]), value.get(ids[at]))
+            entry = value.get(str(ids[at]))
             entry = entry.get("logprob") if isinstance(entry, dict) else entry
             if entry is not None:
                 return entry
