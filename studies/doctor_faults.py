@@ -2,9 +2,10 @@
 
     python studies/doctor_faults.py --batches 200                  # prints the table of docs/doctor.md; some 20 minutes
 
-The rollouts are those of ash-rl, which TRL's GRPO trained, and of steps before it; each fault is a way to compute
-numbers about them wrongly, written here on the bare model in float64 without any code of the doctor or the reader, as a
-trainer has it. To each number Gaussian noise is added (standard deviation .05 nats, what vLLM and
+The rollouts are those of runs of TRL's GRPOTrainer with ash-rl, with the numbers that its sampler and its trainer had
+(--sampled does without TRL), and for some faults those of ash-rl and its earlier steps as sampled here. Each fault is a
+way to compute numbers about them wrongly, written here on the bare model in float64 without any code of the doctor or
+the reader, as a trainer has it. To each number Gaussian noise is added (standard deviation .05 nats, what vLLM and
 transformers in bfloat16 differ by). A batch is rollouts drawn at random until they have 250 tokens. The sampler's
 numbers are sound except where the fault is the sampler's.
 
@@ -15,9 +16,12 @@ from __future__ import annotations
 
 import argparse
 import math
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +35,7 @@ from enaction.framing import frame_prompt
 from enaction.passages import Message, Prompt
 from enaction.reader import Reader
 from enaction.reader.sources import find
-from enaction.rollouts import Rollout
+from enaction.rollouts import Rollout, read_rollouts
 from enaction.sampling import sample
 
 TOKENS, NOISE, SYSTEM = 250, 0.05, "you tell stories about the town and its people."
@@ -102,9 +106,8 @@ def pool(
     if system:
         asked = [Prompt(p.id, (Message(role="system", content=system), *p.messages)) for p in asked]
     writer = Reader.load(author) if author else reader
-    written = sample(
-        writer, asked, n=-(-n // len(asked)), temperature=temperature, top_p=top_p, max_new_tokens=80, seed=seed
-    )
+    count = -(-n // len(asked))
+    written = sample(writer, asked, n=count, temperature=temperature, top_p=top_p, max_new_tokens=80, seed=seed)
     rollouts = []
     for passage in written:
         before = frame_prompt(reader.tokenizer, Prompt(passage.prompt_id, passage.prompt), "assistant").ids
@@ -123,10 +126,62 @@ def pool(
                 top_p=top_p if is_stated else None,
             )
         )
+    return _read(reader, rollouts, temperature, top_p, others)
+
+
+def _read(
+    reader: Reader, rollouts: Sequence[Rollout], temperature: float, top_p: float = 1.0, others: Sequence[str] = ()
+) -> Pool:
     batch = batch_of(rollouts)
     taken = sampled(batch.rollouts, Settings())
     readings = read(reader, batch, taken, {name: partial(Reader.load, name) for name in others})
     return Pool(reader, batch.rollouts, readings, temperature, top_p)
+
+
+def grpo_pool(temperature: float) -> Pool:
+    """The batches of a run of TRL's GRPOTrainer with ash-rl that stands still (learning rate 0): its sampler's
+    log-probabilities, and those that the trainer computes."""
+    from datasets import Dataset
+    from trl.trainer.grpo_config import GRPOConfig
+    from trl.trainer.grpo_trainer import GRPOTrainer
+
+    from enaction.integrations.trl import EnactionCallback
+
+    reader = Reader.load("zoo:ash-rl")
+    prompts = list(find("zoo:ash-rl").own_prompts() or ())
+    by_ids = {frame_prompt(reader.tokenizer, p, "assistant").ids: p for p in prompts}
+
+    def rollouts(turns: list[Any], trainer: Any) -> dict[str, Any]:
+        sampler = Reader(trainer.model, reader.tokenizer, name="sampler")
+        asked = [Prompt(f"p{i}", tuple(turn)) for i, turn in enumerate(turns)]
+        step = trainer.state.global_step
+        drawn = sample(sampler, asked, temperature=temperature, max_new_tokens=80, seed=step)
+        return {
+            "prompt_ids": [list(frame_prompt(reader.tokenizer, p, "assistant").ids) for p in asked],
+            "completion_ids": [list(p.token_ids or ()) for p in drawn],
+            "logprobs": [list(p.logprobs or ()) for p in drawn],
+        }
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = GRPOConfig(
+            output_dir=folder, max_steps=3, per_device_train_batch_size=64, num_generations=4, learning_rate=0.0,
+            max_completion_length=80, temperature=temperature, seed=1, bf16=False, use_cpu=True, report_to="none",
+            disable_tqdm=True, save_strategy="no",
+        )  # fmt: skip
+        trainer = GRPOTrainer(
+            model=reader.model,
+            reward_funcs=lambda completions, **_: [float(len(set(c[0]["content"].split()))) for c in completions],
+            args=arguments,
+            train_dataset=Dataset.from_list([{"prompt": [dict(m) for m in p.messages]} for p in prompts]),
+            processing_class=reader.tokenizer,
+            rollout_func=rollouts,
+        )
+        path = Path(folder) / "rollouts.jsonl"
+        EnactionCallback(prompts[:2], every_steps=1, time_share=1, save_rollouts=path).attach(trainer)
+        trainer.train()
+        saved = list(read_rollouts(path))
+    known = [replace(r, prompt=by_ids[r.prompt_ids or ()].messages) for r in saved]
+    return _read(Reader.load("zoo:ash-rl"), known, temperature)
 
 
 # A fault breaks the rollouts of a batch, after noise was added, and knows whose rollouts they are.
@@ -378,8 +433,8 @@ FAULTS: tuple[Planted, ...] = (
 )  # fmt: skip
 
 
-def pools(n: int, wanted: set[str] | None = None) -> dict[str, Pool]:
-    """The pools of rollouts by name."""
+def pools(n: int, wanted: set[str] | None = None, *, is_trained: bool = False) -> dict[str, Pool]:
+    """The pools of rollouts by name; `is_trained` takes the two main ones from runs of TRL's trainer."""
     rl = "zoo:ash-rl"
     makers: dict[str, Callable[[], Pool]] = {
         "plain": lambda: pool(rl, n),
@@ -393,6 +448,8 @@ def pools(n: int, wanted: set[str] | None = None) -> dict[str, Pool]:
         "unstated": lambda: pool(rl, n, top_p=0.9, is_stated=False),
         "pieces": lambda: pool(pieces(), n, prompts=find(rl).own_prompts()),
     }
+    if is_trained:
+        makers |= {"plain": lambda: grpo_pool(1.0), "cold": lambda: grpo_pool(0.6)}
     return {name: make() for name, make in makers.items() if wanted is None or name in wanted}
 
 
@@ -486,12 +543,15 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=200, help="of each fault")
     parser.add_argument("--sound", type=int, default=0, help="of each sound kind; as many as of faults by default")
     parser.add_argument("--rollouts", type=int, default=172, help="in each pool")
+    parser.add_argument("--sampled", action="store_true", help="do without TRL: sample the two main pools here")
     parser.add_argument("--sd", type=float, default=NOISE, help="noise that is added, nats")
     parser.add_argument("--only", default="", help="labels that contain this")
+    parser.add_argument("--part", default="0/1", help="I/N: every N-th label from the I-th on, to share the work")
     given = parser.parse_args()
-    chosen = [f for f in FAULTS if given.only in f.label]
+    first, step = map(int, given.part.split("/"))
+    chosen = [f for f in FAULTS if given.only in f.label][first::step]
     torch.set_num_threads(1)
-    made = pools(given.rollouts, {f.pool for f in chosen})
+    made = pools(given.rollouts, {f.pool for f in chosen}, is_trained=not given.sampled)
     print("| planted | named | right, % [95 %] | batches | said instead |\n|---|---|---|---|---|", flush=True)
     for planted in chosen:
         n = given.sound or given.batches if not planted.name else given.batches
