@@ -8,16 +8,19 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from enaction import zoo
+from enaction.audit import audit
 from enaction.endpoint import EndpointReader, sample
 from enaction.errors import ModelError
 from enaction.framing import Framed, frame
 from enaction.reader import Reader, Wanted
+from enaction.sampling import sample as sample_here
 
 PYTHON = os.environ.get("ENACTION_VLLM_PYTHON")
 pytestmark = [
@@ -85,6 +88,24 @@ def test_vllm_observes_and_writes_as_the_reader_here(served: tuple[str, str]) ->
     for passage, stats in zip(tempered, here.score(framed, wanted=Wanted(temperature=0.7)), strict=True):
         assert stats.sampled_surprisal is not None
         np.testing.assert_allclose(passage.logprobs or (), -stats.sampled_surprisal, atol=1e-4)
+
+
+def test_an_audit_says_of_a_served_model_what_it_says_of_one_here(served: tuple[str, str]) -> None:
+    there, here = EndpointReader.open(served[0], tokenizer="zoo:ash-rl"), Reader.load("zoo:ash-rl")
+    prompts = zoo.prompts()[:30]
+    own = sample(there, prompts, max_new_tokens=110)
+    foreign = sample_here(Reader.load("zoo:cedar-rl"), prompts, max_new_tokens=110)
+    foreign = [replace(p, token_ids=None, logprobs=None, tokenizer=None) for p in foreign]
+    verdicts = {
+        reader.name: [[turn.verdict for turn in audit(reader, passages)] for passages in (own, foreign)]
+        for reader in (here, there)
+    }
+    for of_own, of_foreign in verdicts.values():
+        assert of_own.count("foreign") <= 3
+        assert of_foreign.count("foreign") >= 20
+    (own_here, foreign_here), (own_there, foreign_there) = verdicts.values()
+    same = sum(a == b for a, b in zip(own_here + foreign_here, own_there + foreign_there, strict=True))
+    assert same >= 54, "the bets differ: a server gives 20 tokens and the rest as one"
 
 
 def test_what_vllm_does_not_take_is_said(served: tuple[str, str]) -> None:
