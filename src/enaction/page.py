@@ -124,6 +124,40 @@ def _cell(given: Cell | str, look: Look) -> Cell:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """A token of a text, and what it did to a number that grows token by token.
+
+    Attributes:
+        text: of the token; what is not printable in it is shown as its code.
+        change: what it added to the number.
+        level: the change as a shade, from -4 to 4.
+        about: what is said of it when it is chosen.
+    """
+
+    text: str
+    change: float
+    level: int
+    about: str
+
+
+@dataclass(frozen=True)
+class Coloured:
+    """A text whose tokens are coloured by what they did to a number.
+
+    Attributes:
+        title: whose text it is.
+        before: role and text of what came before it.
+        pieces: its tokens.
+        note: what else is to be said, e.g. that it is cut.
+    """
+
+    title: str
+    before: Sequence[tuple[str, str]]
+    pieces: Sequence[Piece]
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of a page.
 

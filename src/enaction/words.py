@@ -77,3 +77,8 @@ def models_of(stage: str | None) -> str:
 def framing_label(framing: str) -> str:
     """A framing as it is printed: `no template`."""
     return _FRAMING_LABELS.get(framing, framing)
+
+
+def printable(text: str) -> str:
+    """Text on one line: line breaks, tabs, marks of direction and whatever else is not printable as its code."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -112,7 +112,7 @@ def judge(author: str, name: str, read: Read, settings: Settings) -> tuple[Turn,
         change=int(changed[0]) + 1 if len(changed) else None,
         outside=int((~inside_N).sum()),
         information=information,
-        could_see=smallest_temperatures(information, settings.log_threshold + _PRICE),
+        could_see=could_see(information, len(null), settings),
         surprisal=float(null.surprisal_N.mean()),
         entropy=float(null.entropy_N.mean()),
         log_rank=float(read.log_rank_N.mean()),
@@ -121,3 +121,22 @@ def judge(author: str, name: str, read: Read, settings: Settings) -> tuple[Turn,
         path_N=path_N,
     )
     return turn, bets
+
+
+def could_see(information: float, n_tokens: int, settings: Settings) -> tuple[float, float] | None:
+    """The temperatures nearest to the stated one, relative to it, that text with so much information would show, about.
+
+    What a bet on a temperature is charged for the noise is taken to be the same at each token, which is the most that
+    it can be.
+
+    Args:
+        information: summed varentropy, nats^2.
+        n_tokens: its tokens.
+        settings: with the noise and the level.
+    """
+    if information <= 0:
+        return None
+    charged = settings.noise * math.sqrt(n_tokens * information)
+    log_needed = settings.log_threshold + _PRICE
+    off = (charged + math.sqrt(charged**2 + 2 * information * log_needed)) / information
+    return smallest_temperatures(information, information * off**2 / 2)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from enaction.audit.rolled import Given
 from enaction.audit.settings import Settings
 from enaction.endpoint import EndpointReader, Observed
 from enaction.errors import FramingError, UserError
@@ -27,9 +28,9 @@ AnyReader = Reader | EndpointReader
 # The bet that needs no second model: the same weights, read without the chat template.
 NO_TEMPLATE = "the same model without its chat template"
 # Listed tokens, of which truncations are computed; where a nucleus has more, no bet is made on it.
-LISTED = 50
+LISTED = 20
 _TOP_P = (0.8, 0.9, 0.95)
-_TOP_K = (20, 50)
+_TOP_K = (10, 20)
 # Tokens of any kind that are added to the counts of the text so far.
 _PRIOR = 10.0
 
@@ -74,7 +75,7 @@ def read_turns(
         ModelError: a server fails.
     """
     framing = settings.framing or default_framing(reader, passages)
-    framed = [frame(reader.tokenizer, passage, framing) for passage in passages]
+    framed = [p.framed if isinstance(p, Given) else frame(reader.tokenizer, p, framing) for p in passages]
     if isinstance(reader, EndpointReader):
         observed = reader.observe(framed, progress)
         known = [_cells(f, o, settings, reader) for f, o in zip(framed, observed, strict=True)]

@@ -13,7 +13,7 @@ import typer
 from typer.main import get_command
 
 import enaction
-from enaction.cli import check, completing, demo, doctor, report, run, sample, score, stopping, zoo
+from enaction.cli import audit, check, completing, demo, doctor, report, run, sample, score, stopping, zoo
 from enaction.cli.showing import guarded, print_error
 from enaction.cli.talking import with_talking_options
 from enaction.errors import UserError
@@ -36,6 +36,7 @@ COMMANDS = {
     "sample": sample,
     "score": score,
     "check": check,
+    "audit": audit,
     "doctor": doctor,
     "report": report,
 }

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from enaction.cli import completing
-from enaction.cli.options import MODEL_HELP, AsJson, ReaderOptions, with_reader_options
-from enaction.cli.showing import print_json, progress_bar, remark, results
+from enaction.cli.options import MODEL_HELP, AsJson, ReaderOptions, pairs, with_reader_options
+from enaction.cli.showing import print_json, print_page, progress_bar, remark
 from enaction.errors import UserError
 
 if TYPE_CHECKING:
     from enaction.doctor import Diagnosis
     from enaction.doctor.settings import Settings
-    from enaction.page import Page
     from enaction.reader import Reader
     from enaction.rollouts import Rollout
 
@@ -69,8 +68,8 @@ def command(
         require_place(html, (".html",))
     if checkpoint and model is None:
         raise UserError("--checkpoint names other weights than the model's: give --model too")
-    others = _pairs("--checkpoint", checkpoint or (), "step60=./checkpoint-60")
-    batch = _read(rollouts, _pairs("--column", column or (), "trainer_logprobs=my_logps"), limit)
+    others = pairs("--checkpoint", checkpoint or (), "step60=./checkpoint-60")
+    batch = _read(rollouts, pairs("--column", column or (), "trainer_logprobs=my_logps"), limit)
     diagnosis = _diagnose(batch, settings, model, others, reading)
     page = page_of(diagnosis)
     if html is not None:
@@ -80,24 +79,11 @@ def command(
     if as_json:
         print_json(as_data(diagnosis) | {"files": {"html": None if html is None else str(html)}})
     else:
-        _show(page)
+        print_page(page)
         if html is not None:
             remark(f"page: {html}")
     if fail_on == "fault" and diagnosis.faults:
         raise typer.Exit(1)
-
-
-def _pairs(option: str, given: Sequence[str], example: str) -> dict[str, str]:
-    """Name and value of each NAME=VALUE."""
-    pairs = {}
-    for text in given:
-        name, sign, value = text.partition("=")
-        if not (name and sign and value):
-            raise UserError(f"{option} {text}: write NAME=VALUE, as in {example}")
-        if name in pairs:
-            raise UserError(f"{option} {name} is given twice: keep one of them")
-        pairs[name] = value
-    return pairs
 
 
 def _read(path: str, columns: Mapping[str, str], limit: int) -> list[Rollout]:
@@ -136,19 +122,3 @@ def _diagnose(
             bar.update(task, description=f"reading: {what}", completed=done, total=total)
 
         return diagnose(batch, settings, reader=reader, checkpoints=checkpoints, progress=tell)
-
-
-def _show(page: Page) -> None:
-    """The answer, the faults and the notes, then the tables."""
-    from enaction.report.terminal import WIDTH, tables
-
-    console = results(highlight=False, soft_wrap=False)
-    for statement in page.statements:
-        style = "bold" if statement.headline else "red" if statement.verdict == "alarm" else "dim"
-        console.print(f"{'' if statement.headline else '- '}{statement.sentence}", markup=False, style=style)
-    console.print()
-    for section in page.sections:
-        for grid in section.grids:
-            for table in tables(grid, max(WIDTH, console.width), compact=True):
-                console.print(table)
-                console.print()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -131,7 +131,10 @@ class ReaderOptions:
         given = [name for name in theirs if getattr(self, name) != getattr(ReaderOptions, name)]
         if given:
             option = f"--{given[0].replace('_', '-')}"
-            raise UserError(f"{option} is for models that are loaded here: leave it out, the server has its own")
+            raise UserError(
+                f"{option} is for models that are loaded here: leave it out (or unset $ENACTION_{given[0].upper()}), "
+                "the server has its own"
+            )
         template, switches = self._template()
         from enaction.endpoint import EndpointReader, Limits
 
@@ -174,6 +177,19 @@ def _switch(option: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, {"True": True, "False": False, "None": None}.get(value, value)
+
+
+def pairs(option: str, given: Sequence[str], example: str) -> dict[str, str]:
+    """Name and value of each NAME=VALUE."""
+    pairs = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not (name and sign and value):
+            raise UserError(f"{option} {text}: write NAME=VALUE, as in {example}")
+        if name in pairs:
+            raise UserError(f"{option} {name} is given twice: keep one of them")
+        pairs[name] = value
+    return pairs
 
 
 def with_reader_options(command: Callable[..., None]) -> Callable[..., None]:

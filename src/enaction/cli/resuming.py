@@ -113,9 +113,9 @@ def in_parts(
     """
     if len(counts) == 1:
         return [make(0)]
-    folder = _folder(out)
+    folder = folder_of(out)
     # A part is known by its number, which means other passages where the work is divided otherwise.
-    _claim(folder, settings | {"division into parts": list(counts)})
+    claim(folder, settings | {"division into parts": list(counts)})
     parts: list[Part] = []
     for number in range(len(counts)):
         path = folder / f"{number:05}.parquet"
@@ -149,10 +149,11 @@ def finish(out: Path, write: Callable[[Path], None], *, has_parts: bool) -> None
             raise error from None
         raise UserError(f"{error}. Nothing is lost: it is in {spare}, move it from there") from error
     if has_parts:
-        shutil.rmtree(_folder(out), ignore_errors=True)
+        shutil.rmtree(folder_of(out), ignore_errors=True)
 
 
-def _folder(out: Path) -> Path:
+def folder_of(out: Path) -> Path:
+    """Where the parts of a file are."""
     return out.with_name(f"{out.name}.partial")
 
 
@@ -162,7 +163,7 @@ def _kept(folder: Path, counts: Sequence[int], done: int) -> str:
     return f"{sum(counts[:done])} of {sum(counts)} passages are kept in {folder}; the same command resumes"
 
 
-def _claim(folder: Path, settings: dict[str, Any]) -> None:
+def claim(folder: Path, settings: dict[str, Any]) -> None:
     """Make the folder of this command's parts, or see that it is this command's.
 
     Raises:

@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -30,6 +30,11 @@ from rich.progress import (
 from rich.segment import Segment
 from rich.text import Text
 
+from enaction.words import printable as printable
+
+if TYPE_CHECKING:
+    from enaction.page import Page
+
 # C0 without tab and line break, DEL and C1, marks of direction, separators of lines, and halves of characters.
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\ufffb]"
@@ -42,11 +47,6 @@ _bar: Progress | None = None
 def harmless(text: str) -> str:
     """Text without what a terminal would obey, but for tabs and line breaks: as its codes, `\\x1b` for ESC."""
     return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
-def printable(text: str) -> str:
-    """The same on one line: line breaks and tabs are codes too."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def literal(text: str) -> Text:
@@ -136,6 +136,24 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def print_page(page: Page) -> None:
+    """The answer, the faults and the notes, then the tables."""
+    from enaction.report.terminal import WIDTH, tables
+
+    console = results(highlight=False, soft_wrap=False)
+    if not console.is_terminal:  # a file or a pipe has room
+        console.width = max(WIDTH, console.width)
+    for statement in page.statements:
+        style = "bold" if statement.headline else "red" if statement.verdict == "alarm" else "dim"
+        console.print(f"{'' if statement.headline else '- '}{statement.sentence}", markup=False, style=style)
+    console.print()
+    for section in page.sections:
+        for grid in section.grids:
+            for table in tables(grid, max(WIDTH, console.width), compact=True):
+                console.print(table)
+                console.print()
 
 
 @contextmanager
