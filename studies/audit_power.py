@@ -1,0 +1,298 @@
+"""How often an audit finds text that is not the model's, beside the scores that others compute, on the same passages.
+
+    python -m studies.audit_power run runs/audit-power            # sources, reader by reader; goes on where it was
+    python -m studies.audit_power temperatures runs/audit-power   # growth on streams beside the Neyman-Pearson rate
+    python -m studies.audit_power tables runs/audit-power         # Markdown, from whatever is there
+
+A score is compared at 1 % false positives: its threshold is what 1 % of the reader's own passages exceed. Each of the
+others is taken one-sided and two-sided, and the better of the two is printed for each source, which favours them. Only
+the audit has a level without own passages to calibrate it on.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from enaction import Reader, sample, zoo
+from enaction.audit import Settings
+from enaction.audit.reading import NO_TEMPLATE, Read, read_turns
+from enaction.framing import frame_prompt
+from enaction.passages import Passage, Prompt
+from enaction.stats.evidence import Bets, Stream, bets_on, passage_path
+from enaction.world.passages import world_passages
+from studies.audit_validity import ALPHAS, NOISE, by_passage, curvatures, header, joined, row, wilson
+
+READERS = ("ash-rl", "ash-sft")
+BASE = "ash-base"
+OWN, FOREIGN = 5, 1
+LONGEST, SEED = 110, 4700
+TEMPERATURES = (0.7, 0.9, 1.1, 1.3)
+EDITS = (1, 2, 4, 8)
+# Audits, by whether the base is given as another reader (`--versus`), and by noise.
+AUDITS = tuple((versus, noise) for versus in (False, True) for noise in NOISE)
+
+
+def prompts() -> list[Prompt]:
+    """All requests for stories."""
+    return [*zoo.prompts(), *zoo.prompts(seen=True)]
+
+
+def of(author: Reader, n: int, seed: int = SEED, **settings: Any) -> list[Passage]:
+    """So many stories to each request."""
+    return sample(author, prompts(), n=n, max_new_tokens=LONGEST, seed=seed, batch_size=512, **settings)
+
+
+def sources(model: str, reader: Reader, base: Reader) -> Iterator[tuple[str, Callable[[], list[Passage]]]]:
+    """Kinds of text, each with how it is made."""
+    family, stage = model.split("-")
+
+    def by(name: str) -> Callable[[], list[Passage]]:
+        return lambda: of(Reader.load(f"zoo:{name}"), FOREIGN)
+
+    yield "own", lambda: of(reader, OWN, SEED + 1)
+    for other in ("birch", "cedar"):
+        yield f"family {other}", by(f"{other}-{stage}")
+    yield "base", by(BASE)
+    for other in ("sft", "dpo", "rl"):
+        if other != stage:
+            yield f"stage {other}", by(f"{family}-{other}")
+    if stage == "rl":
+        yield "RL step 60 of 80", by("ash-rl60")
+        yield "second run of RL", by("ash-rl-seed2")
+        yield "near-clone", by("ash2-rl")
+        yield "int8 copy", by("ash-rl-int8")
+    yield "world text", lambda: world_passages(prompts(), FOREIGN, SEED)
+    yield "without template", lambda: of(reader, FOREIGN, framing="none")
+    for temperature in TEMPERATURES:
+        yield f"temperature {temperature}", lambda t=temperature: of(reader, FOREIGN, temperature=t)
+    yield "top-p 0.9", lambda: of(reader, FOREIGN, top_p=0.9)
+    for k in EDITS:
+        yield f"{k} tokens, unigram", lambda k=k: edited(of(reader, FOREIGN), reader, None, k)
+        yield f"{k} tokens, in context", lambda k=k: edited(of(reader, FOREIGN), reader, base, k)
+
+
+def edited(passages: Sequence[Passage], reader: Reader, base: Reader | None, count: int) -> list[Passage]:
+    """Passages with some tokens replaced by others: by their frequency in all passages, or as a base would go on."""
+    rng = np.random.default_rng(count)
+    pool = [token for p in passages for token in (p.token_ids or ())[:-1]]
+    found = []
+    for passage in passages:
+        ids = list(passage.token_ids or ())
+        if len(ids) <= 2 * count:
+            continue
+        places = rng.choice(len(ids) - 1, count, replace=False)
+        p_NV = None if base is None else _continuations(base, passage, ids)
+        for place in places:
+            new = ids[place]
+            while new == ids[place]:
+                if p_NV is None:
+                    new = pool[rng.integers(len(pool))]
+                else:
+                    p_V = p_NV[place].copy()
+                    p_V[[ids[place], *base_special(base)]] = 0
+                    new = int(rng.choice(len(p_V), p=p_V / p_V.sum()))
+            ids[place] = new
+        body = ids[:-1] if passage.ended else ids
+        text = str(reader.tokenizer.decode(body, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        found.append(replace(passage, token_ids=tuple(ids), response=text, logprobs=None))
+    return found
+
+
+def base_special(base: Reader | None) -> list[int]:
+    """Ids that no edit puts into a text."""
+    return [] if base is None else list(base.tokenizer.all_special_ids)
+
+
+def _continuations(base: Reader, passage: Passage, ids: Sequence[int]) -> np.ndarray:
+    """What a base would say at each place of a passage [N, V], after the request's words."""
+    context = frame_prompt(base.tokenizer, Prompt(passage.prompt_id, passage.prompt), "none").ids
+    with torch.inference_mode():
+        logits_TV = base.model(torch.tensor([[*context, *ids]])).logits[0, len(context) - 1 : -1]
+    return torch.softmax(logits_TV.double(), 1).numpy()
+
+
+def binoculars(reads: Sequence[Read], passages: Sequence[Passage], reader: Reader, base: Reader) -> np.ndarray:
+    """Binoculars [P]: the reader's surprisal over the cross-entropy of the base's distribution under the reader's.
+
+    Observer is the base, which sees the request without template; performer is the reader. Summed over tokens.
+    """
+    found = []
+    with torch.inference_mode():
+        for read, passage in zip(reads, passages, strict=True):
+            f = read.framed
+            measured = f.ids[f.start : f.stop]
+            context = frame_prompt(base.tokenizer, Prompt(passage.prompt_id, passage.prompt), "none").ids
+            mine_NV = reader.model(torch.tensor([f.ids])).logits[0, f.start - 1 : -1].float().log_softmax(1)
+            theirs_NV = base.model(torch.tensor([[*context, *measured]])).logits[0, len(context) - 1 : -1].float()
+            cross = -(theirs_NV.softmax(1) * mine_NV).sum()
+            found.append(float(read.null.surprisal_N.sum() / cross))
+    return np.array(found)
+
+
+def scores(reads: Sequence[Read], passages: Sequence[Passage], reader: Reader, base: Reader) -> dict[str, np.ndarray]:
+    """All scores of all passages [P], greater where a text is less like the reader's own."""
+    nulls = [read.null for read in reads]
+    return {
+        "curvature": -curvatures(reads),
+        "log-probability": np.array([null.surprisal_N.mean() for null in nulls]),
+        "log-rank": np.array([read.log_rank_N.mean() for read in reads]),
+        "ratio to base": np.array([(null.others[BASE] - null.log_bound_N).mean() for null in nulls]),
+        "Binoculars": binoculars(reads, passages, reader, base),
+        # token-difr's figures that need no seed: the share of greedy tokens, and the mean probability.
+        "greedy match": np.array([-null.is_top_N.mean() for null in nulls]),
+        "mean probability": np.array([-np.exp(-null.surprisal_N).mean() for null in nulls]),
+    }
+
+
+def run(folder: Path, readers: Sequence[str] = READERS) -> None:
+    """Each source of each reader, stored when it is done."""
+    base = Reader.load(f"zoo:{BASE}")
+    for model in readers:
+        reader = Reader.load(f"zoo:{model}")
+        for name, make in sources(model, reader, base):
+            target = folder / f"{model}-{name}.npz"
+            if target.exists():
+                continue
+            passages = make()
+            settings = Settings(framing="assistant")
+            reads = read_turns(reader, passages, settings, {BASE: base}, token_budget=16384)
+            found: dict[str, Any] = scores(reads, passages, reader, base)
+            lengths = [len(read.null) for read in reads]
+            both = joined([read.null for read in reads])
+            for versus, noise in AUDITS:
+                null = both if versus else replace(both, others={NO_TEMPLATE: both.others[NO_TEMPLATE]})
+                bets = bets_on(null, noise)
+                pieces = list(by_passage(bets, lengths))
+                found[f"audit_{versus}_{noise}"] = np.array([passage_path(b).max() for b in pieces])
+                found[f"stream_{versus}_{noise}"] = np.array(streamed(pieces))
+            np.savez_compressed(target, **found, length=np.array(lengths))
+            print(target.name, len(passages), flush=True)
+
+
+def streamed(pieces: Sequence[Bets]) -> list[float]:
+    """Median number of tokens after which a stream reaches 20, of three shuffles (inf: never); its growth a token."""
+    crossed, growth = [], 0.0
+    for seed in range(3):
+        stream, first = Stream(), math.inf
+        for index in np.random.default_rng(seed).permutation(len(pieces)):
+            before = stream.n_tokens
+            over = np.nonzero(stream.go_on(pieces[index]) >= math.log(20))[0]
+            if len(over) and math.isinf(first):
+                first = before + int(over[0]) + 1
+        crossed.append(first)
+        growth = stream.log_e / stream.n_tokens
+    return [float(np.median(crossed)), growth]
+
+
+def run_temperatures(folder: Path, n: int = 4) -> None:
+    """Growth of the stream on text at another temperature, beside the exact relative entropy of the same tokens."""
+    for model in READERS:
+        reader = Reader.load(f"zoo:{model}")
+        for temperature in TEMPERATURES:
+            target = folder / f"temperature-{model}-{temperature}.npz"
+            if target.exists():
+                continue
+            passages = of(reader, n, SEED + 2, temperature=temperature)
+            plain = joined([r.null for r in read_turns(reader, passages, Settings(), token_budget=16384)])
+            given = Settings(temperature=temperature, noise=0.0)
+            tempered = joined([r.null for r in read_turns(reader, passages, given, token_budget=16384)])
+            # log p_T = (log p)/T - log Z, so that the mean of log p under p_T is T (log Z - H_T).
+            log_z_N = tempered.surprisal_N - plain.surprisal_N / temperature
+            kl_N = -tempered.entropy_N - temperature * (log_z_N - tempered.entropy_N)
+            found: dict[str, Any] = {"kl": kl_N, "ratio": plain.surprisal_N - tempered.surprisal_N}
+            for noise in NOISE:
+                bets = bets_on(plain, noise)
+                found[f"path_{noise}"] = Stream().go_on(bets)
+                sums_E = bets.log_factors_NE.sum(0)
+                best = np.argsort(-sums_E)[:5]
+                found[f"best_{noise}"] = np.array([f"{bets.names[i]}: {sums_E[i]:.1f}" for i in best])
+            np.savez_compressed(target, **found)
+            print(target.name, len(kl_N), kl_N.sum(), *(found[f"path_{c}"][-1] for c in NOISE), flush=True)
+
+
+def threshold(own_P: np.ndarray) -> float:
+    """What 1 % of own passages exceed at most."""
+    return float(np.sort(own_P)[::-1][len(own_P) // 100])
+
+
+OTHERS = (
+    "curvature",
+    "log-probability",
+    "log-rank",
+    "ratio to base",
+    "Binoculars",
+    "greedy match",
+    "mean probability",
+)
+
+
+def tables(folder: Path) -> None:
+    """Power at 1 % false positives and at a level, tokens to a verdict, and shares of the Neyman-Pearson rate."""
+    for model in READERS:
+        found = {path.stem.removeprefix(f"{model}-"): dict(np.load(path)) for path in folder.glob(f"{model}-*.npz")}
+        if "own" not in found:
+            continue
+        own = found.pop("own")
+        base, reader = Reader.load(f"zoo:{BASE}"), Reader.load(f"zoo:{model}")
+        names = [name for name, _ in sources(model, reader, base) if name in found]
+        print(f"\nReader {model}, {len(own['length'])} own passages, at 1 % false positives:\n")
+        audits = [f"audit, noise {c:g}" if not v else f"audit --versus base, noise {c:g}" for v, c in AUDITS]
+        header("source", "n", *audits, *OTHERS, "audit at the best or within its interval")
+        for name in names:
+            shares, n = {}, len(found[name]["length"])
+            for (v, c), label in zip(AUDITS, audits, strict=True):
+                key = f"audit_{v}_{c}"
+                shares[label] = float((found[name][key] > threshold(own[key])).mean())
+            for key in OTHERS:
+                middle = np.nanmedian(own[key])
+                one = (found[name][key] > threshold(own[key])).mean()
+                two = (np.abs(found[name][key] - middle) > threshold(np.abs(own[key] - middle))).mean()
+                shares[key] = float(max(one, two))
+            best = max(shares[key] for key in OTHERS)
+            low = float(wilson(best * n, n).split("[")[1].split(",")[0])
+            fits = ["yes" if shares[label] >= low else "no" for label in (audits[1], audits[3])]
+            row(name, n, *(f"{share:.2f}" for share in shares.values()), "default {}, versus {}".format(*fits))
+        print(f"\nReader {model}, at a level, stopped at the worst moment; tokens of a stream until E >= 20:\n")
+        header(
+            "source",
+            *(f"{label}, at {a:g}" for label in audits for a in ALPHAS),
+            *(f"tokens, {label}" for label in audits),
+            *(f"nats a token, {label}" for label in audits),
+        )
+        for name in ["own", *names]:
+            data = own if name == "own" else found[name]
+            level = [f"{(data[f'audit_{v}_{c}'] >= -math.log(a)).mean():.3f}" for v, c in AUDITS for a in ALPHAS]
+            tokens = [data[f"stream_{v}_{c}"] for v, c in AUDITS]
+            first = [f"never in {data['length'].sum()}" if math.isinf(t[0]) else f"{t[0]:.0f}" for t in tokens]
+            row(name, *level, *first, *(f"{t[1]:.4f}" for t in tokens))
+    print("\nTemperature faults on a stream, share of the Neyman-Pearson rate:\n")
+    header("reader", "T", "tokens", "KL a token", *(f"noise {c:g}: all, second half" for c in NOISE), "leading bets")
+    for path in sorted(folder.glob("temperature-*.npz")):
+        data = np.load(path)
+        kl_N, half = data["kl"], len(data["kl"]) // 2
+        shares = []
+        for c in NOISE:
+            path_N = data[f"path_{c}"]
+            later = (path_N[-1] - path_N[half]) / kl_N[half + 1 :].sum()
+            shares.append(f"{path_N[-1] / kl_N.sum():.2f}, {later:.2f}")
+        family, stage, temperature = path.stem.removeprefix("temperature-").split("-")
+        row(f"{family}-{stage}", temperature, len(kl_N), f"{kl_N.mean():.4f}", *shares, "; ".join(data["best_0.0"][:2]))
+
+
+if __name__ == "__main__":
+    what, where = sys.argv[1], Path(sys.argv[2])
+    where.mkdir(parents=True, exist_ok=True)
+    if what == "run":
+        run(where, sys.argv[3:] or READERS)
+    elif what == "temperatures":
+        run_temperatures(where)
+    else:
+        tables(where)
