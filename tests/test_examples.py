@@ -67,3 +67,12 @@ def test_an_intervention_changes_what_is_read_and_written(
         before, after = map(float, re.findall(r"\d\.\d{3}", line))
         assert before != after
     assert len(written.split()) > 5
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_training_is_watched(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("trl")
+    lines = [line for line in _printed("watch_training.py", capsys, monkeypatch) if line.startswith("step ")]
+    assert [int(line[5:8]) for line in lines] == [0, 10, 20, 30, 40]
+    assert all(" sound; " in line for line in lines)
