@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from enaction.audit.resampling import Ranked
 
 NONE = "–"
+# Characters of an id in the table.
+_NAME = 20
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,9 @@ def _answers(summary: Summary) -> list[Statement]:
         made.append(Statement(f"no evidence: {together}; {seen}.", subject=_TOGETHER))
     made.append(
         Statement(
-            f"{_count(tally.n_foreign, n)} foreign at its own level: e reached {1 / settings.alpha:g} at some token, "
-            f"which happens to at most {settings.alpha:g} of turns that were sampled as stated.",
-            subject="Turn by turn",
+            f"{tally.n_foreign} of {n} are foreign: e reached {1 / settings.alpha:g} at some token, which happens to "
+            f"at most {settings.alpha:g} of turns that were sampled as stated, so that of many own turns a few do.",
+            subject="Each turn by itself",
         )
     )
     if summary.n_otherwise:
@@ -167,7 +169,7 @@ _HOW_TO_READ = (
     "turn alone."
 )
 _HEADER = (
-    *("turn", "tokens", "verdict", "log10 e", "greatest", "after", "at least"),
+    *("turn", "id", "tokens", "verdict", "log10 e", "greatest", "after", "at least"),
     *("seen", "curvature", "log-prob", "log-rank"),
 )
 
@@ -187,7 +189,8 @@ def _cells(row: Row, summary: Summary, is_reported: bool, others: Sequence[str])
     at = summary.settings.temperature
     versus: Mapping[str, Any] = json.loads(row["versus"])
     return [
-        Cell(row_name(row), "name"),
+        Cell(str(row["turn"]), "name"),
+        _short(row["id"]),
         str(row["tokens"]),
         Cell(verdict, look),
         _number(row["log10_e"], 2),
@@ -205,6 +208,10 @@ def _cells(row: Row, summary: Summary, is_reported: bool, others: Sequence[str])
 def row_name(row: Row) -> str:
     """How a turn is called: its number in the file, and id."""
     return f"{row['turn']}: {row['id']}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME else f"{name[: _NAME // 2]}…{name[-_NAME // 2 + 1 :]}"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -133,7 +133,7 @@ def command(
     else:
         print_page(page)
         for line in cautions(summary):
-            results(highlight=False).print(f"- {line}", markup=False, style="dim")
+            results(highlight=False).print(f"- {line}", markup=False, style="dim", soft_wrap=True)
         for what, path in files.items():
             if path is not None:
                 remark(f"{what}: {path}")

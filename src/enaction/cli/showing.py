@@ -147,7 +147,9 @@ def print_page(page: Page) -> None:
         console.width = max(WIDTH, console.width)
     for statement in page.statements:
         style = "bold" if statement.headline else "red" if statement.verdict == "alarm" else "dim"
-        console.print(f"{'' if statement.headline else '- '}{statement.sentence}", markup=False, style=style)
+        console.print(
+            f"{'' if statement.headline else '- '}{statement.sentence}", markup=False, style=style, soft_wrap=True
+        )
     console.print()
     for section in page.sections:
         for grid in section.grids:
