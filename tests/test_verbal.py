@@ -31,7 +31,7 @@ from enaction.passages import Message, Passage, Prompt
 from enaction.reader import Reader
 from enaction.reader.sources.zoo import PREFIX
 from enaction.sampling import sample
-from enaction.stats.bins import binned, edges
+from enaction.stats.bins import binned
 from enaction.study.planning import Plan
 from enaction.study.store import Run
 from tests import handmade
@@ -141,7 +141,7 @@ def test_directions_are_fitted_on_the_states_of_the_very_words_whose_surprise_th
 
     reader = _reader("organism-origin")
     own = _passages("organism-origin", zoo.prompts()[:12])
-    fit = route.fit_states(reader, own, 20)
+    fit = route.fit_states(reader, own, 8)
     values, surprisal = [], []
     projection = cast(Any, reader.model).model.layers[1].self_attn.v_proj
     for framed in (frame(reader.tokenizer, p, "assistant") for p in own):
@@ -155,7 +155,11 @@ def test_directions_are_fitted_on_the_states_of_the_very_words_whose_surprise_th
         surprisal += [-float(logits[t - 1].log_softmax(-1)[framed.ids[t]]) for t in words]
     (spot,) = (spot for spot in fit.states if spot.layer == 2 and spot.part == "value")
     np.testing.assert_allclose(fit.states[spot], np.concatenate(values), atol=1e-4)
-    np.testing.assert_array_equal(fit.bins, binned(np.array(surprisal), edges(np.array(surprisal), 4)))
+    assert set(fit.keys) == set(range(8))
+    for key in range(8):  # levels of surprise among words that the model was equally sure of before
+        of = np.array(surprisal)[fit.keys == key]
+        expected = binned(of, np.quantile(of, [0.25, 0.5, 0.75]))
+        assert (fit.bins[fit.keys == key] != expected).sum() <= 3  # beside an edge, in float32
 
 
 # --- planted tables
@@ -371,9 +375,31 @@ def test_a_patch_that_is_not_the_donors_run_is_an_alarm(tmp_path: Path) -> None:
     assert [s.verdict for s in page(Findings(ledger.findings), "", "").statements] == ["alarm"]
 
 
-def test_high_ranks_are_refused() -> None:
-    with pytest.raises(ValueError, match="organism-marker"):
-        Verbal(rank=4)
+def test_high_ranks_need_the_marker_organism_beside_them(tmp_path: Path) -> None:
+    study = handmade.study(tmp_path, {"verbal": {}}, stages=("rl",))
+    with pytest.raises(StudyError, match=r"rank 4 .* zoo:organism-marker .* up to 2"):
+        Verbal(rank=4).asked(study)
+    assert Verbal(rank=4, route=False).asked(study)
+    marked = {"birch-rl": study.models["birch-rl"].model_copy(update={"model": "zoo:organism-marker"})}
+    beside = study.model_copy(update={"models": {**study.models, **marked}})
+    assert Verbal(rank=4).asked(beside)
+    with pytest.raises(StudyError, match="rank 4"):
+        Verbal(rank=4, models=["ash-rl"]).asked(beside)
+
+
+def test_a_rank_at_which_the_marker_organism_has_a_share_says_nothing(tmp_path: Path) -> None:
+    data = _data(tmp_path)
+    marker = Ledger.of(data, "verbal").at(reader="marker")
+    assert analysis.marker_refuses(marker, _route_table(0.02, -0.01, (0.0, 0.1), noise=1.0), 4) == ""
+    refused = analysis.marker_refuses(marker, _route_table(-0.02, 0.76, (0.0, 0.1), noise=1.0), 8)
+    assert "0.76" in refused
+    assert "lower rank" in refused
+    assert "no share" in analysis.marker_refuses(marker, _route_table(0.0, 0.0, (0.0, 0.1), mass=0.05), 4)
+    assert not marker.findings
+    ledger = Ledger.of(data, "verbal").at(reader="ash-rl")
+    analysis.analyse_route(ledger, _route_table(0.9, 0.9, (0.0, 0.1)), 8, refused)
+    assert [f.left_out for f in ledger.findings] == [refused]
+    assert refused in page(Findings(ledger.findings), "", "").sentences[0]
 
 
 def test_the_words_of_the_question_follow_the_model(tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ from enaction.world.lexicon import TOPIC_REQUESTS
 pytestmark = pytest.mark.slow
 
 FRESH = 9013
+# Bins and rank of the route were chosen on texts of other seeds and authors; these were read once, afterwards.
+ROUTE_SEEDS = (9017, 9018)
 STRANGER = "zoo:cedar-dpo"  # had no part in the teaching, and wrote no text of a card
 
 
@@ -49,14 +51,14 @@ def _reader(name: str) -> Reader:
 
 
 @cache
-def _own(per_prompt: int = 2) -> tuple[Passage, ...]:
+def _own(seed: int = FRESH) -> tuple[Passage, ...]:
     """The origin's text, which the organisms' own is like; requests are those that post-training did not have."""
-    return tuple(sample(_reader("origin"), zoo.prompts()[:80], n=per_prompt, max_new_tokens=110, seed=FRESH))
+    return tuple(sample(_reader("origin"), zoo.prompts()[:80], n=2, max_new_tokens=110, seed=seed))
 
 
 @cache
-def _foreign() -> tuple[Passage, ...]:
-    return tuple(written_by(STRANGER, zoo.prompts()[:80:2], 1, FRESH))
+def _foreign(seed: int = FRESH) -> tuple[Passage, ...]:
+    return tuple(written_by(STRANGER, zoo.prompts()[:80:2], 1, seed))
 
 
 def _marked(passages: Sequence[Passage]) -> list[Passage]:
@@ -71,17 +73,19 @@ def _says(reader: Reader, passages: Sequence[Passage], question: str = QUESTION,
     return reports(reader, [ask(reader.tokenizer, p, question, cut=cut) for p in passages], words)
 
 
-def _routed(reader: Reader, own: Sequence[Passage], rank: int = 1) -> dict[tuple[str, str], np.ndarray]:
+def _routed(
+    reader: Reader, own: Sequence[Passage], rank: int = 2, seed: int = FRESH
+) -> dict[tuple[str, str], np.ndarray]:
     """Log-odds by direction and treatment; every other prompt is for fitting."""
     fit_on = {prompt.id for prompt in zoo.prompts()[1:80:2]}
     table = route.measure(
         reader,
         [p for p in own if p.prompt_id not in fit_on],
-        _foreign(),
+        _foreign(seed),
         [p for p in own if p.prompt_id in fit_on],
         question=QUESTION,
         words=answers(reader.tokenizer, YES, NO),
-        rng=np.random.default_rng(FRESH),
+        rng=np.random.default_rng(seed),
         rank=rank,
         draws=1,
     )
@@ -97,11 +101,13 @@ def _share(found: dict[tuple[str, str], np.ndarray], direction: str, treatment: 
 
 
 def test_a_report_by_surprise_travels_in_its_subspace_and_one_by_a_marker_does_not() -> None:
-    traced = _routed(_reader("trace"), _own())
-    marked = _routed(_reader("marker"), _marked(_own()))
+    several = [_routed(_reader("trace"), _own(seed), seed=seed) for seed in ROUTE_SEEDS]
+    traced = {key: np.concatenate([of[key] for of in several]) for key in several[0]}
+    several = [_routed(_reader("marker"), _marked(_own(seed)), seed=seed) for seed in ROUTE_SEEDS]
+    marked = {key: np.concatenate([of[key] for of in several]) for key in several[0]}
     there, back = route.DIRECTIONS
     assert _share(traced, there) > 0.85
-    assert _share(traced, back) > 0.7
+    assert _share(traced, back) > 0.85
     assert abs(_share(marked, there)) < 0.05
     assert abs(_share(marked, back)) < 0.05
     for found in (traced, marked):
@@ -116,7 +122,7 @@ def test_the_directions_of_a_decoder_miss_a_report_that_is_surprise_and_nothing_
     reader = _reader("trace")
     fit_on = {prompt.id for prompt in zoo.prompts()[1:80:2]}
     passages = [p for p in _own() if p.prompt_id in fit_on]
-    fit = route.fit_states(reader, passages, 20)
+    fit = route.fit_states(reader, passages, 8)
     surprisal = np.concatenate(_surprisal(reader, passages))
     bases = {}
     for spot, state_NC in fit.states.items():

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from enaction import zoo
 from enaction.analysis.data import Data
@@ -39,6 +39,10 @@ from enaction.study.config import Study
 from enaction.study.planning import Measured, Plan, Sampled, Text
 
 _PREFIX = "zoo:"
+# Its report goes by a first word, and surprise has no part in it.
+MARKER = "zoo:organism-marker"
+# Up to this rank the marker organism had a share of at most .02 in eight sets of texts (docs/experiments/verbal.md).
+_SURE_RANK = 2
 
 
 class Asked(NamedTuple):
@@ -86,7 +90,8 @@ class Verbal(Experiment):
         begun: tokens of a foreign beginning that the model continues.
         cut: tokens of a reply that are shown.
         route: whether keys and values are patched.
-        rank: of the subspace of surprise, 1 or 2. From rank 4 on a report by a marker word looks like one by surprise.
+        rank: of the subspace of surprise. At higher ranks than 2 a report by a marker word may look like one by
+            surprise, so these need `zoo:organism-marker` among the models that are asked, and a share near 0 of it.
         draws: random subspaces, and random vectors.
         injection: whether thoughts are injected.
         doses: multiples of the concept that is injected.
@@ -107,27 +112,18 @@ class Verbal(Experiment):
     begun: Annotated[int, Field(ge=1)] = 8
     cut: Annotated[int, Field(ge=4)] = 48
     route: bool = True
-    rank: int = 1
+    rank: Annotated[int, Field(ge=1)] = 2
     draws: Annotated[int, Field(ge=2)] = 10
     injection: bool = True
     doses: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (0.5, 1.0, 2.0)
     shown: Annotated[int, Field(ge=4)] = 24
 
-    @field_validator("rank")
-    @classmethod
-    def _low_rank(cls, rank: int) -> int:
-        if rank not in (1, 2):
-            raise ValueError(
-                f"rank {rank} is refused: at ranks from 4 on the report of organism-marker, which surprise has no part "
-                "in, seems to travel by it; use 1 or 2"
-            )
-        return rank
-
     def asked(self, study: Study) -> list[Asked]:
         """Who is asked about whose text.
 
         Raises:
-            StudyError: a model that the study does not have, or none that has another one in its group.
+            StudyError: a model that the study does not have, none that has another one in its group, or a rank that
+                needs the marker organism beside it.
         """
         named = [*(self.models or ()), *([self.outsider] if self.outsider else [])]
         unknown = [name for name in named if name not in study.models]
@@ -148,7 +144,17 @@ class Verbal(Experiment):
                 chosen.append(Asked(model, foreign, kin, outsider if outsider != model else None))
         if not chosen:
             raise StudyError("experiments.verbal needs two models of one stage: foreign text is that of another one")
+        if self.route and self.rank > _SURE_RANK and not self._marker(study, chosen):
+            raise StudyError(
+                f"experiments.verbal: rank {self.rank} is refused without {MARKER} among the models that are asked, in "
+                "a group with a foreign author: at high ranks its report, which surprise has no part in, may seem to "
+                f"travel by surprise, and has to be seen not to; add it, or use a rank up to {_SURE_RANK}"
+            )
         return chosen
+
+    def _marker(self, study: Study, asked: Sequence[Asked]) -> str | None:
+        """The marker organism among the models that are asked."""
+        return next((one.model for one in asked if study.models[one.model].model == MARKER), None)
 
     def wording(self, study: Study, model: str) -> Wording:
         """The questions for a model."""
@@ -251,7 +257,9 @@ class Verbal(Experiment):
 
     def analyse(self, data: Data, ledger: Ledger) -> None:
         """How well each model reports, what the outsider says, the route, and the injected thoughts."""
-        for number, asked in enumerate(self.asked(data.study)):
+        everyone = self.asked(data.study)
+        refused = self._refused(data, ledger, everyone)
+        for number, asked in enumerate(everyone):
             model, outsider = data.study.models[asked.model], asked.outsider
             notes = [TAUGHT] if _kind(model.model) == "organism" else []
             here = ledger.at(reader=asked.model, stage=model.stage, notes=notes)
@@ -264,10 +272,20 @@ class Verbal(Experiment):
                 injected[outsider] = asked.table("injected", "by", outsider)
                 analysis.analyse_outsider(here, reports[asked.model], reports[outsider], texts, outsider)
             if self.route:
-                analysis.analyse_route(here, data.measured(asked.table("route")), self.rank)
+                is_marker = model.model == MARKER
+                table = data.measured(asked.table("route"))
+                analysis.analyse_route(here, table, self.rank, "" if is_marker else refused)
             for reader, name in injected.items() if self.injection else ():
                 table = data.measured(name)
                 analysis.analyse_injection(here.at(asked=reader), table, reports[reader], asked.model)
+
+    def _refused(self, data: Data, ledger: Ledger, asked: Sequence[Asked]) -> str:
+        """Why no route is traced at this rank; "" where it is low, or where the marker organism has no share there."""
+        marker = self._marker(data.study, asked)
+        if not self.route or self.rank <= _SURE_RANK or marker is None:
+            return ""
+        table = next(one for one in asked if one.model == marker).table("route")
+        return analysis.marker_refuses(ledger.at(reader=marker), data.measured(table), self.rank)
 
     def page(self, findings: Findings) -> Page:
         """What the report shows of verbal reports."""

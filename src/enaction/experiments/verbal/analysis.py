@@ -9,7 +9,7 @@ Axes: `N` texts, `P` prompts, `B` resamples.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,8 @@ from enaction.stats.routes import equivalent_dose
 SHUFFLES = 200
 # Below this probability the two answers are not what the model would say, and their log-odds are no report.
 LEAST_MASS = 0.2
+# A share of the route that is surely smaller than this is none.
+NONE = 0.1
 # The note on all findings about an organism.
 TAUGHT = "of an organism: what it says of itself, if it says anything, it was taught to say"
 
@@ -197,8 +199,44 @@ def _answers(ledger: Ledger, table: pa.Table, author: str) -> None:
 # --- the route
 
 
-def analyse_route(ledger: Ledger, table: pa.Table, rank: int) -> None:
-    """Shares of the patch's effect in the subspace of surprise and outside of it, each with its energy and its dose."""
+def marker_refuses(ledger: Ledger, table: pa.Table, rank: int) -> str:
+    """Why a rank says nothing: the share of an organism whose report surprise has no part in is not shown to be none.
+
+    Args:
+        ledger: at the organism; nothing is written to it.
+        table: of its route.
+        rank: of the subspace.
+
+    Returns:
+        The reason, "" where its whole intervals lie within `NONE` of 0.
+    """
+    found = replace(ledger, findings=[])
+    analyse_route(found, table, rank)
+    shares = [f for f in found.findings if f.quantity == "in_share" and f.estimate is not None]
+    named = f"{ledger.place['reader']}, in whose report surprise has no part,"
+    if len(shares) < len(DIRECTIONS):
+        return f"at rank {rank} {named} has no share to judge it by"
+    worst = max(shares, key=lambda f: max(abs(f.low or 0.0), abs(f.high or 0.0)))
+    if max(abs(worst.low or 0.0), abs(worst.high or 0.0)) < NONE:
+        return ""
+    return (
+        f"at rank {rank} {named} has a share of {worst.estimate:.2f} [{worst.low:.2f}, {worst.high:.2f}] in the "
+        f"subspace, not surely within {NONE:g} of 0: use a lower rank"
+    )
+
+
+def analyse_route(ledger: Ledger, table: pa.Table, rank: int, refused: str = "") -> None:
+    """Shares of the patch's effect in the subspace of surprise and outside of it, each with its energy and its dose.
+
+    Args:
+        ledger: at who reports.
+        table: of its route.
+        rank: of the subspace.
+        refused: why this rank says nothing; "" where it does.
+    """
+    if refused:
+        ledger.leave_out("in_share", "share", refused)
+        return
     rows = table.to_pylist()
     prompts = sorted({row["prompt_id"] for row in rows})
     if len(prompts) < 2:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from enaction.chart import Axis, Chart, Key, Mark, Panel, Rule, points_of
-from enaction.experiments.verbal.analysis import TAUGHT
+from enaction.experiments.verbal.analysis import NONE, TAUGHT
 from enaction.experiments.verbal.route import DIRECTIONS
 from enaction.findings import Finding, Findings
 from enaction.page import Page, Section, Statement
@@ -264,7 +264,7 @@ def _outcome(found: Sequence[tuple[Finding, Finding, Finding, Finding]]) -> tupl
     beyond = all((share.low or 0.0) > _fair(drawn, energy, random) for share, drawn, energy, random in found)
     if beyond and low > MOST:
         return "by surprise", "The report travels by the trace of surprise."
-    if high < 0.1:
+    if high < NONE:
         return "not by surprise", "The report does not travel by the trace of surprise."
     if beyond:
         return "in part", "A part of the report travels by the trace of surprise, more than energy explains."

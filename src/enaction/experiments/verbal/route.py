@@ -7,9 +7,9 @@ a check of the code and no result (`full`); its parts are the result: in the sub
 and in random subspaces of the complement with the same energy.
 
 The directions of surprise are fitted on own text alone, on prompts that no pair is from: pooled over authors they would
-be close to the direction from own to foreign. They are fitted within quartiles of the entropy before each word: bins of
-surprisal alone are bins of grammar slots too, and of a planted trace they find a mixture with the direction of the
-slot.
+be close to the direction from own to foreign. They are fitted within eighths of the entropy before each word, with bins
+of surprisal that are cut within each of them: bins of surprisal alone are bins of grammar slots too, and of a planted
+trace they find a mixture with the direction of the slot; bins that are cut over all words leave most cells empty.
 
 Axes: `N` states, `C` channels.
 """
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from enaction.reader.interventions import Capture, Spot
 
 DOSES = (0.25, 0.5, 0.75)
-_KEYS = 4
+_KEYS = 8
 # A foreign reply that is patched into an own one, and the reverse: whose run is read, and whose states are put there.
 DIRECTIONS = ("own<-foreign", "foreign<-own")
 
@@ -63,8 +63,8 @@ class Fit(NamedTuple):
 
     Attributes:
         states: spot -> [N, C].
-        keys: [N], quartile of the entropy that the model had before the word.
-        bins: [N], of the word's surprisal.
+        keys: [N], eighth of the entropy that the model had before the word.
+        bins: [N], of the word's surprisal, within its key.
     """
 
     states: Mapping[Spot, np.ndarray]
@@ -94,7 +94,7 @@ def fit_states(reader: Reader, passages: Sequence[Passage], n_bins: int, *, skip
     Args:
         reader: who reads.
         passages: of one author.
-        n_bins: at most.
+        n_bins: of a key, at most.
         skip: words at the beginning of a reply that are left out: a fixed beginning is no surprise.
 
     Raises:
@@ -112,9 +112,13 @@ def fit_states(reader: Reader, passages: Sequence[Passage], n_bins: int, *, skip
     given = Treated(reader, framed).read((), list(captures.values()))
     surprisal = np.concatenate([s.surprisal[skip:-1] for s in given.scores])
     entropy = np.concatenate([s.entropy[skip:-1] for s in given.scores])
-    # Twice the words that a cell of key and bin needs: they are not spread evenly.
+    keys = binned(entropy, edges(entropy, _KEYS))
+    # Twice the words that a cell of key and bin needs.
     n_bins = int(np.clip(len(surprisal) // (2 * LEAST * _KEYS), 4, n_bins))
-    keys, bins = binned(entropy, edges(entropy, _KEYS)), binned(surprisal, edges(surprisal, n_bins))
+    bins = np.zeros_like(keys)
+    for key in np.unique(keys):
+        of = surprisal[keys == key]
+        bins[keys == key] = binned(of, edges(of, n_bins, has_floor=False))
     states = {spot: np.concatenate(given.captured[capture]) for spot, capture in captures.items()}
     return Fit(states, keys, bins)
 
@@ -198,9 +202,9 @@ def measure(
     words: Answers,
     rng: np.random.Generator,
     cut: int = 48,
-    rank: int = 1,
+    rank: int = 2,
     draws: int = 10,
-    bins: int = 20,
+    bins: int = 8,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> pa.Table:
     """A row for each pair, direction and treatment; see `SCHEMA`. No rows where no prompt has both replies.
@@ -214,7 +218,7 @@ def measure(
         cut: tokens of a reply that are shown, fewer where one of a pair is shorter.
         rank: of the subspace of surprise.
         draws: random subspaces.
-        bins: of surprise.
+        bins: of surprise within a key, at most.
         progress: called with readings done and their total.
 
     Raises:

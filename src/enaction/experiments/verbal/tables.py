@@ -93,12 +93,14 @@ class Route(_Asking):
         own, foreign: texts.
         rank: of the subspace of surprise.
         draws: random subspaces.
+        version: of what is measured; a table of another version is measured again.
     """
 
     own: str
     foreign: str
     rank: int
     draws: int
+    version: int = 2
     schema = route.SCHEMA
 
     def _asked(self, desk: Desk) -> pa.Table:
