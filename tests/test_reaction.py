@@ -210,6 +210,21 @@ def test_of_text_that_nobody_wrote_nothing_else_is_said(tmp_path: Path) -> None:
     assert outcomes == {"surprise": "surprisal", "regime": "no gap"}
 
 
+def test_gaps_of_opposite_signs_have_no_share_of_their_mean(tmp_path: Path) -> None:
+    def read(cell: Cell, passage: Passage) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng([*cell.author.encode(), *cell.reader.encode(), int(passage.prompt_id[1:])])
+        gap = (0.3 if cell.reader == "regime" else -0.2) * (cell.reader != cell.author)
+        return 1.0 + gap + rng.normal(0, 0.1, LENGTH), rng.exponential(size=LENGTH)
+
+    findings = _read_by_hand(tmp_path, read)
+    for reader, whole in (("regime", 0.3), ("stranger-regime", -0.2)):
+        assert _value(findings, "gap", reader)[0] == pytest.approx(whole, abs=0.03)
+        assert _value(findings, "share_authorship", reader)[0] == pytest.approx(1.0, abs=0.1)
+    assert not findings.select("share_surprisal", reader="mean").measured
+    (statement,) = Reaction().page(findings).select("gap")
+    assert statement.outcome == "opposite gaps"
+
+
 @pytest.mark.parametrize(("half_life", "is_taken_for_authorship"), [(0.5, False), (16, True)])
 def test_a_slow_trace_of_surprise_looks_like_authorship_and_the_page_says_so(
     half_life: float, is_taken_for_authorship: bool, tmp_path: Path

@@ -38,6 +38,8 @@ _COMMON = 20
 _LEAST_GAP = 0.02
 # With less of the log-odds in common, own and foreign text are compared at log-odds that only one of them has.
 _LEAST_OVERLAP = 0.05
+# Why a mean over readers has no shares.
+OPPOSITE = "of readers with gaps of opposite signs, so that shares of the mean say nothing of either"
 # The regression with H_t, and without: H_t holds what was known, and the reactions to all that came before with it.
 HELD, FREE = "held", "free"
 _REGRESSION = "least squares over tokens: H_{t+1} on s_t, earlier surprisals, log-odds, position, token, prompt, author"
@@ -231,6 +233,8 @@ def _write(ledger: Ledger, several: Sequence[Read], setup: Setup, entropy: str) 
     has_gap = bool((low > 0 or high < 0) and abs(gap_W[0]) > _LEAST_GAP)
     little = f"own and foreign text have less than {_LEAST_OVERLAP:g} of their log-odds in common: not told apart"
     why = f"no gap to share: its interval holds 0, or it is at most {_LEAST_GAP:g} nats"
+    if has_gap and any(_surely_opposite(of.numbers[entropy, "gap"], gap_W[0]) for of in several):
+        has_gap, why = False, OPPOSITE
     for block in (*ASKED, BEFORE, TOKEN, LEFT, AUTHORSHIP):
         text = f"part of the gap between foreign and own text that goes with {_NAMES[block]} (Gelbach); {limit}"
         part, share, part_W = f"part_{block}", f"share_{block}", number_W[f"part_{block}"]
@@ -257,6 +261,12 @@ def _write(ledger: Ledger, several: Sequence[Read], setup: Setup, entropy: str) 
             f"and central 95 % of {setup.shuffles} draws"
         )
         ledger.fact(f"null_{name}", unit, text, estimate, n, low=low, high=high)
+
+
+def _surely_opposite(gap_W: np.ndarray, mean: float) -> bool:
+    """Whether a reader's gap has the other sign than the mean over readers, its whole interval."""
+    low, high = stats.percentile_interval(gap_W[1:])
+    return bool(high < 0 < mean or mean < 0 < low)
 
 
 def _write_since(ledger: Ledger, read: Sequence[Read], base: Sequence[Read], entropy: str) -> None:

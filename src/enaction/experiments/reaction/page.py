@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from enaction.chart import Axis, Chart, Colour, Mark, Panel, Rule, keys, points_of, single_readers
+from enaction.experiments.reaction.analysis import OPPOSITE
 from enaction.findings import Findings
 from enaction.page import Page, Section, Statement
 from enaction.shown import contains, left_out, number, table, value, with_interval
@@ -89,8 +90,12 @@ def _verdict(mean: Findings, stage: str) -> list[Statement]:
     )
     about = ("gap", "share_difference", "share_surprisal", "share_authorship", "slope_surprisal", "slope_log_odds")
     if difference is None:
-        text = f"foreign minus own text is {with_interval(gap)} nats of H, no gap to explain. {slopes}."
-        return [Statement(text, about, where, "no effect", models_of(stage), outcome="no gap")]
+        share = held.select("share_surprisal")[0]
+        outcome = "opposite gaps" if share.left_out == OPPOSITE else "no gap"
+        why = OPPOSITE if outcome == "opposite gaps" else "no gap to explain"
+        text = f"foreign minus own text is {with_interval(gap)} nats of H, {why}. {slopes}."
+        verdict = "no effect" if outcome == "no gap" else ""
+        return [Statement(text, about, where, verdict, models_of(stage), outcome=outcome)]
     outcomes = [_outcome(of) for of in (held, free)]
     outcome = outcomes[0] if outcomes[0] == outcomes[1] else "undecided"
     first, second = (
