@@ -1,13 +1,13 @@
 """How often an audit says `foreign` of text that is the model's own: the error of the test, on many own passages.
 
-    python studies/audit_validity.py run runs/audit-validity        # own passages, round by round; goes on where it was
+    python studies/audit_validity.py run runs/audit-validity        # own passages, round by round (or those named)
     python studies/audit_validity.py noise runs/audit-validity      # sampler and reader at other precisions
     python studies/audit_validity.py prefill runs/audit-validity    # foreign beginnings that the reader goes on from
     python studies/audit_validity.py tables runs/audit-validity     # Markdown, from whatever is there
 
-Every passage is sampled anew and read once, so that passages are independent given their prompts. Each is stopped at
-its worst moment: what counts is the largest value that its e-process ever has. Readings of one passage at two noise
-budgets are one passage, not two.
+Each goes on where it was. Every passage is sampled anew and read once, so that passages are independent given their
+prompts. Each is stopped at its worst moment: what counts is the largest value that its e-process ever has. Readings of
+one passage at two noise budgets are one passage, not two.
 """
 
 from __future__ import annotations
@@ -158,10 +158,10 @@ def cells() -> Iterator[tuple[str, float, float, Framing, Sequence[zoo.PromptKin
                     yield f"{family}-{stage}", temperature, top_p, "none", KINDS[:2]
 
 
-def run(folder: Path, rounds: int) -> None:
+def run(folder: Path, rounds: Iterable[int]) -> None:
     """Own passages, cell by cell, each stored when it is done."""
     readers: dict[str, Reader] = {}
-    for round_number in range(rounds):
+    for round_number in rounds:
         for model, temperature, top_p, framing, kinds in cells():
             target = folder / f"own-{round_number}-{model}-{temperature}-{top_p}-{framing}.npz"
             if target.exists():
@@ -200,9 +200,9 @@ NOISY = (
 BUDGETS = (0.0, 0.01, 0.05)
 
 
-def run_noise(folder: Path, rounds: int) -> None:
+def run_noise(folder: Path, rounds: Iterable[int]) -> None:
     """Text of a sampler that computes otherwise than the reader."""
-    for round_number in range(rounds):
+    for round_number in rounds:
         for temperature, top_p in ((1.0, 1.0), (0.7, 0.9)):
             for author, a_type, model, r_type in NOISY:
                 target = folder / f"noise-{round_number}-{author}-{a_type}-{model}-{r_type}-{temperature}-{top_p}.npz"
@@ -236,9 +236,9 @@ PREFILLED = (
 BEGUN = (4, 8, 16, 32)
 
 
-def run_prefill(folder: Path, rounds: int) -> None:
+def run_prefill(folder: Path, rounds: Iterable[int]) -> None:
     """Passages that begin with the first k tokens of a foreign one, and that the reader then goes on with."""
-    for round_number in range(rounds):
+    for round_number in rounds:
         for author, model in PREFILLED:
             target = folder / f"prefill-{round_number}-{author}-{model}.npz"
             if target.exists():
@@ -403,12 +403,12 @@ def prefill_tables(folder: Path) -> None:
 if __name__ == "__main__":
     what, where = sys.argv[1], Path(sys.argv[2])
     where.mkdir(parents=True, exist_ok=True)
-    times = int(sys.argv[3]) if len(sys.argv) > 3 else 3
+    chosen = [int(argument) for argument in sys.argv[3:]] or range(7 if what == "prefill" else 3)
     if what == "run":
-        run(where, times)
+        run(where, chosen)
     elif what == "noise":
-        run_noise(where, times)
+        run_noise(where, chosen)
     elif what == "prefill":
-        run_prefill(where, times)
+        run_prefill(where, chosen)
     else:
         tables(where)
