@@ -17,6 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from command import enaction
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from enaction.errors import PassageError
 from enaction.integrations.inspect import read_eval
@@ -149,6 +151,48 @@ def test_attached_texts_are_put_back(tmp_path: Path) -> None:
     path = _log(tmp_path / "a.eval", _sample(messages=messages, attachments={"a1": "long", "a2": "longer"}))
     (passage,) = read_eval(path)
     assert (passage.prompt, passage.response) == (({"role": "user", "content": "long"},), "longer")
+
+
+def test_a_turn_without_text_is_one_only_if_the_model_ended_it(tmp_path: Path) -> None:
+    empty = {"id": "m1", "role": "assistant", "content": "", "source": "generate"}
+    outputs = [{"choices": [{"message": empty, "stop_reason": reason}]} for reason in ("content_filter", "stop")]
+    samples = [_sample(id=n, messages=[empty], output=output) for n, output in enumerate(outputs)]
+    (passage,) = read_eval(_log(tmp_path / "a.eval", *samples))
+    assert (passage.id, passage.response, passage.ended) == ("1/1/0", "", True)
+
+
+_KEYS = st.sampled_from(
+    ["id", "role", "content", "type", "text", "reasoning", "config", "output", "choices", "message"]
+)
+_KEYS |= st.sampled_from(["message", "event", "logprobs", "token", "logprob", "function", "arguments", "stop_reason", "tools"])
+_SCALARS = (
+    st.none() | st.booleans() | st.integers(-2, 3) | st.floats()
+_SCALARS |= st.sampled_from(["assistant", "text", "model", "attachment://a"])
+)
+_VALUES = st.recursive(
+    _SCALARS, lambda v: st.lists(v, max_size=3) | st.dictionaries(_KEYS, v), max_leaves=9
+)
+_MESSAGES = st.fixed_dictionaries(
+    {"role": st.just("assistant") | _VALUES, "content": _VALUES},
+    optional={key: _VALUES for key in ("id", "source", "model", "tool_calls", "tool_call_id")},
+)
+_SAMPLES = st.fixed_dictionaries(
+    {"id": _VALUES, "messages": st.lists(_MESSAGES | _VALUES, max_size=3)},
+    optional={key: _VALUES for key in ("epoch", "events", "output", "attachments")},
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(sample=_SAMPLES | _VALUES, run=_VALUES, plan=_VALUES)
+def test_any_sample_is_turns_or_one_line(
+    sample: Any, run: Any, plan: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = _log(tmp_path_factory.getbasetemp() / "any.eval", sample, header={"eval": run, "plan": plan})
+    try:
+        assert all(isinstance(passage.response, str) for passage in read_eval(path))
+    except PassageError as error:
+        said = str(error)
+        assert "\n" not in said
 
 
 PICTURE = {"role": "user", "content": [{"type": "image", "image": "data:"}]}

@@ -52,8 +52,8 @@ def rows_of_log(path: Path) -> Iterator[tuple[str, Json]]:
     The id of a row is `SAMPLE/EPOCH/TURN`, its author the model; `input` for a turn that the data set wrote. `marks`
     has `task`, `sample`, `epoch`, `source` (what Inspect says of the turn: `generate`, `input` or `unknown`), the
     number of `tools` that the model was shown, the number of `tool_calls` after the text, the `reasoning` before it,
-    and `logged_tokens` with `logged_logprobs` (nats), which have no ids. A turn that only calls a tool has no text and
-    gives no row.
+    and `logged_tokens` with `logged_logprobs` (nats), which have no ids. A turn without text, such as
+    one that only calls a tool, gives no row unless the model ended it.
 
     Raises:
         PassageError: the file is missing, damaged, too large or no log; or a sample is not one.
@@ -78,7 +78,7 @@ def _samples(path: Path) -> Iterator[tuple[Json, str, Json]]:
         raise PassageError(f"there is no file {path}; check the path")
     if path.suffix.lower() != ".eval":
         log = _object(path.read_bytes(), str(path))
-        for number, sample in enumerate(log.get("samples") or (), start=1):
+        for number, sample in enumerate(_items(log, "samples"), start=1):
             yield log, f"sample {number}", sample
         return
     try:
@@ -162,9 +162,10 @@ def _turns(header: Json, sample: object, where: str) -> Iterator[Json]:
         if not isinstance(given, dict) or not isinstance(given.get("role"), str):
             raise PassageError(f"{where}: message {at + 1} is {kind(given)} without a role; write the log again")
         message, reasoning = _message(given, attached)
-        if message["role"] == "assistant" and (message["content"] or not message.get("tool_calls")):
-            call, choice = calls.get(str(given.get("id")), ({}, {}))
-            config = by_default | _set(_inner(call, "config"))
+        call, choice = calls.get(str(given.get("id")), ({}, {}))
+        config = by_default | _set(_inner(call, "config"))
+        has_text = message["content"] or (_ended(choice, config) is not None and not message.get("tool_calls"))
+        if message["role"] == "assistant" and has_text:
             source = given.get("source") if isinstance(given.get("source"), str) else "unknown"
             is_sampled = source != "input"
             name = str(sample.get("id"))
@@ -190,6 +191,10 @@ def _inner(value: Json, key: str) -> Json:
     return inner if isinstance(inner := value.get(key), dict) else {}
 
 
+def _items(value: Json, key: str) -> list[Any]:
+    return items if isinstance(items := value.get(key), list) else []
+
+
 def _set(values: Json) -> Json:
     return {key: value for key, value in values.items() if value is not None}
 
@@ -197,9 +202,9 @@ def _set(values: Json) -> Json:
 def _calls(sample: Json) -> dict[str, tuple[Json, Json]]:
     """Id of a message -> the call of the model that wrote it, and the choice that it is."""
     calls: dict[str, tuple[Json, Json]] = {}
-    events = [e for e in sample.get("events") or () if isinstance(e, dict) and e.get("event") == "model"]
+    events = [e for e in _items(sample, "events") if isinstance(e, dict) and e.get("event") == "model"]
     for event in ({"output": sample.get("output")}, *events):
-        for choice in _inner(event, "output").get("choices") or ():
+        for choice in _items(_inner(event, "output"), "choices"):
             if isinstance(choice, dict):
                 calls[str(_inner(choice, "message").get("id"))] = event, choice
     return calls
@@ -215,7 +220,7 @@ def _message(given: Json, attached: Json) -> tuple[Json, str]:
         is_attached = isinstance(text, str) and text.startswith(_ATTACHED)
         return attached.get(text.removeprefix(_ATTACHED), text) if is_attached else text
 
-    content, reasoning = whole(given.get("content")), ""
+    content, reasoning = whole(given.get("content") or ""), ""
     if isinstance(content, list):
         thoughts = [part for part in content if isinstance(part, dict) and part.get("type") == "reasoning"]
         reasoning = "".join(str(whole(part.get("reasoning") or "")) for part in thoughts)
@@ -226,7 +231,7 @@ def _message(given: Json, attached: Json) -> tuple[Json, str]:
             content = "".join(part["text"] for part in content)
     message: Json = {"role": given["role"], "content": content}
     if given["role"] == "assistant":
-        calls = given.get("tool_calls")
+        calls = _items(given, "tool_calls")
         message |= {"reasoning_content": reasoning} if reasoning else {}
         message |= {"tool_calls": [_tool_call(c) for c in calls if isinstance(c, dict)]} if calls else {}
     elif given["role"] == "tool":
@@ -257,7 +262,7 @@ def _ended(choice: Json, config: Json) -> bool | None:
 
 def _logged(choice: Json) -> Json:
     """Tokens (texts) and log-probabilities of a turn, if they were logged."""
-    logged = [t for t in _inner(choice, "logprobs").get("content") or () if isinstance(t, dict)]
+    logged = [t for t in _items(_inner(choice, "logprobs"), "content") if isinstance(t, dict)]
     if not logged or not all(isinstance(t.get("token"), str) and isinstance(t.get("logprob"), float) for t in logged):
         return {}
     return {"logged_tokens": [t["token"] for t in logged], "logged_logprobs": [t["logprob"] for t in logged]}
