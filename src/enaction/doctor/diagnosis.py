@@ -523,7 +523,7 @@ class _Examination:
 
 def _surety(one: Named) -> str:
     """By how much the named hypothesis is preferred."""
-    return f"residual {one.best.rms:.3f}, as it should be {one.best.rms_sound:.3f}; {one.best.gain:.0f} nats"
+    return f"residual {one.best.rms:.3f}, of a sound column {one.best.rms_sound:.3f}; {one.best.gain:.0f} nats"
 
 
 def _looks_cut(d_N: np.ndarray, top_p: float, noise: float) -> bool:
