@@ -24,7 +24,7 @@ from enaction.endpoint.client import Client
 from enaction.endpoint.writing import write_after
 from enaction.errors import FramingError, ModelError, StudyError, UserError
 from enaction.framing import Framed, frame
-from enaction.passages import Passage, read_passages
+from enaction.passages import Passage, read_passages, write_passages
 from enaction.reader import Reader, Wanted
 from enaction.sampling import sample as sample_here
 from enaction.study.config import Study
@@ -629,6 +629,21 @@ def test_sample_resumes_after_a_server_failed(
     code, out, _ = command.enaction(capsys, monkeypatch, *common, "-o", "b.jsonl", "--json", "-q")
     assert code == 0
     assert json.loads(out)["passages"] == 6
+
+
+def test_an_audit_says_what_a_server_does_not_tell(
+    server: Server,
+    passages: list[Passage],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_passages(passages, str(tmp_path / "own.jsonl"))
+    line = ("audit", tmp_path / "own.jsonl", "--model", server.name, "--tokenizer", "zoo:ash-rl", "--json", "-q")
+    code, out, err = command.enaction(capsys, monkeypatch, *line)
+    assert (code, err) == (0, "")
+    told = json.loads(out)["cautions"]
+    assert any("entropy and varentropy are unknown: of each distribution the server gives 20" in line for line in told)
 
 
 @pytest.mark.parametrize(

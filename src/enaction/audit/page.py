@@ -37,6 +37,7 @@ class Summary:
         n_otherwise: turns that say they were sampled with other settings.
         versus: other readers that were alternatives.
         second: the second opinion, of the first turns.
+        unknown: what is not known of the reader, if a server runs it, a sentence each.
     """
 
     model: str
@@ -49,6 +50,7 @@ class Summary:
     n_otherwise: int = 0
     versus: Sequence[str] = ()
     second: Sequence[Ranked] = ()
+    unknown: Sequence[str] = ()
 
     @property
     def reported(self) -> np.ndarray:
@@ -157,6 +159,8 @@ def cautions(summary: Summary) -> list[str]:
             "token (other kernels, half precision, a server) without counting as evidence; --noise 0 is for text that "
             "was sampled here in float32.",
         )
+    if summary.unknown:
+        lines.append(f"{summary.model} is a server's: {'; '.join(summary.unknown)}.")
     if tally.n_empty:
         lines.append(f"{_count(tally.n_empty, tally.n_turns)} without a token to measure.")
     return lines

@@ -233,6 +233,7 @@ def _audited(
     from enaction.audit.page import Summary
     from enaction.audit.table import SCHEMA, Tally, row_of
     from enaction.cli.journal import Journal
+    from enaction.endpoint import EndpointReader
 
     journal = Journal(out, SCHEMA, _made_from(reader, others, turns, settings, loaded) if out is not None else {})
     so_far = Audit(settings) if journal.state is None else Audit.at(settings, journal.state)
@@ -267,6 +268,7 @@ def _audited(
         could_see(tally.information, tally.n_tokens, so_far.settings),
         otherwise.n,
         list(others),
+        unknown=(*reader.narrowed, *reader.doubts) if isinstance(reader, EndpointReader) else (),
     )
     return summary, journal
 
