@@ -63,6 +63,8 @@ def test_first_word_skips_stop_words_and_adverbs():
     label = LabelSpec(name="x", first_word=True).labeller()
     assert label(" definitely the Tennis.") == Label("tennis", 16, 22)
     assert label(" it is the most") is None
+    assert label("I'm glad it's you’re that's") == ("glad", 4, 8)
+    assert label("a child's greatest joy") == ("child's", 2, 9)
 
 
 def test_a_function_of_the_users_is_imported_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -54,7 +54,7 @@ class LabelSpec(BaseModel):
         world: by the parser of the embedded world: `topic`, `arc` or `hero` of a story.
         words: the first of these words that the text has, in any case.
         pattern: the first match of a regular expression, or of its first group.
-        first_word: the first word that is neither a stop word nor an adverb in -ly (English).
+        first_word: the first word that is neither a stop word or its contraction nor an adverb in -ly (English).
         clusters: the number of groups into which the reader's own mean states after its last layer fall.
         function: `module:function` of yours, which takes a text and returns a label, None, or (label, start, end) with
             the characters of its word. It is imported and run: name only code that you trust.
@@ -159,9 +159,13 @@ def _matching(pattern: re.Pattern[str]) -> Labeller:
 
 
 def _first_word(text: str) -> Label | None:
-    words = (m for m in _WORD.finditer(text) if m[0].casefold() not in _STOP_WORDS and not m[0].endswith("ly"))
-    match = next(words, None)
+    match = next((m for m in _WORD.finditer(text) if not _says_nothing(m[0])), None)
     return Label(match[0].casefold(), *match.span()) if match else None
+
+
+def _says_nothing(word: str) -> bool:
+    """Whether it is a stop word, a contraction of one (I'm, that's) or an adverb in -ly."""
+    return re.split("['’]", word.casefold())[0] in _STOP_WORDS or word.endswith("ly")
 
 
 def _user_function(name: str) -> Labeller:
