@@ -161,17 +161,12 @@ def test_a_turn_without_text_is_one_only_if_the_model_ended_it(tmp_path: Path) -
     assert (passage.id, passage.response, passage.ended) == ("1/1/0", "", True)
 
 
-_KEYS = st.sampled_from(
-    ["id", "role", "content", "type", "text", "reasoning", "config", "output", "choices", "message"]
-)
-_KEYS |= st.sampled_from(["message", "event", "logprobs", "token", "logprob", "function", "arguments", "stop_reason", "tools"])
-_SCALARS = (
-    st.none() | st.booleans() | st.integers(-2, 3) | st.floats()
-_SCALARS |= st.sampled_from(["assistant", "text", "model", "attachment://a"])
-)
-_VALUES = st.recursive(
-    _SCALARS, lambda v: st.lists(v, max_size=3) | st.dictionaries(_KEYS, v), max_leaves=9
-)
+_NAMES = ["id", "role", "content", "type", "text", "reasoning", "config", "output", "choices", "message", "event"]
+_NAMES += ["logprobs", "token", "logprob", "function", "arguments", "stop_reason", "tools"]
+_KEYS = st.sampled_from(_NAMES)
+_WORDS = st.sampled_from(["assistant", "text", "model", "attachment://a"])
+_SCALARS = st.none() | st.booleans() | st.integers(-2, 3) | st.floats() | _WORDS
+_VALUES = st.recursive(_SCALARS, lambda v: st.lists(v, max_size=3) | st.dictionaries(_KEYS, v), max_leaves=9)
 _MESSAGES = st.fixed_dictionaries(
     {"role": st.just("assistant") | _VALUES, "content": _VALUES},
     optional={key: _VALUES for key in ("id", "source", "model", "tool_calls", "tool_call_id")},
