@@ -76,6 +76,7 @@ def read_turns(
     """
     framing = settings.framing or default_framing(reader, passages)
     framed = [p.framed if isinstance(p, Given) else frame(reader.tokenizer, p, framing) for p in passages]
+    _require_room(reader, framed)
     if isinstance(reader, EndpointReader):
         observed = reader.observe(framed, progress)
         known = [_cells(f, o, settings, reader) for f, o in zip(framed, observed, strict=True)]
@@ -108,6 +109,16 @@ def read_turns(
         )
         reads.append(Read(f, null, rank_N))
     return reads
+
+
+def _require_room(reader: AnyReader, framed: Sequence[Framed]) -> None:
+    """Refuse a turn that is longer than the context: read in windows, its tokens would be tested after other ones."""
+    for f in framed:
+        if reader.context_length is not None and f.stop - 1 > reader.context_length:
+            raise FramingError(
+                f"turn '{f.passage_id}' has {f.stop - 1} tokens with its prompt and {reader.name} takes "
+                f"{reader.context_length}: leave the turn out, or give the model with the context it was sampled with"
+            )
 
 
 def _wanted(settings: Settings) -> Wanted:

@@ -82,7 +82,7 @@ def ranked(reader: Reader, passages: Sequence[Passage], settings: Settings, m: i
         reads = read_turns(reader, [a for a in answers if a.token_ids], settings)
         own = _statistics(read, limit)
         others = [_statistics(r, limit) for r in reads]
-        p_values = [_two_sided(own[i], [o[i] for o in others], m) for i in range(2)]
+        p_values = [two_sided(own[i], [o[i] for o in others], m) for i in range(2)]
         made.append(Ranked(number, min(limit, n_read), *own, *p_values))
     return made
 
@@ -104,7 +104,7 @@ def _statistics(read: Read, limit: int) -> tuple[float, float]:
     return -float(surprisal_N.mean()), off / math.sqrt(variance) if variance > 0 else math.nan
 
 
-def _two_sided(own: float, others: Sequence[float], m: int) -> float:
+def two_sided(own: float, others: Sequence[float], m: int) -> float:
     """Two-sided p-value of a statistic among `m` of which some may be missing, which count as extreme."""
     if math.isnan(own):
         return math.nan
