@@ -53,7 +53,7 @@ def as_data(
             "figures": [str(path) for path in sorted((folder / "figures").glob("*.svg"))],
             "passages": str(folder / "passages"),
             "tokens": str(folder / "tokens"),
-            "measured": str(folder / "measured"),
+            **({"measured": str(folder / "measured")} if (folder / "measured").exists() else {}),
         },
         "findings": [vars(finding) for finding in findings],
     }
