@@ -184,7 +184,7 @@ def _column_flaws(batch: Batch, column: str, given_N: np.ndarray, against_N: np.
         add("constant", at_N, f"{count} of {len(values)} {what} are {common:g}", "log the measured numbers")
         return found
     if column != "entropy":
-        at_N = _placeholders(given_N, finite_N, common, against_N)
+        at_N = _placeholders(given_N, finite_N, common, against_N, batch.row)
         if at_N is not None:
             value = float(given_N[at_N][0])
             add(
@@ -220,15 +220,21 @@ def _is_certain(value: float, against_N: np.ndarray | None, finite_N: np.ndarray
 
 
 def _placeholders(
-    given_N: np.ndarray, finite_N: np.ndarray, common: float, against_N: np.ndarray | None
+    given_N: np.ndarray, finite_N: np.ndarray, common: float, against_N: np.ndarray | None, row_N: np.ndarray
 ) -> np.ndarray | None:
-    """bool [N] where one value stands for no number: the reference says something else there, again and again."""
+    """bool [N] where one value stands for no number: the reference says something else there, again and again.
+
+    Answers to one prompt that begin alike share the log-probabilities of their first tokens to the last bit, so a value
+    other than 0 has to come back within a rollout.
+    """
     if against_N is None:
         return None
     known_N = finite_N & np.isfinite(against_N)
     for value in dict.fromkeys([0.0, common]):
         at_N = known_N & (given_N == value)
         wrong_N = at_N & (np.abs(against_N - value) > _AWAY)
+        if value and np.bincount(row_N[wrong_N], minlength=1).max() < 2:
+            continue
         if wrong_N.sum() >= _LEAST_PLACEHOLDERS and wrong_N.sum() > 0.1 * at_N.sum():
             return at_N if value else wrong_N | (at_N & _beside(wrong_N))
     return None
