@@ -33,8 +33,8 @@ This page is generated from the code by `python studies/command_line.py`; a test
   and `-vv` in detail. In Python, the logger is `enaction`, and nothing is printed unless a handler asks for it.
 - **Errors** of the user are one line that begins with `enaction:` and names the remedy; the exit code is 2. With
   `--json` too, errors are this line on standard error, and standard output is empty.
-- **Exit codes**: 0 is success, 1 a failed test of `check` (or a bug, with its traceback), 2 a mistake in what was
-  given, 130 an interruption.
+- **Exit codes**: 0 is success, 1 a failed test of `check` or what `--fail-on` names (or a bug, with its traceback),
+  2 a mistake in what was given, 130 an interruption.
 - **Ctrl-C**, SIGTERM and the end of a terminal stop a command within seconds. The last line says what is kept and
   how to resume. Files appear whole or not at all.
 - **`--json`** prints one JSON value on standard output. `run`, `demo` and `report` give `study`, `answer`,

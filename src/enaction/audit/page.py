@@ -96,12 +96,14 @@ def _answers(summary: Summary) -> list[Statement]:
     n, n_reported = tally.n_turns, int(summary.reported.sum())
     said = f"{summary.model} at {stated(settings)}"
     of = f"{_count(n_reported, n)} reported as not sampled from {said}"
-    more = (
-        f" (e-BH; on average at most {summary.fdr:g} of such reports are false)"
-        if n_reported
-        else ": no evidence, which is no proof that the model wrote them"
-    )
-    made = [Statement(f"{of}{more}.", verdict="alarm" if n_reported else "no effect", headline=True)]
+    if n_reported:
+        more = f" (e-BH; on average at most {summary.fdr:g} of such reports are false)"
+    elif summary.is_stream_foreign:
+        more = ", and yet all of them together were not"
+    else:
+        more = ": no evidence, which is no proof that the model wrote them"
+    first = "alarm" if n_reported or summary.is_stream_foreign else "no effect"
+    made = [Statement(f"{of}{more}.", verdict=first, headline=True)]
     together = (
         f"log10 e is {summary.log_e / LN10:.2f} after {tally.n_tokens:,} tokens (greatest "
         f"{summary.greatest / LN10:.2f}; {-math.log10(settings.alpha):.2f} is needed), "
@@ -122,7 +124,7 @@ def _answers(summary: Summary) -> list[Statement]:
     if summary.n_otherwise:
         text = (
             f"{_count(summary.n_otherwise, n)} noted in the file as sampled otherwise than {stated(settings)}, and "
-            "tested against that all the same: give --temperature, --top-p and --top-k."
+            "tested against that all the same: check --temperature, --top-p and --top-k."
         )
         made.append(Statement(text, verdict="alarm", subject="Warning"))
     return made
