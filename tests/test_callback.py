@@ -103,7 +103,9 @@ def _warned() -> Iterator[list[str]]:
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())
     trl._log.addHandler(handler)
+    trl._log.setLevel(logging.WARNING)  # whatever verbosity transformers was left with
     yield lines
+    trl._log.setLevel(logging.NOTSET)
     trl._log.removeHandler(handler)
 
 
