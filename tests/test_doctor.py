@@ -138,7 +138,8 @@ def test_a_fault_is_named_only_beyond_the_threshold_and_only_if_it_explains_the_
     assert name_fault("sampler", noisy_N, [sound, near, far], 0.05, 0.01).outcome == "sound"
     off = name_fault("sampler", noisy_N + 0.3, [sound, near, far], 0.05, 0.01)
     assert (off.outcome, off.best.hypothesis.name) == ("fault", "far")
-    assert off.best.gain == pytest.approx(300 * math.log(off.best.rms_sound / off.best.rms))
+    spread = max(off.best.rms, 0.05)
+    assert off.best.gain == pytest.approx(300 * (off.best.rms_sound**2 - off.best.rms**2) / (2 * spread**2))
     assert name_fault("sampler", noisy_N + 0.7, [sound, near, far], 0.05, 0.01).outcome == "other"
     few = Hypothesis("sound", truth_N[:5], "")
     assert name_fault("sampler", noisy_N[:5], [few], 0.05, 0.01).outcome == "little"

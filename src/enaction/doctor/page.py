@@ -67,7 +67,8 @@ def _told(fault: Fault) -> str:
 def answer_of(diagnosis: Diagnosis) -> str:
     """The answer in one sentence or two."""
     d = diagnosis
-    what = f"{d.n_rollouts} rollouts of {d.n_clusters} prompts, {d.n_trained} trained tokens at {d.taken.words}"
+    counts = f"{_count(d.n_rollouts, 'rollout')} of {_count(d.n_clusters, 'prompt')}"
+    what = f"{counts}, {_count(d.n_trained, 'trained token')} at {d.taken.words}"
     if d.faults:
         names = list(dict.fromkeys(f"{fault.name} ({fault.column})" for fault in d.faults))
         return f"{_count(len(names), 'fault')} in {what}: {'; '.join(names)}."
@@ -82,22 +83,22 @@ def answer_of(diagnosis: Diagnosis) -> str:
             f"standard deviation {apart.sd:.3f}, {100 * apart.outside:.1f} % of ratios outside [.9, 1.1]"
         )
     if judged:
-        seen = max(max(smallest_effect(one) for one in judged), 0.001)
+        seen = max(smallest_effect(one, d.settings.noise) for one in judged)
         parts.append(
             f"a fault that moves log-probabilities by {seen:.3f} nats (root mean square) would have been named"
         )
     return "; ".join(parts) + "."
 
 
-def smallest_effect(named: Named) -> float:
+def smallest_effect(named: Named, noise: float) -> float:
     """The root mean square difference, nats, that a listed fault needs to be named among as many tokens and this noise.
 
-    Where the threshold is n/2 log(1 + (d/s)^2), with s the residual of a sound column.
+    Where the threshold is n/2 (d/s)^2, with s the noise budget, or the residual of a sound column if that is larger.
     """
     fit = named.sound
     if fit.n == 0:
         return math.inf
-    return fit.rms * math.sqrt(math.expm1(min(2 * named.threshold / fit.n, 50)))
+    return max(fit.rms, noise) * math.sqrt(2 * named.threshold / fit.n)
 
 
 def _count(n: int, what: str) -> str:
@@ -216,7 +217,7 @@ def as_data(diagnosis: Diagnosis) -> dict[str, Any]:
         "faults": [
             {"name": f.name, "column": f.column, "says": f.says, "remedy": f.remedy, "sure": f.sure} for f in d.faults
         ],
-        "columns": {name: _named_data(one) for name, one in d.named.items()},
+        "columns": {name: _named_data(one, d.settings.noise) for name, one in d.named.items()},
         "divergences": {who: _divergence_data(one) for who, one in d.divergences.items()},
         "identity": None
         if d.identity is None
@@ -255,7 +256,7 @@ def as_data(diagnosis: Diagnosis) -> dict[str, Any]:
     }
 
 
-def _named_data(one: Named) -> dict[str, Any]:
+def _named_data(one: Named, noise: float) -> dict[str, Any]:
     def fit(of: Fit) -> dict[str, Any]:
         h = of.hypothesis
         return {"name": h.name, "residual": of.rms, "gain": of.gain, "tokens": of.n, "detail": dict(h.detail)}
@@ -265,7 +266,7 @@ def _named_data(one: Named) -> dict[str, Any]:
         "named": one.best.hypothesis.name,
         "threshold": one.threshold,
         "limit": one.limit,
-        "smallest_effect": smallest_effect(one),
+        "smallest_effect": smallest_effect(one, noise),
         "hypotheses": [fit(of) for of in one.fits],
     }
 
