@@ -244,8 +244,8 @@ def tables(folder: Path) -> None:
         base, reader = Reader.load(f"zoo:{BASE}"), Reader.load(f"zoo:{model}")
         names = [name for name, _ in sources(model, reader, base) if name in found]
         print(f"\nReader {model}, {len(own['length'])} own passages, at 1 % false positives:\n")
-        audits = [f"audit, noise {c:g}" if not v else f"audit --versus base, noise {c:g}" for v, c in AUDITS]
-        header("source", "n", *audits, *OTHERS, "audit at the best or within its interval")
+        audits = [f"{'versus base' if v else 'default'}, noise {c:g}" for v, c in AUDITS]
+        header("source", "n", *audits, *OTHERS, "within the interval of the best other")
         for name in names:
             shares, n = {}, len(found[name]["length"])
             for (v, c), label in zip(AUDITS, audits, strict=True):
@@ -260,29 +260,26 @@ def tables(folder: Path) -> None:
             low = float(wilson(best * n, n).split("[")[1].split(",")[0])
             fits = ["yes" if shares[label] >= low else "no" for label in (audits[1], audits[3])]
             row(name, n, *(f"{share:.2f}" for share in shares.values()), "default {}, versus {}".format(*fits))
-        print(f"\nReader {model}, at a level, stopped at the worst moment; tokens of a stream until E >= 20:\n")
-        header(
-            "source",
-            *(f"{label}, at {a:g}" for label in audits for a in ALPHAS),
-            *(f"tokens, {label}" for label in audits),
-            *(f"nats a token, {label}" for label in audits),
-        )
+        print(f"\nReader {model}, share found at a level, stopped at the worst moment:\n")
+        header("source", *(f"{label}, at {a:g}" for label in audits for a in ALPHAS))
         for name in ["own", *names]:
             data = own if name == "own" else found[name]
-            level = [f"{(data[f'audit_{v}_{c}'] >= -math.log(a)).mean():.3f}" for v, c in AUDITS for a in ALPHAS]
-            tokens = [data[f"stream_{v}_{c}"] for v, c in AUDITS]
-            first = [f"never in {data['length'].sum()}" if math.isinf(t[0]) else f"{t[0]:.0f}" for t in tokens]
-            row(name, *level, *first, *(f"{t[1]:.4f}" for t in tokens))
+            row(name, *(f"{(data[f'audit_{v}_{c}'] >= -math.log(a)).mean():.3f}" for v, c in AUDITS for a in ALPHAS))
+        print(f"\nReader {model}, tokens of a stream until E >= 20 (median of three orders), growth in nats a token:\n")
+        header("source", "tokens at hand", *audits)
+        for name in ["own", *names]:
+            data = own if name == "own" else found[name]
+            streams = [data[f"stream_{v}_{c}"] for v, c in AUDITS]
+            said = [f"{'never' if math.isinf(first) else int(first)}, {growth:.4f}" for first, growth in streams]
+            row(name, data["length"].sum(), *said)
     print("\nTemperature faults on a stream, share of the Neyman-Pearson rate:\n")
-    header("reader", "T", "tokens", "KL a token", *(f"noise {c:g}: all, second half" for c in NOISE), "leading bets")
+    header("reader", "T", "tokens", "KL a token", *(f"noise {c:g}: of KL, of realised" for c in NOISE), "leading bets")
     for path in sorted(folder.glob("temperature-*.npz")):
         data = np.load(path)
-        kl_N, half = data["kl"], len(data["kl"]) // 2
-        shares = []
+        kl_N, shares = data["kl"], []
         for c in NOISE:
-            path_N = data[f"path_{c}"]
-            later = (path_N[-1] - path_N[half]) / kl_N[half + 1 :].sum()
-            shares.append(f"{path_N[-1] / kl_N.sum():.2f}, {later:.2f}")
+            gained = data[f"path_{c}"][-1]
+            shares.append(f"{gained / kl_N.sum():.2f}, {gained / data['ratio'].sum():.2f}")
         family, stage, temperature = path.stem.removeprefix("temperature-").split("-")
         row(f"{family}-{stage}", temperature, len(kl_N), f"{kl_N.mean():.4f}", *shares, "; ".join(data["best_0.0"][:2]))
 

@@ -330,7 +330,8 @@ def own_tables(folder: Path) -> None:
     if not groups:
         return
     header("own passages", "n", *(f"noise {c:g}, at {a:g}" for c in NOISE for a in ALPHAS), "curvature 5 %", "1 %")
-    for key in sorted(groups, key=lambda k: (k != "in all", k.split()[0])):
+    sorts = ("in all", "family", "stage", "temperature", "framing", *KINDS, "1 ", "9 ", "25", "65")
+    for key in sorted(groups, key=lambda k: (next(i for i, sort in enumerate(sorts) if k.startswith(sort)), k)):
         group = {name: np.concatenate(values) for name, values in groups[key].items()}
         n = len(group["curvature"])
         shares = [wilson(int((group[f"greatest_{c}"] >= -math.log(a)).sum()), n) for c in NOISE for a in ALPHAS]
