@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -231,3 +233,31 @@ def test_what_cannot_be_judged_is_refused_in_one_line(call: Call, line: str, wor
     assert said.startswith("enaction: ")
     assert words in said
     assert "--window" not in said
+
+
+_MEASURED = """
+import resource, sys
+from enaction.cli import journal, main
+journal._ROWS = 200
+try:
+    main()
+except SystemExit as end:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, end.code, file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_file(folder: Path) -> None:
+    peaks = []
+    for n in (1000, 6000):
+        row = {"prompt": "why", "response": "the fox", "author": "me"}
+        (folder / "many.jsonl").write_text("".join(json.dumps(row | {"id": str(i)}) + "\n" for i in range(n)))
+        line = ["audit", "many.jsonl", "--model", "./a", "-o", "many.parquet", "-q"]
+        done = subprocess.run(
+            [sys.executable, "-c", _MEASURED, *line], cwd=folder, capture_output=True, text=True, check=True
+        )
+        peak, code = done.stderr.split()[-2:]
+        assert code in ("0", "None")
+        assert pq.read_metadata(folder / "many.parquet").num_rows == n
+        peaks.append(int(peak))
+    assert peaks[1] - peaks[0] < 15_000  # KiB: rows alone would be more

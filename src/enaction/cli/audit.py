@@ -118,9 +118,10 @@ def command(
     settings = _settings(turns.first(), temperature, top_p, top_k, noise, alpha, framing)
     reader, others = _readers(model, versus or (), tokenizer, reading)
     turns.tokenizer = reader.fingerprint
+    # First, so that what it cannot do is found before the long work.
+    second = [] if resample is None else _second(reader, turns, settings, resample)
     summary, journal = _audited(reader, others, turns, settings, fdr, rows, out, (model, reading.base))
-    if resample is not None:
-        summary = replace(summary, second=_second(reader, turns, summary.settings, resample))
+    summary = replace(summary, second=second)
     journal.finish(lambda path, kept: write_rows(path, kept, summary.reported.tolist()))
     page = page_of(summary)
     if html is not None:

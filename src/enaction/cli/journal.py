@@ -22,7 +22,7 @@ from enaction.files import write_atomically
 
 # A part is written after so many seconds or rows.
 _SECONDS = 20.0
-_ROWS = 20_000
+_ROWS = 5_000
 _STATE = b"enaction audit"
 
 
