@@ -75,8 +75,8 @@ def sources(model: str, reader: Reader, base: Reader) -> Iterator[tuple[str, Cal
         yield f"temperature {temperature}", lambda t=temperature: of(reader, FOREIGN, temperature=t)
     yield "top-p 0.9", lambda: of(reader, FOREIGN, top_p=0.9)
     for k in EDITS:
-        yield f"{k} tokens, unigram", lambda k=k: edited(of(reader, FOREIGN), reader, None, k)
-        yield f"{k} tokens, in context", lambda k=k: edited(of(reader, FOREIGN), reader, base, k)
+        yield f"replaced tokens {k}, unigram", lambda k=k: edited(of(reader, FOREIGN), reader, None, k)
+        yield f"replaced tokens {k}, in context", lambda k=k: edited(of(reader, FOREIGN), reader, base, k)
 
 
 def edited(passages: Sequence[Passage], reader: Reader, base: Reader | None, count: int) -> list[Passage]:
