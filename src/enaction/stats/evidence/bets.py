@@ -152,9 +152,7 @@ def _tempered(null: Null) -> Iterator[_Bet]:
     for beta in TEMPERED:
         log_sum_N, log_second_N = null.log_sum(beta), _log_second_moment(null, beta)
         ratio_N = -beta * null.surprisal_N - log_sum_N - null.log_bound_N
-        # The spread of the bet itself; one that divides by more than its sum has less.
-        least_N = null.log_sum_below(beta)
-        deviation_N = _deviation(None if log_second_N is None else log_second_N - 2 * least_N)
+        deviation_N = _deviation(None if log_second_N is None else log_second_N - 2 * log_sum_N)
         yield _Bet(f"temperature {1 / beta:.3g} times", ratio_N, deviation_N)
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-# Exponents at which log sums of p^beta are known. Between two of them the sum is bounded by the chord, since its
-# logarithm is convex in beta; a bet that divides by more than its sum stays fair to the null.
-BETAS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 3.0)
+# Exponents at which log sums of p^beta are known. Those of the bets are exact; between two the sum is
+# bounded by the chord, since its logarithm is convex in beta, which is enough for the spread of a bet.
+BETAS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 1.75, 2.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -82,17 +82,6 @@ class Null:
         above = next(i for i, known in enumerate(BETAS) if known > beta)
         share = (beta - BETAS[above - 1]) / (BETAS[above] - BETAS[above - 1])
         return (1 - share) * self.log_sums_NB[:, above - 1] + share * self.log_sums_NB[:, above]
-
-    def log_sum_below(self, beta: float) -> np.ndarray:
-        """Log of the sum of p^beta [N], or a bound below it: chords beyond their ends, for exponents well inside."""
-        if beta in BETAS:
-            return self.log_sum(beta)
-        above = next(i for i, known in enumerate(BETAS) if known > beta)
-        bounds = []
-        for one, two in ((above - 2, above - 1), (above, above + 1)):
-            slope_N = (self.log_sums_NB[:, two] - self.log_sums_NB[:, one]) / (BETAS[two] - BETAS[one])
-            bounds.append(self.log_sums_NB[:, one] + slope_N * (beta - BETAS[one]))
-        return np.maximum(*bounds)
 
 
 def smallest_temperatures(varentropy_sum: float, log_threshold: float) -> tuple[float, float] | None:
