@@ -477,9 +477,9 @@ def test_random_weights_say_nothing_of_anybody(tmp_path: Path) -> None:
     assert [s.verdict for s in page(found, "", "").statements] == ["left out"]
     rows = route.measure(
         nobody,
-        _own_and_others()["own"][:12],
-        _own_and_others()["clone"][:12],
-        _own_and_others()["own"][12:],
+        _own_and_others()["own"][:6],
+        _own_and_others()["clone"][:6],
+        _own_and_others()["own"][6:],
         question=QUESTION,
         words=answers(tokenizer, "yes", "no"),
         rng=np.random.default_rng(0),
