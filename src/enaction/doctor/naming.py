@@ -2,8 +2,8 @@
 
 The residual of a hypothesis is the root mean square of column minus prediction over the trained tokens that both have,
 each difference cut at `hypotheses.LARGEST`. Over n tokens a hypothesis gains n (rms_sound^2 - rms^2) / (2 s^2) nats on
-`sound`, the ratio of two Gaussian likelihoods; s is the noise budget, or the residual that is left if that is larger.
-It wins if that is more than 6 and more than the logarithm of the number of hypotheses over the level. That bounds the
+`sound`, the ratio of two Gaussian likelihoods; s is the noise budget, or the smallest residual of all if that is
+larger: one s for all, so that of two hypotheses that fit alike chance does not decide by what both explain. It wins if that is more than 6 and more than the logarithm of the number of hypotheses over the level. That bounds the
 chance that any of them wins on a sound column whose noise is independent, as light in its tails as a Gaussian and
 within the budget: the expectation of exp(gain) is then at most 1. Differences far below the budget decide nothing,
 whatever the tails of a small noise are (that of bfloat16 is no Gaussian).
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -93,7 +93,9 @@ def name_fault(column: str, given_N: np.ndarray, hypotheses: Sequence[Hypothesis
         level: chance of naming a fault on a sound column.
     """
     sound, *others = hypotheses
-    found = [fit for h in hypotheses if (fit := _fit(given_N, h, sound, noise)) is not None]
+    found = [fit for h in hypotheses if (fit := _fit(given_N, h, sound)) is not None]
+    scale = max(noise, min((fit.rms for fit in found), default=noise))
+    found = [replace(fit, gain=_gain(fit, scale, is_sound=fit.hypothesis is sound)) for fit in found]
     threshold = max(LEAST_GAIN, math.log(max(len(others), 1) / level))
     first = next((fit for fit in found if fit.hypothesis is sound), None)
     limit = limit_of(noise)
@@ -106,8 +108,12 @@ def name_fault(column: str, given_N: np.ndarray, hypotheses: Sequence[Hypothesis
     return Named(column, outcome, best, tuple(fits), threshold, limit)
 
 
-def _fit(given_N: np.ndarray, hypothesis: Hypothesis, sound: Hypothesis, noise: float) -> Fit | None:
-    """None where the hypothesis says too little, or calls too many tokens impossible."""
+def _gain(fit: Fit, scale: float, *, is_sound: bool) -> float:
+    return 0.0 if is_sound else fit.n * (fit.rms_sound**2 - fit.rms**2) / (2 * scale**2) - fit.hypothesis.cost
+
+
+def _fit(given_N: np.ndarray, hypothesis: Hypothesis, sound: Hypothesis) -> Fit | None:
+    """The residuals, without a gain; None where the hypothesis says too little, or calls too many tokens impossible."""
     has_N = np.isfinite(given_N) & ~np.isnan(hypothesis.predicted)
     is_possible_N = has_N & (hypothesis.predicted > -np.inf)
     is_sound = hypothesis is sound
@@ -119,8 +125,7 @@ def _fit(given_N: np.ndarray, hypothesis: Hypothesis, sound: Hypothesis, noise: 
     if n < LEAST_TOKENS or (not is_sound and n < 0.5 * np.isfinite(given_N).sum()):
         return None
     rms, rms_sound = (_rms(given_N[both_N] - h.predicted[both_N]) for h in (hypothesis, sound))
-    gain = 0.0 if is_sound else n * (rms_sound**2 - rms**2) / (2 * max(rms, noise) ** 2) - hypothesis.cost
-    return Fit(hypothesis, n, rms, rms_sound, gain)
+    return Fit(hypothesis, n, rms, rms_sound, math.nan)
 
 
 def _rms(residual_N: np.ndarray) -> float:
