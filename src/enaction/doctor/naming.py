@@ -3,10 +3,11 @@
 The residual of a hypothesis is the root mean square of column minus prediction over the trained tokens that both have,
 each difference cut at `hypotheses.LARGEST`. Over n tokens a hypothesis gains n (rms_sound^2 - rms^2) / (2 s^2) nats on
 `sound`, the ratio of two Gaussian likelihoods; s is the noise budget, or the smallest residual of all if that is
-larger: one s for all, so that of two hypotheses that fit alike chance does not decide by what both explain. It wins if that is more than 6 and more than the logarithm of the number of hypotheses over the level. That bounds the
-chance that any of them wins on a sound column whose noise is independent, as light in its tails as a Gaussian and
-within the budget: the expectation of exp(gain) is then at most 1. Differences far below the budget decide nothing,
-whatever the tails of a small noise are (that of bfloat16 is no Gaussian).
+larger: one s for all, so that of two hypotheses that fit alike chance does not decide by what both explain. It wins
+if that is more than 6 and more than the logarithm of the number of hypotheses over the level. That bounds the chance
+that any of them wins on a sound column whose noise is independent, as light in its tails as a Gaussian and within the
+budget: the expectation of exp(gain) is then at most 1. Differences far below the budget decide nothing, whatever the
+tails of a small noise are (that of bfloat16 is no Gaussian).
 
 If the best that there is leaves more than noise makes, nothing that was tried explains the column: other weights, or a
 fault that is not in the list.
