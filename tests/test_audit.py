@@ -12,6 +12,7 @@ import pytest
 import tiny
 import torch
 
+from enaction import zoo
 from enaction.audit import Audit, Settings, Turn, audit
 from enaction.audit.reading import NO_TEMPLATE, Read, read_turns
 from enaction.audit.rolled import Given, turns_of
@@ -102,6 +103,32 @@ def test_own_text_gives_no_evidence_and_another_models_does(reader: Reader) -> N
         assert (turn.crossing is None) == (turn.verdict != "foreign")
     assert foreign.stream.greatest > foreign.settings.log_threshold
     assert foreign.stream.n_tokens == sum(len(p.token_ids or ()) for p in strange)
+
+
+def test_a_clone_cannot_be_told_words_in_no_order_can_and_random_weights_did_not_write_a_story() -> None:
+    model = Reader.load("zoo:ash-rl", device="cpu")
+    stories = sample(model, zoo.prompts()[:6], seed=3)
+    clone = [replace(p, author="clone") for p in stories]
+    assert {turn.verdict for turn in audit(model, clone)} == {"no evidence"}
+    rng = np.random.default_rng(0)
+    nobody = [replace(p, token_ids=None, response=" ".join(rng.permutation(p.response.split()))) for p in stories]
+    assert {turn.verdict for turn in audit(model, nobody)} == {"foreign"}
+    random = Reader(tiny.llama(model.vocabulary_size, seed=1), model.tokenizer, name="random")
+    together = Audit(Settings())
+    list(audit(random, stories, together))
+    assert together.stream.greatest > together.settings.log_threshold
+
+
+def test_what_another_reader_says_is_of_the_same_tokens_and_absent_where_it_read_none(reader: Reader) -> None:
+    other = Reader(tiny.llama(reader.vocabulary_size, seed=5), reader.tokenizer, name="other")
+    passage = own(reader)[0]
+    (turn,) = audit(reader, [passage], None, {"other": other})
+    log_NV, token_N = distribution(other, passage, Settings())
+    assert turn.versus["other"] == pytest.approx(
+        float(log_NV[np.arange(len(token_N)), token_N].mean()) + turn.surprisal, abs=1e-4
+    )
+    (bare,) = audit(reader, [replace(passage, prompt=())], Settings(framing="assistant"))
+    assert bare.versus == {}
 
 
 def test_own_ids_are_read_and_not_the_text_again(reader: Reader) -> None:

@@ -15,8 +15,9 @@ from enaction.stats.evidence.bets import Bets
 
 # An alarm for a change within a turn comes on average once in so many own tokens at most.
 RUN_LENGTH = 10_000
-# What a mixture of many bets pays for the one that would have seen a temperature, nats.
-_PRICE = math.log(2 * 5 * 9 / 0.6)
+# What a mixture pays for the one bet that would have seen a temperature, nats: three parts, five families, nine
+# temperatures, and .6 of the weight of one on all tokens.
+_PRICE = math.log(3 * 5 * 9 / 0.6)
 
 Verdict = Literal["foreign", "no evidence", "nothing to read"]
 
@@ -40,9 +41,10 @@ class Turn:
         information: summed varentropy, nats^2.
         could_see: the greatest temperature below the stated one, and the smallest above, that a text with so much
             information would have shown, about; None if none would.
-        surprisal, entropy, log_rank: means over tokens, nats; of the model as stated, log_rank at temperature 1.
+        surprisal, entropy, log_rank: means over tokens, nats; of the model as stated, log_rank at temperature 1. The
+            surprisal is inf where a token is `outside`.
         curvature: (H - s) summed, over the root of summed varentropy (Fast-DetectGPT); its level is not known.
-        versus: mean log-probability under each other reader less that as stated, nats a token.
+        versus: mean log-probability under each other reader that read the turn less that as stated, nats a token.
         path_N: log e after each token, nats.
     """
 
@@ -67,30 +69,35 @@ class Turn:
 
 
 def judge(author: str, name: str, read: Read, settings: Settings) -> tuple[Turn, Bets]:
-    """What is said about one turn, and the bets on it, with which a stream goes on."""
+    """What is said about one turn, and the bets on it, with which a stream goes on.
+
+    Args:
+        author, name: of its passage.
+        read: as `read_turns` gives it.
+        settings: of the sampler, with the noise and the level.
+    """
     null = read.null
     bets = bets_on(null, settings.noise)
     if not len(null):
-        nan = math.nan
         nothing = Turn(
-            author,
-            name,
-            0,
-            "nothing to read",
-            0.0,
-            0.0,
-            None,
-            0,
-            None,
-            0,
-            0.0,
-            None,
-            nan,
-            nan,
-            nan,
-            nan,
-            {},
-            np.zeros(0),
+            author=author,
+            id=name,
+            n_tokens=0,
+            verdict="nothing to read",
+            log_e=0.0,
+            greatest=0.0,
+            crossing=None,
+            at_least=0,
+            change=None,
+            outside=0,
+            information=0.0,
+            could_see=None,
+            surprisal=math.nan,
+            entropy=math.nan,
+            log_rank=math.nan,
+            curvature=math.nan,
+            versus={},
+            path_N=np.zeros(0),
         )
         return nothing, bets
     path_N = passage_path(bets)
@@ -117,7 +124,7 @@ def judge(author: str, name: str, read: Read, settings: Settings) -> tuple[Turn,
         entropy=float(null.entropy_N.mean()),
         log_rank=float(read.log_rank_N.mean()),
         curvature=float(off_N.sum() / math.sqrt(information)) if information > 0 else math.nan,
-        versus={name: float((log_N - null.log_bound_N).mean()) for name, log_N in null.others.items()},
+        versus=read.versus,
         path_N=path_N,
     )
     return turn, bets

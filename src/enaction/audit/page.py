@@ -184,9 +184,8 @@ def _turns(summary: Summary) -> Grid:
     rows, reported = summary.tally.worst, summary.reported
     n = summary.tally.n_turns
     title = "Turns with their evidence" if len(rows) == n else f"The {len(rows)} turns of {n} with most evidence"
-    names = [name for row in rows[:1] for name in json.loads(row["versus"])]
-    header = [Cell(h, "name") if h == "turn" else h for h in _HEADER] + [f"against {name}" for name in names[1:]]
-    return Grid(title, header, [_cells(r, summary, bool(reported[r["turn"] - 1]), names[1:]) for r in rows])
+    header = [Cell(h, "name") if h == "turn" else h for h in _HEADER] + [f"against {name}" for name in summary.versus]
+    return Grid(title, header, [_cells(r, summary, bool(reported[r["turn"] - 1]), summary.versus) for r in rows])
 
 
 def _cells(row: Row, summary: Summary, is_reported: bool, others: Sequence[str]) -> list[Cell | str]:

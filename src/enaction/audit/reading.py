@@ -42,12 +42,15 @@ class Read:
     Attributes:
         framed: its ids before the reader.
         null: what is known of each of its measured tokens.
-        log_rank_N: log of 1 + rank of each token in the reader's distribution at temperature 1.
+        log_rank_N: log of 1 + rank of each token in the reader's distribution at temperature 1; NaN where a server does
+            not say.
+        versus: mean log-probability under each other reader that read the turn less that as stated, nats a token.
     """
 
     framed: Framed
     null: Null
     log_rank_N: np.ndarray
+    versus: dict[str, float]
 
 
 def read_turns(
@@ -107,7 +110,8 @@ def read_turns(
             log_unigram_N=_unigram(f, reader.vocabulary_size),
             others=against,
         )
-        reads.append(Read(f, null, rank_N))
+        read = {n: o[i] - null.log_of_token_N for n, o in others.items() if o[i] is not None and len(null)}
+        reads.append(Read(f, null, rank_N, {n: float(off_N.mean()) for n, off_N in read.items()}))
     return reads
 
 
