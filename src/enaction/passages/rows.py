@@ -90,6 +90,11 @@ def prompt_of(record: dict[str, Any], where: str) -> Prompt:
 
 
 def messages_of(record: dict[str, Any], key: str, where: str) -> tuple[Message, ...]:
+    """The conversation under a key of a row; a plain string is one message of the user.
+
+    Raises:
+        PassageError: there is none, or it is no list of messages (with its place and what to do about it).
+    """
     if key not in record:
         raise PassageError(f'{where}: \'{key}\' missing; give a list of {{"role", "content"}} messages')
     for name, remedy in BESIDE.items():

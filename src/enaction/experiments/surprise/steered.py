@@ -100,6 +100,12 @@ def sweeps(ledger: Ledger, rows: Mapping[str, np.ndarray]) -> dict[tuple, Sweep]
 
 
 def steered(ledger: Ledger, rows: Mapping[str, np.ndarray]) -> None:
+    """What clamps of a trace do to the next entropy, beside their controls, and the verdict; written to the ledger.
+
+    Args:
+        ledger: at the place of one reader.
+        rows: columns of its table of treated passes, one element a prompt and treatment.
+    """
     found = sweeps(ledger, rows)
     controls: dict[str, list[Sweep]] = {}
     responses: dict[tuple[str, int], Response] = {}
