@@ -84,11 +84,16 @@ def joined(nulls: Sequence[Null]) -> Null:
     return replace(
         first,
         **{name: column(name) for name in (*columns, "log_unigram_N", "log_full_N")},
-        kept={
-            name: tuple(np.concatenate([null.kept[name][i] for null in nulls]) for i in (0, 1)) for name in first.kept
-        },
+        kept={name: pairs([null.kept[name] for null in nulls]) for name in first.kept},
+        common={name: pairs([null.common[name] for null in nulls]) for name in first.common},
         others={name: np.concatenate([null.others[name] for null in nulls]) for name in first.others},
     )
+
+
+def pairs(of_passages: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Two columns of all passages in a row."""
+    first, second = zip(*of_passages, strict=True)
+    return np.concatenate(first), np.concatenate(second)
 
 
 def part(bets: Bets, start: int, stop: int) -> Bets:

@@ -7,7 +7,19 @@ import math
 import numpy as np
 import pytest
 
-from enaction.stats.evidence import BETAS, Bets, Null, Stream, bets_on, change_path, e_bh, fewest_foreign, passage_path
+from enaction.stats.evidence import (
+    BETAS,
+    Bets,
+    Listed,
+    Null,
+    Stream,
+    bets_on,
+    change_path,
+    common_cells,
+    e_bh,
+    fewest_foreign,
+    passage_path,
+)
 from enaction.stats.evidence.processes import SHARE, shared_path
 
 RNG = np.random.default_rng(0)
@@ -21,11 +33,12 @@ def null_of(
     wide_V: np.ndarray | None = None,
     narrow_V: np.ndarray | None = None,
     other_V: np.ndarray | None = None,
+    listed: int = 0,
     eta: float = 1e-3,
 ) -> Null:
     """The null of tokens that all come from one distribution, computed by its definitions.
 
-    `wide_V` and `narrow_V` are the most and the fewest tokens that samplers keep.
+    `wide_V` and `narrow_V` are the most and the fewest tokens that samplers keep; `listed` tokens are listed.
     """
     n, vocabulary = len(tokens_N), len(p_V)
     wide_V = np.ones(vocabulary, bool) if wide_V is None else wide_V
@@ -55,11 +68,20 @@ def null_of(
         log_full_N=None if narrow_V is None else np.log(p_V)[tokens_N],
         kept=kept,
         others={} if other_V is None else {"other": np.log(other_V)[tokens_N]},
+        common={}
+        if not listed
+        else {"other": common_cells(likeliest(p_V, listed, n), likeliest(other_V, listed, n), tokens_N)},
     )
 
 
-def simplex(n: int, spread: float) -> np.ndarray:
-    logits_V = spread * RNG.standard_normal(n)
+def likeliest(p_V: np.ndarray | None, listed: int, n: int) -> Listed:
+    assert p_V is not None
+    ids_L = np.argsort(-p_V)[:listed]
+    return Listed(np.tile(ids_L, (n, 1)), np.tile(np.log(p_V[ids_L]), (n, 1)))
+
+
+def simplex(n: int, spread: float, rng: np.random.Generator = RNG) -> np.ndarray:
+    logits_V = spread * rng.standard_normal(n)
     p_V = np.exp(logits_V - logits_V.max())
     return p_V / p_V.sum()
 
@@ -83,12 +105,13 @@ def test_no_bet_gains_under_the_null(spread: float) -> None:
 
 
 @pytest.mark.parametrize("spread", [0.3, 1.5, 4.0])
-def test_no_bet_gains_from_noise_within_the_budget(spread: float) -> None:
+@pytest.mark.parametrize("listed", [0, 6])
+def test_no_bet_gains_from_noise_within_the_budget(spread: float, listed: int) -> None:
     budget = 0.05
     for _ in range(20):
         p_V = simplex(30, spread)
         keep_V, other_V = p_V >= np.median(p_V), simplex(30, 1.0)
-        bets = bets_on(null_of(p_V, np.arange(30), keep_V=keep_V, other_V=other_V), budget)
+        bets = bets_on(null_of(p_V, np.arange(30), keep_V=keep_V, other_V=other_V, listed=listed), budget)
         plain_VE = all_factors(bets_on(null_of(p_V, np.arange(30), keep_V=keep_V, other_V=other_V)))
         gains = []
         for factors_V, plain_V in zip(all_factors(bets).T, plain_VE.T, strict=True):
@@ -99,6 +122,34 @@ def test_no_bet_gains_from_noise_within_the_budget(spread: float) -> None:
             assert noisy_V @ factors_V <= 1 + 1e-9
             gains.append(noisy_V @ plain_V)
         assert max(gains) > 1.001  # without the budget some bet gains
+
+
+def test_common_cells_are_a_coarser_pair_of_distributions() -> None:
+    rng = np.random.default_rng(0)
+    p_V, q_V = simplex(30, 1.5, rng), simplex(30, 1.5, rng)
+    ratio_V, deviation_V = common_cells(likeliest(p_V, 8, 30), likeliest(q_V, 12, 30), np.arange(30))
+    both = set(np.argsort(-p_V)[:8]) & set(np.argsort(-q_V)[:12])
+    assert 0 < len(both) < 8
+    is_both_V = np.isin(np.arange(30), list(both))
+    expected_V = np.where(is_both_V, q_V / p_V, q_V[~is_both_V].sum() / p_V[~is_both_V].sum())
+    np.testing.assert_allclose(np.exp(ratio_V), expected_V)
+    np.testing.assert_allclose(p_V @ np.exp(ratio_V), 1)
+    np.testing.assert_allclose(deviation_V, math.sqrt(p_V @ (expected_V - 1) ** 2))
+    # All of the mass listed, and lists of which none is in the other.
+    ratio_V, _ = common_cells(likeliest(p_V, 30, 30), likeliest(q_V, 30, 30), np.arange(30))
+    np.testing.assert_allclose(np.exp(ratio_V), q_V / p_V)
+    none = Listed(np.full((30, 2), -1), np.full((30, 2), -np.inf))
+    ratio_V, deviation_V = common_cells(none, none, np.arange(30))
+    assert not ratio_V.any()
+    assert not deviation_V.any()
+
+
+def test_where_the_other_reader_agrees_its_bet_costs_nothing_within_a_budget() -> None:
+    p_V = simplex(30, 1.5)
+    for listed in (0, 6):
+        bets = bets_on(null_of(p_V, np.arange(30), other_V=p_V, listed=listed), 0.05)
+        factors_N = bets.log_factors_NE[:, bets.names.index("other")]
+        np.testing.assert_allclose(factors_N, 0 if listed else -0.05, atol=1e-9)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.05])
@@ -128,7 +179,7 @@ def drawn(p_V: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
 
 def test_paths_stay_below_where_the_null_is_true_and_rise_where_it_is_not() -> None:
     rng = np.random.default_rng(1)
-    p_V = simplex(40, 2.0)
+    p_V = simplex(40, 2.0, rng)
     cold_V = p_V**2 / (p_V**2).sum()
     own = [passage_path(bets_on(null_of(p_V, drawn(p_V, 60, rng)))).max() for _ in range(200)]
     cold = [passage_path(bets_on(null_of(p_V, drawn(cold_V, 60, rng)))).max() for _ in range(50)]

@@ -7,9 +7,9 @@ All readers read the same token ids, whatever they are given before them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,14 +20,15 @@ from enaction.errors import FramingError, UserError
 from enaction.framing import Framed, frame, frame_prompt
 from enaction.passages import Passage, Prompt
 from enaction.reader import Progress, Reader, TokenStats, Wanted
-from enaction.stats.evidence import BETAS, Null
+from enaction.stats.evidence import BETAS, Listed, Null, common_cells
 from enaction.tokens import default_framing
 from enaction.words import Framing
 
 AnyReader = Reader | EndpointReader
 # The bet that needs no second model: the same weights, read without the chat template.
 NO_TEMPLATE = "the same model without its chat template"
-# Listed tokens, of which truncations are computed; where a nucleus has more, no bet is made on it.
+# Listed tokens: of which truncations are computed (where a nucleus has more, no bet is made on it), and the cells that
+# readers have in common.
 LISTED = 20
 _TOP_P = (0.8, 0.9, 0.95)
 _TOP_K = (10, 20)
@@ -51,6 +52,13 @@ class Read:
     null: Null
     log_rank_N: np.ndarray
     versus: dict[str, float]
+
+
+class _Heard(NamedTuple):
+    """What another reader says of the tokens of a turn: their log-probability [N], and the likeliest if listed."""
+
+    logprob_N: np.ndarray
+    listed: Listed | None
 
 
 def read_turns(
@@ -84,11 +92,13 @@ def read_turns(
         observed = reader.observe(framed, progress)
         known = [_cells(f, o, settings, reader) for f, o in zip(framed, observed, strict=True)]
         ranks = [np.where(o.rank >= 0, np.log1p(np.maximum(o.rank, 0)), np.nan) for o in observed]
+        lists = [_listed_by_server(o) for o in observed]
     else:
         stats = reader.score(framed, wanted=_wanted(settings), token_budget=token_budget, progress=progress)
         known = [_known(f, s, settings) for f, s in zip(framed, stats, strict=True)]
         ranks = [np.log1p(s.rank) for s in stats]
-    others = {}
+        lists = [None if settings.is_truncated else _listed(s, settings, BETAS.index(1.0)) for s in stats]
+    others: dict[str, list[_Heard | None]] = {}
     if framing == "assistant":
         others[NO_TEMPLATE] = _elsewhere(reader, _bare(reader, passages, framed), settings, token_budget)
     for name, other in (versus or {}).items():
@@ -100,18 +110,20 @@ def read_turns(
         shown = framed if other.has_template or framing != "assistant" else _bare(reader, passages, framed)
         others[name] = _elsewhere(other, shown, settings, token_budget)
     reads = []
-    for i, (f, found, rank_N) in enumerate(zip(framed, known, ranks, strict=True)):
+    for i, (f, found, rank_N, listed) in enumerate(zip(framed, known, ranks, lists, strict=True)):
         # A bet that cannot be made is not made: a factor of 1, whatever is charged for it.
         log_token_N = found.get("log_token_N", found["log_bound_N"])
-        against = {n: log_token_N + settings.noise if o[i] is None else o[i] for n, o in others.items()}
+        heard = {name: of_turns[i] for name, of_turns in others.items()}
+        against = {n: log_token_N + settings.noise if h is None else h.logprob_N for n, h in heard.items()}
         given: dict[str, Any] = {"vocabulary": reader.vocabulary_size} | found
         null = Null(
             **given,
             log_unigram_N=_unigram(f, reader.vocabulary_size),
             others=against,
+            common=_common(f, listed, heard),
         )
-        read = {n: o[i] - null.log_of_token_N for n, o in others.items() if o[i] is not None and len(null)}
-        reads.append(Read(f, null, rank_N, {n: float(off_N.mean()) for n, off_N in read.items()}))
+        off = {n: h.logprob_N - null.log_of_token_N for n, h in heard.items() if h is not None and len(null)}
+        reads.append(Read(f, null, rank_N, {n: float(off_N.mean()) for n, off_N in off.items()}))
     return reads
 
 
@@ -148,24 +160,60 @@ def _bare(reader: AnyReader, passages: Sequence[Passage], framed: Sequence[Frame
 
 def _elsewhere(
     reader: AnyReader, framed: Sequence[Framed | None], settings: Settings, token_budget: int | None
-) -> list[np.ndarray | None]:
-    """Log-probability of the measured tokens [N] by a reader, at the temperature of the sampler; None as given."""
-    inverse = 1 / settings.temperature
+) -> list[_Heard | None]:
+    """What a reader says of the measured tokens, at the temperature of the sampler; None as given."""
     fits = [f for f in framed if f is not None and _fits(reader, f)]
-    wanted = Wanted(betas=(inverse,)) if inverse != 1 else None
+    heard: Iterator[_Heard]
     if isinstance(reader, EndpointReader):
-        observed = iter(reader.observe(fits))
-        return [next(observed).logprob if f is not None and _fits(reader, f) else None for f in framed]
-    stats = iter(reader.score(fits, wanted=wanted, token_budget=token_budget))
-    found: list[np.ndarray | None] = []
-    for f in framed:
-        if f is None or not _fits(reader, f):
-            found.append(None)
-            continue
-        s = next(stats)
-        log_sum_N = 0.0 if s.power_sums is None else s.power_sums[:, 0].astype(float)
-        found.append(-inverse * s.surprisal.astype(float) - log_sum_N)
-    return found
+        heard = (_Heard(o.logprob, _listed_by_server(o)) for o in reader.observe(fits))
+    else:
+        inverse = 1 / settings.temperature
+        # Lists are for bets within a noise budget, and only of a whole distribution.
+        likeliest = LISTED if settings.noise and not settings.is_truncated else 0
+        wanted = Wanted(betas=() if inverse == 1 else (inverse,), likeliest=likeliest)
+        stats = reader.score(fits, wanted=wanted, token_budget=token_budget)
+        heard = (_Heard(_log_at(s.surprisal, s, settings), _listed(s, settings) if likeliest else None) for s in stats)
+    return [next(heard) if f is not None and _fits(reader, f) else None for f in framed]
+
+
+def _log_at(surprisal: np.ndarray, stats: TokenStats, settings: Settings, at: int = 0) -> np.ndarray:
+    """Log-probability at the sampler's temperature, of the surprisal [N] or [N, L] at temperature 1.
+
+    `at` is the place of the inverse temperature among the exponents that were asked for, if any were.
+    """
+    log_sum_N = 0.0 if stats.power_sums is None else stats.power_sums[:, at].astype(float)
+    return (-surprisal.astype(float).T / settings.temperature - log_sum_N).T
+
+
+def _listed(stats: TokenStats, settings: Settings, at: int = 0) -> Listed:
+    """The likeliest tokens of a reader at the sampler's temperature; `at` as in `_log_at`."""
+    assert stats.likeliest_ids is not None
+    assert stats.likeliest_logprobs is not None
+    return Listed(stats.likeliest_ids, _log_at(-stats.likeliest_logprobs, stats, settings, at))
+
+
+def _listed_by_server(observed: Observed) -> Listed | None:
+    """None where a server tells tokens by their text alone."""
+    is_told_NL = observed.top_ids >= 0
+    if not is_told_NL[np.isfinite(observed.top_logprobs)].all():
+        return None
+    return Listed(observed.top_ids, np.where(is_told_NL, observed.top_logprobs, -np.inf))
+
+
+def _common(
+    framed: Framed, listed: Listed | None, heard: Mapping[str, _Heard | None]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """For each other reader that lists tokens, what it says of the cell of each token; no bet where it read nothing."""
+    if listed is None:
+        return {}
+    token_N = np.array(framed.ids[framed.start : framed.stop], dtype=np.int64)
+    common = {}
+    for name, said in heard.items():
+        if said is None:
+            common[name] = (np.zeros(len(token_N)), np.zeros(len(token_N)))
+        elif said.listed is not None:
+            common[name] = common_cells(listed, said.listed, token_N)
+    return common
 
 
 def _fits(reader: AnyReader, framed: Framed) -> bool:
@@ -193,7 +241,7 @@ def _cells(framed: Framed, observed: Observed, settings: Settings, reader: Endpo
             "the model's weights"
         )
     listed_Nk = observed.top_logprobs
-    if (observed.top_ids < 0)[np.isfinite(listed_Nk)].any():  # tokens by their text alone: which one came is not known
+    if _listed_by_server(observed) is None:  # which one came is not known
         listed_Nk = listed_Nk[:, :0]
     n, listed = listed_Nk.shape
     place_N = np.where((observed.place >= 0) & (listed > 0), observed.place, listed)

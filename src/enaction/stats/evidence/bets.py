@@ -5,9 +5,11 @@ often or too seldom (foreign text on a confident model), words of no model at al
 contaminated where it says: with probability 1 - eps the token is the model's after all, so that a few foreign tokens
 among many own ones are seen.
 
-Noise: a server's p differs from ours. A budget of c nats stands for all samplers with chi^2(p', p) <= c^2 at each
-token; a bet whose variance under p is v is then divided by 1 + c sqrt(v) (Cauchy and Schwarz), and one whose variance
-is not known by e^c, which bounds samplers with |log p'/p| <= c. Only the part that bets pays.
+Noise: a server's p differs from ours. A budget of c nats stands for all samplers with |log p'/p| <= c and
+chi^2(p', p) <= c^2 at each token. A bet gains e^c from them at most, and 1 + c sqrt(v) if its variance under p is v
+(Cauchy and Schwarz): it is divided by the smaller of the two, as far as they are known. Only the part that bets pays.
+Another reader's variance is known on the cells that both readers list, and with a budget that is what is bet on: where
+the two agree, such a bet costs nothing.
 """
 
 # ruff: noqa: N815  # fields carry their axes, by the house convention
@@ -76,7 +78,7 @@ def bets_on(null: Null, noise: float = 0.0) -> Bets:
         null: what is known of each token.
         noise: budget c, nats; 0 for the distribution of the null and no other.
     """
-    families = [list(family) for family in _families(null)]
+    families = [list(family) for family in _families(null, on_cells=noise > 0)]
     columns, weights, names, is_other = [], [], [], []
     log_family = -math.log(len(families))
     for family, (kind, parts) in zip(families, _family_names(null), strict=True):
@@ -119,7 +121,7 @@ def _family_names(null: Null) -> Iterator[tuple[str, _Parts]]:
         yield "other", ((1.0, 0.5), (0.3, 0.2), (0.1, 0.2), (0.03, 0.1))
 
 
-def _families(null: Null) -> Iterator[Iterator[_Bet]]:
+def _families(null: Null, on_cells: bool) -> Iterator[Iterator[_Bet]]:
     """The bets of each family, in the order of `_family_names`."""
     yield _tempered(null)
     yield _tilted(null)
@@ -130,7 +132,10 @@ def _families(null: Null) -> Iterator[Iterator[_Bet]]:
     if null.log_full_N is not None:
         yield iter([_Bet("no truncation", null.log_full_N - null.log_bound_N, None)])
     for name, log_other_N in null.others.items():
-        yield iter([_Bet(name, log_other_N - null.log_of_token_N, None)])
+        if on_cells and name in null.common:
+            yield iter([_Bet(name, *null.common[name])])
+        else:
+            yield iter([_Bet(name, log_other_N - null.log_of_token_N, None)])
 
 
 def _log_second_moment(null: Null, beta: float) -> np.ndarray | None:
@@ -210,7 +215,7 @@ def _factor(bet: _Bet, part: float, noise: float) -> np.ndarray:
         if bet.deviation_N is None:
             ratio_N = ratio_N - noise
         else:
-            paid_N = np.log1p(noise * part * bet.deviation_N)
+            paid_N = np.log1p(part * np.minimum(noise * bet.deviation_N, math.expm1(noise)))
     if part < 1:
         ratio_N = np.logaddexp(math.log1p(-part), math.log(part) + ratio_N)
     return ratio_N - paid_N

@@ -36,6 +36,8 @@ class Null:
             likeliest tokens, and all others together); None where it is `log_bound_N`.
         tokens: number of tokens, where p is of cells.
         others: by name: log-probability of the token under another distribution that is fixed before the token.
+        common: by some of these names: log of what the other distribution gives to the token's cell over what p gives
+            [N], and its standard deviation under p [N]; see `cells`.
         vocabulary: number of tokens, or of cells.
     """
 
@@ -53,6 +55,7 @@ class Null:
     tokens: int | None = None
     kept: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     others: Mapping[str, np.ndarray] = field(default_factory=dict)
+    common: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.surprisal_N)
