@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import torch
 
 from enaction import Reader, sample, zoo
 from enaction.audit import Settings
+from enaction.audit.binoculars import binoculars
 from enaction.audit.reading import NO_TEMPLATE, Read, read_turns
 from enaction.framing import frame_prompt
 from enaction.passages import Passage, Prompt
@@ -119,33 +120,30 @@ def _continuations(base: Reader, passage: Passage, ids: Sequence[int]) -> np.nda
     return torch.softmax(logits_TV.double(), 1).numpy()
 
 
-def binoculars(reads: Sequence[Read], passages: Sequence[Passage], reader: Reader, base: Reader) -> np.ndarray:
-    """Binoculars [P]: the reader's surprisal over the cross-entropy of the base's distribution under the reader's.
-
-    Observer is the base, which sees the request without template; performer is the reader. Summed over tokens.
-    """
+def ratios(reads: Sequence[Read], passages: Sequence[Passage], reader: Reader, base: Reader) -> np.ndarray:
+    """Binoculars' ratio [P] with the base as observer, which sees the request without template if it has none."""
     found = []
-    with torch.inference_mode():
-        for read, passage in zip(reads, passages, strict=True):
-            f = read.framed
-            measured = f.ids[f.start : f.stop]
+    for read, passage in zip(reads, passages, strict=True):
+        f = read.framed
+        context = f.ids[: f.start]
+        if not base.has_template:
             context = frame_prompt(base.tokenizer, Prompt(passage.prompt_id, passage.prompt), "none").ids
-            mine_NV = reader.model(torch.tensor([f.ids])).logits[0, f.start - 1 : -1].float().log_softmax(1)
-            theirs_NV = base.model(torch.tensor([[*context, *measured]])).logits[0, len(context) - 1 : -1].float()
-            cross = -(theirs_NV.softmax(1) * mine_NV).sum()
-            found.append(float(read.null.surprisal_N.sum() / cross))
+        ids = (*context, *f.ids[f.start : f.stop])
+        found.append(binoculars(reader, base, f, replace(f, ids=ids, start=len(context), stop=len(ids))))
     return np.array(found)
 
 
-def scores(reads: Sequence[Read], passages: Sequence[Passage], reader: Reader, base: Reader) -> dict[str, np.ndarray]:
+def scores(
+    reads: Sequence[Read], passages: Sequence[Passage], reader: Reader, base: Reader, second: str = BASE
+) -> dict[str, np.ndarray]:
     """All scores of all passages [P], greater where a text is less like the reader's own."""
     nulls = [read.null for read in reads]
     return {
         "curvature": -curvatures(reads),
         "log-probability": np.array([null.surprisal_N.mean() for null in nulls]),
         "log-rank": np.array([read.log_rank_N.mean() for read in reads]),
-        "ratio to base": np.array([(null.others[BASE] - null.log_bound_N).mean() for null in nulls]),
-        "Binoculars": binoculars(reads, passages, reader, base),
+        "ratio to base": np.array([(null.others[second] - null.log_bound_N).mean() for null in nulls]),
+        "Binoculars": ratios(reads, passages, reader, base),
         # token-difr's figures that need no seed: the share of greedy tokens, and the mean probability.
         "greedy match": np.array([-null.is_top_N.mean() for null in nulls]),
         "mean probability": np.array([-np.exp(-null.surprisal_N).mean() for null in nulls]),
@@ -162,19 +160,24 @@ def run(folder: Path, readers: Sequence[str] = READERS) -> None:
             if target.exists():
                 continue
             passages = make()
-            settings = Settings(framing="assistant")
-            reads = read_turns(reader, passages, settings, {BASE: base}, token_budget=16384)
-            found: dict[str, Any] = scores(reads, passages, reader, base)
-            lengths = [len(read.null) for read in reads]
-            both = joined([read.null for read in reads])
-            for versus, noise in AUDITS:
-                null = both if versus else replace(both, others={NO_TEMPLATE: both.others[NO_TEMPLATE]})
-                bets = bets_on(null, noise)
-                pieces = list(by_passage(bets, lengths))
-                found[f"audit_{versus}_{noise}"] = np.array([passage_path(b).max() for b in pieces])
-                found[f"stream_{versus}_{noise}"] = np.array(streamed(pieces))
-            np.savez_compressed(target, **found, length=np.array(lengths))
+            np.savez_compressed(target, **measured(passages, reader, base))
             print(target.name, len(passages), flush=True)
+
+
+def measured(
+    passages: Sequence[Passage], reader: Reader, base: Reader, second: str = BASE, token_budget: int = 16384
+) -> dict[str, Any]:
+    """All scores, greatest evidence [P] of each audit, and what a stream of the passages needs, by name."""
+    reads = read_turns(reader, passages, Settings(framing="assistant"), {second: base}, token_budget=token_budget)
+    found: dict[str, Any] = scores(reads, passages, reader, base, second)
+    lengths = [len(read.null) for read in reads]
+    both = joined([read.null for read in reads])
+    for versus, noise in AUDITS:
+        null = both if versus else replace(both, others={NO_TEMPLATE: both.others[NO_TEMPLATE]})
+        pieces = list(by_passage(bets_on(null, noise), lengths))
+        found[f"audit_{versus}_{noise}"] = np.array([passage_path(bets).max() for bets in pieces])
+        found[f"stream_{versus}_{noise}"] = np.array(streamed(pieces))
+    return found | {"length": np.array(lengths)}
 
 
 def streamed(pieces: Sequence[Bets]) -> list[float]:
@@ -234,44 +237,48 @@ OTHERS = (
 )
 
 
+def tables_of(model: str, found: Mapping[str, Mapping[str, np.ndarray]], names: Sequence[str]) -> None:
+    """Power of one reader on these sources, and tokens to a verdict."""
+    own, names = found["own"], [name for name in names if name != "own"]
+    print(f"\nReader {model}, {len(own['length'])} own passages, at 1 % false positives:\n")
+    audits = [f"{'versus base' if v else 'default'}, noise {c:g}" for v, c in AUDITS]
+    header("source", "n", *audits, *OTHERS, "within the interval of the best other")
+    for name in names:
+        shares, n = {}, len(found[name]["length"])
+        for (v, c), label in zip(AUDITS, audits, strict=True):
+            key = f"audit_{v}_{c}"
+            shares[label] = float((found[name][key] > threshold(own[key])).mean())
+        for key in OTHERS:
+            middle = np.nanmedian(own[key])
+            one = (found[name][key] > threshold(own[key])).mean()
+            two = (np.abs(found[name][key] - middle) > threshold(np.abs(own[key] - middle))).mean()
+            shares[key] = float(max(one, two))
+        best = max(shares[key] for key in OTHERS)
+        low = float(wilson(best * n, n).split("[")[1].split(",")[0])
+        fits = ["yes" if shares[label] >= low else "no" for label in (audits[1], audits[3])]
+        row(name, n, *(f"{share:.2f}" for share in shares.values()), "default {}, versus {}".format(*fits))
+    print(f"\nReader {model}, share found at a level, stopped at the worst moment:\n")
+    header("source", *(f"{label}, at {a:g}" for label in audits for a in ALPHAS))
+    for name in ["own", *names]:
+        data = own if name == "own" else found[name]
+        row(name, *(f"{(data[f'audit_{v}_{c}'] >= -math.log(a)).mean():.3f}" for v, c in AUDITS for a in ALPHAS))
+    print(f"\nReader {model}, tokens of a stream until E >= 20 (median of three orders), growth in nats a token:\n")
+    header("source", "tokens at hand", *audits)
+    for name in ["own", *names]:
+        data = own if name == "own" else found[name]
+        streams = [data[f"stream_{v}_{c}"] for v, c in AUDITS]
+        said = [f"{'never' if math.isinf(first) else int(first)}, {growth:.4f}" for first, growth in streams]
+        row(name, data["length"].sum(), *said)
+
+
 def tables(folder: Path) -> None:
     """Power at 1 % false positives and at a level, tokens to a verdict, and shares of the Neyman-Pearson rate."""
     for model in READERS:
         found = {path.stem.removeprefix(f"{model}-"): dict(np.load(path)) for path in folder.glob(f"{model}-*.npz")}
         if "own" not in found:
             continue
-        own = found.pop("own")
         base, reader = Reader.load(f"zoo:{BASE}"), Reader.load(f"zoo:{model}")
-        names = [name for name, _ in sources(model, reader, base) if name in found]
-        print(f"\nReader {model}, {len(own['length'])} own passages, at 1 % false positives:\n")
-        audits = [f"{'versus base' if v else 'default'}, noise {c:g}" for v, c in AUDITS]
-        header("source", "n", *audits, *OTHERS, "within the interval of the best other")
-        for name in names:
-            shares, n = {}, len(found[name]["length"])
-            for (v, c), label in zip(AUDITS, audits, strict=True):
-                key = f"audit_{v}_{c}"
-                shares[label] = float((found[name][key] > threshold(own[key])).mean())
-            for key in OTHERS:
-                middle = np.nanmedian(own[key])
-                one = (found[name][key] > threshold(own[key])).mean()
-                two = (np.abs(found[name][key] - middle) > threshold(np.abs(own[key] - middle))).mean()
-                shares[key] = float(max(one, two))
-            best = max(shares[key] for key in OTHERS)
-            low = float(wilson(best * n, n).split("[")[1].split(",")[0])
-            fits = ["yes" if shares[label] >= low else "no" for label in (audits[1], audits[3])]
-            row(name, n, *(f"{share:.2f}" for share in shares.values()), "default {}, versus {}".format(*fits))
-        print(f"\nReader {model}, share found at a level, stopped at the worst moment:\n")
-        header("source", *(f"{label}, at {a:g}" for label in audits for a in ALPHAS))
-        for name in ["own", *names]:
-            data = own if name == "own" else found[name]
-            row(name, *(f"{(data[f'audit_{v}_{c}'] >= -math.log(a)).mean():.3f}" for v, c in AUDITS for a in ALPHAS))
-        print(f"\nReader {model}, tokens of a stream until E >= 20 (median of three orders), growth in nats a token:\n")
-        header("source", "tokens at hand", *audits)
-        for name in ["own", *names]:
-            data = own if name == "own" else found[name]
-            streams = [data[f"stream_{v}_{c}"] for v, c in AUDITS]
-            said = [f"{'never' if math.isinf(first) else int(first)}, {growth:.4f}" for first, growth in streams]
-            row(name, data["length"].sum(), *said)
+        tables_of(model, found, [name for name, _ in sources(model, reader, base) if name in found])
     print("\nTemperature faults on a stream, share of the Neyman-Pearson rate:\n")
     header("reader", "T", "tokens", "KL a token", *(f"noise {c:g}: of KL, of realised" for c in NOISE), "leading bets")
     for path in sorted(folder.glob("temperature-*.npz")):

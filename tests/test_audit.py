@@ -131,6 +131,21 @@ def test_what_another_reader_says_is_of_the_same_tokens_and_absent_where_it_read
     assert bare.versus == {}
 
 
+def test_binoculars_is_surprisal_over_cross_entropy(reader: Reader) -> None:
+    other = Reader(tiny.llama(reader.vocabulary_size, seed=5), reader.tokenizer, name="other")
+    passage = replace(own(reader)[0], sampling={})
+    log_NV, token_N = distribution(reader, passage, Settings())
+    log_q_NV, _ = distribution(other, passage, Settings())
+    expected = log_NV[np.arange(len(token_N)), token_N].sum() / (np.exp(log_q_NV) * log_NV).sum()
+    (turn,) = audit(reader, [passage], None, {"other": other}, observer="other")
+    assert turn.binoculars == pytest.approx(float(expected), rel=1e-5)
+    # At any temperature of the sampler it is that of the models' own distributions; without an observer it is absent.
+    (cold,) = audit(reader, [passage], Settings(temperature=0.7), {"other": other}, observer="other")
+    assert cold.binoculars == pytest.approx(turn.binoculars)
+    (plain,) = audit(reader, [passage], None, {"other": other})
+    assert math.isnan(plain.binoculars)
+
+
 def test_own_ids_are_read_and_not_the_text_again(reader: Reader) -> None:
     passage = own(reader)[0]
     strange = replace(passage, response="the the the")
@@ -205,7 +220,7 @@ def test_rollouts_are_read_by_the_ids_of_their_sampler_and_only_where_the_mask_s
 
 
 def test_rows_of_any_number_take_no_memory_but_for_the_worst() -> None:
-    turn = Turn("a", "i", 3, "no evidence", 0.0, 0.0, None, 0, None, 0, 1.0, None, 1.0, 1.0, 0.0, 0.0, {}, np.zeros(3))
+    turn = Turn("a", "i", 3, "no evidence", 0.0, 0.0, None, 0, None, 0, 1.0, None, 1.0, 1.0, 0.0, 0.0, {}, math.nan, np.zeros(3))
     rng, tally = np.random.default_rng(0), Tally(5)
     greatest = rng.random(2000)
     for number, value in enumerate(greatest, start=1):

@@ -94,6 +94,20 @@ def test_json_has_the_answer_the_worst_turns_and_definitions_of_what_they_hold(c
     assert set(first) - {"turn", "author", "id", "tokens", "verdict"} <= data["definitions"].keys()
 
 
+def test_binoculars_has_a_column_where_it_is_asked_for(call: Call) -> None:
+    code, out, _ = call("strange.jsonl", "--model", "./a", "--versus", "./b", "--binoculars", "--json", "-q")
+    data = json.loads(out)
+    assert code == 0
+    assert all(row["binoculars"] > 0 for row in data["worst"])
+    assert data["settings"]["observer"] == "./b"
+    assert "Binoculars" in call("strange.jsonl", "--model", "./a", "--versus", "./b", "--binoculars", "-q")[1]
+    data = json.loads(call("strange.jsonl", "--model", "./a", "--json", "-q")[1])
+    assert all(row["binoculars"] is None for row in data["worst"])
+    code, out, err = call("a.jsonl", "--model", "./a", "--binoculars")
+    assert (code, out) == (2, "")
+    assert "--versus" in err
+
+
 def test_tables_of_every_kind_have_a_row_a_turn(call: Call, folder: Path) -> None:
     for ending in ("parquet", "csv", "jsonl"):
         assert call("a.jsonl", "--model", "./a", "-o", f"out/t.{ending}", "-q")[0] == 0

@@ -45,6 +45,7 @@ class Turn:
             surprisal is inf where a token is `outside`.
         curvature: (H - s) summed, over the root of summed varentropy (Fast-DetectGPT); its level is not known.
         versus: mean log-probability under each other reader that read the turn less that as stated, nats a token.
+        binoculars: Binoculars' ratio, NaN without an observer; its level is not known.
         path_N: log e after each token, nats.
     """
 
@@ -65,6 +66,7 @@ class Turn:
     log_rank: float
     curvature: float
     versus: dict[str, float]
+    binoculars: float
     path_N: np.ndarray  # noqa: N815  # carries its axis, by the house convention
 
 
@@ -97,6 +99,7 @@ def judge(author: str, name: str, read: Read, settings: Settings) -> tuple[Turn,
             log_rank=math.nan,
             curvature=math.nan,
             versus={},
+            binoculars=math.nan,
             path_N=np.zeros(0),
         )
         return nothing, bets
@@ -125,6 +128,7 @@ def judge(author: str, name: str, read: Read, settings: Settings) -> tuple[Turn,
         log_rank=float(read.log_rank_N.mean()),
         curvature=float(off_N.sum() / math.sqrt(information)) if information > 0 else math.nan,
         versus=read.versus,
+        binoculars=read.binoculars,
         path_N=path_N,
     )
     return turn, bets

@@ -36,6 +36,7 @@ class Summary:
         seen: temperatures nearest to the stated one that all turns together would have shown; None if none.
         n_otherwise: turns that say they were sampled with other settings.
         versus: other readers that were alternatives.
+        observer: which of them gave Binoculars' ratio, if any.
         second: the second opinion, of the first turns.
         unknown: what is not known of the reader, if a server runs it, a sentence each.
     """
@@ -49,6 +50,7 @@ class Summary:
     seen: tuple[float, float] | None
     n_otherwise: int = 0
     versus: Sequence[str] = ()
+    observer: str | None = None
     second: Sequence[Ranked] = ()
     unknown: Sequence[str] = ()
 
@@ -151,8 +153,8 @@ def cautions(summary: Summary) -> list[str]:
         "have been seen, and nothing of smaller changes, or of text that the model might as well have written.",
         "`at least k` counts tokens at the beginning that cannot all be the model's; there is no upper end, since the "
         "model goes on with foreign text as if it were its own.",
-        "Curvature, log-probability and log-rank have no level: a text can be unusual in them by its prompt, and a "
-        "change of temperature or a foreign sentence can leave them alone. They are for comparison.",
+        "Curvature, log-probability, log-rank and Binoculars' ratio have no level: a text can be unusual in them by "
+        "its prompt, and a change of temperature or a foreign sentence can leave them alone. They are for comparison.",
     ]
     if settings.noise:
         lines.insert(
@@ -185,10 +187,12 @@ def _turns(summary: Summary) -> Grid:
     n = summary.tally.n_turns
     title = "Turns with their evidence" if len(rows) == n else f"The {len(rows)} turns of {n} with most evidence"
     header = [Cell(h, "name") if h == "turn" else h for h in _HEADER] + [f"against {name}" for name in summary.versus]
-    return Grid(title, header, [_cells(r, summary, bool(reported[r["turn"] - 1]), summary.versus) for r in rows])
+    if summary.observer is not None:
+        header.append("Binoculars")
+    return Grid(title, header, [_cells(r, summary, bool(reported[r["turn"] - 1])) for r in rows])
 
 
-def _cells(row: Row, summary: Summary, is_reported: bool, others: Sequence[str]) -> list[Cell | str]:
+def _cells(row: Row, summary: Summary, is_reported: bool) -> list[Cell | str]:
     verdict = "reported" if is_reported else row["verdict"]
     look = "bad" if is_reported else "strong" if row["verdict"] == "foreign" else ""
     at = summary.settings.temperature
@@ -206,7 +210,8 @@ def _cells(row: Row, summary: Summary, is_reported: bool, others: Sequence[str])
         _number(row["curvature"], 2),
         _number(-row["surprisal"], 2),
         _number(row["log_rank"], 2),
-        *(_number(versus.get(name), 2) for name in others),
+        *(_number(versus.get(name), 2) for name in summary.versus),
+        *([] if summary.observer is None else [_number(row["binoculars"], 2)]),
     ]
 
 
@@ -262,6 +267,7 @@ def as_data(summary: Summary) -> dict[str, Any]:
             "framing": settings.framing,
             "fdr": summary.fdr,
             "versus": list(summary.versus),
+            "observer": summary.observer,
         },
         "answer": [statement.sentence for statement in _answers(summary)],
         "cautions": cautions(summary),
@@ -297,6 +303,7 @@ DEFINITIONS = {
     "entropy": "mean entropy of the distribution as stated, nats",
     "log_rank": "mean over tokens of log(1 + rank) in the model's distribution at temperature 1",
     "curvature": "summed entropy less surprisal, over the root of summed varentropy (Fast-DetectGPT); it has no level",
+    "binoculars": "surprisal over the cross-entropy of the observer's distributions to the model; it has no level",
     "versus": "mean log-probability under another reader less that as stated, nats a token",
     "reported": "among the turns that e-BH reports",
     "bits_a_token": "log2 of the e-value of all turns together, by token",

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from enaction.audit.binoculars import binoculars
 from enaction.audit.rolled import Given
 from enaction.audit.settings import Settings
 from enaction.endpoint import EndpointReader, Observed
@@ -46,12 +47,14 @@ class Read:
         log_rank_N: log of 1 + rank of each token in the reader's distribution at temperature 1; NaN where a server does
             not say.
         versus: mean log-probability under each other reader that read the turn less that as stated, nats a token.
+        binoculars: Binoculars' ratio with the observer; NaN without one, or if it did not read the turn.
     """
 
     framed: Framed
     null: Null
     log_rank_N: np.ndarray
     versus: dict[str, float]
+    binoculars: float = math.nan
 
 
 class _Heard(NamedTuple):
@@ -67,6 +70,7 @@ def read_turns(
     settings: Settings,
     versus: Mapping[str, AnyReader] | None = None,
     *,
+    observer: str | None = None,
     token_budget: int | None = None,
     progress: Progress | None = None,
 ) -> list[Read]:
@@ -77,12 +81,14 @@ def read_turns(
         passages: the turns; own ids are read where they are there, else the text.
         settings: of the sampler.
         versus: other readers with the same tokenizer, by name, as alternatives.
+        observer: which of these gives Binoculars' ratio, in a further pass of both models.
         token_budget: as in `Reader.score`.
         progress: called with the number of turns done and their total.
 
     Raises:
         FramingError: a turn that cannot be framed, or is too long.
-        UserError: another reader has another tokenizer, or the settings are not those that a server answers for.
+        UserError: another reader has another tokenizer, the settings are not those that a server answers for, or
+            reader or observer is a server.
         ModelError: a server fails.
     """
     framing = settings.framing or default_framing(reader, passages)
@@ -99,6 +105,7 @@ def read_turns(
         ranks = [np.log1p(s.rank) for s in stats]
         lists = [None if settings.is_truncated else _listed(s, settings, BETAS.index(1.0)) for s in stats]
     others: dict[str, list[_Heard | None]] = {}
+    ratios = [math.nan] * len(framed)
     if framing == "assistant":
         others[NO_TEMPLATE] = _elsewhere(reader, _bare(reader, passages, framed), settings, token_budget)
     for name, other in (versus or {}).items():
@@ -109,6 +116,8 @@ def read_turns(
             )
         shown = framed if other.has_template or framing != "assistant" else _bare(reader, passages, framed)
         others[name] = _elsewhere(other, shown, settings, token_budget)
+        if name == observer:
+            ratios = _ratios(reader, other, framed, shown)
     reads = []
     for i, (f, found, rank_N, listed) in enumerate(zip(framed, known, ranks, lists, strict=True)):
         # A bet that cannot be made is not made: a factor of 1, whatever is charged for it.
@@ -123,7 +132,7 @@ def read_turns(
             common=_common(f, listed, heard),
         )
         off = {n: h.logprob_N - null.log_of_token_N for n, h in heard.items() if h is not None and len(null)}
-        reads.append(Read(f, null, rank_N, {n: float(off_N.mean()) for n, off_N in off.items()}))
+        reads.append(Read(f, null, rank_N, {n: float(off_N.mean()) for n, off_N in off.items()}, ratios[i]))
     return reads
 
 
@@ -174,6 +183,21 @@ def _elsewhere(
         stats = reader.score(fits, wanted=wanted, token_budget=token_budget)
         heard = (_Heard(_log_at(s.surprisal, s, settings), _listed(s, settings) if likeliest else None) for s in stats)
     return [next(heard) if f is not None and _fits(reader, f) else None for f in framed]
+
+
+def _ratios(
+    reader: AnyReader, observer: AnyReader, framed: Sequence[Framed], shown: Sequence[Framed | None]
+) -> list[float]:
+    """Binoculars' ratio of each turn; NaN where the observer has nothing to read or no room for it."""
+    if isinstance(reader, EndpointReader) or isinstance(observer, EndpointReader):
+        raise UserError(
+            "Binoculars' ratio needs whole distributions, which a server does not give: leave it out, or give the "
+            "weights of both models"
+        )
+    return [
+        math.nan if o is None or f.start == f.stop or not _fits(observer, o) else binoculars(reader, observer, f, o)
+        for f, o in zip(framed, shown, strict=True)
+    ]
 
 
 def _log_at(surprisal: np.ndarray, stats: TokenStats, settings: Settings, at: int = 0) -> np.ndarray:

@@ -54,6 +54,7 @@ def audit(
     settings: Settings | Audit | None = None,
     versus: Mapping[str, AnyReader] | None = None,
     *,
+    observer: str | None = None,
     token_budget: int | None = None,
 ) -> Iterator[Turn]:
     """Judge turns one after the other, in constant memory.
@@ -63,11 +64,12 @@ def audit(
         passages: the turns.
         settings: of the sampler; or an `Audit` that goes on, and is brought up to date with every turn.
         versus: other readers with the same tokenizer, by name, as alternatives beside the same model without template.
+        observer: which of these gives Binoculars' ratio, in a further pass of both models.
         token_budget: as in `Reader.score`.
 
     Raises:
         FramingError: a turn that cannot be framed or is too long for the model.
-        UserError: settings out of range, or another reader with another tokenizer.
+        UserError: settings out of range, or another reader with another tokenizer, or a server for Binoculars.
     """
     so_far = settings if isinstance(settings, Audit) else Audit(settings or Settings())
     remaining = iter(passages)
@@ -76,7 +78,7 @@ def audit(
             so_far.settings = replace(so_far.settings, framing=framing_of(reader, together, so_far.settings))
         for passage, read in zip(
             together,
-            read_turns(reader, together, so_far.settings, versus, token_budget=token_budget),
+            read_turns(reader, together, so_far.settings, versus, observer=observer, token_budget=token_budget),
             strict=True,
         ):
             turn, bets = judge(passage.author, passage.id, read, so_far.settings)

@@ -45,6 +45,7 @@ SCHEMA = pa.schema(
         ("entropy", pa.float64()),
         ("log_rank", pa.float64()),
         ("curvature", pa.float64()),
+        ("binoculars", pa.float64()),  # NaN if not asked for
         ("versus", pa.string()),  # JSON
     ]
 )
@@ -81,6 +82,7 @@ def row_of(number: int, turn: Turn) -> Row:
         "entropy": turn.entropy,
         "log_rank": turn.log_rank,
         "curvature": turn.curvature,
+        "binoculars": turn.binoculars,
         "versus": json.dumps(turn.versus),
     }
 

@@ -69,6 +69,9 @@ def command(
             autocompletion=completing.models,
         ),
     ] = None,
+    binoculars: Annotated[
+        bool, typer.Option(help="Binoculars' ratio with the first --versus as observer, in a further pass of both.")
+    ] = False,
     resample: Annotated[
         int | None,
         typer.Option(min=19, help=f"Rank the first {_SECOND} turns among M answers that the model gives again."),
@@ -112,6 +115,8 @@ def command(
         require_place(html, (".html",))
     if not 0 < fdr < 1:
         raise UserError(f"--fdr {fdr} is not possible: it is a share between 0 and 1")
+    if binoculars and not versus:
+        raise UserError("--binoculars compares two models: name the observer with --versus, such as the base model")
     given = {"prompt_column": prompt_column, "response_column": response_column, "split": split}
     source = Source(transcripts, pairs("--column", column or (), "token_ids=my_ids"), given, limit)
     turns = _Turns(source)
@@ -120,7 +125,8 @@ def command(
     turns.tokenizer = reader.fingerprint
     # First, so that what it cannot do is found before the long work.
     second = [] if resample is None else _second(reader, turns, settings, resample)
-    summary, journal = _audited(reader, others, turns, settings, fdr, rows, out, (model, reading.base))
+    observer = next(iter(others)) if binoculars else None
+    summary, journal = _audited(reader, others, observer, turns, settings, fdr, rows, out, (model, reading.base))
     summary = replace(summary, second=second)
     journal.finish(lambda path, kept: write_rows(path, kept, summary.reported.tolist()))
     page = page_of(summary)
@@ -221,6 +227,7 @@ def _readers(
 def _audited(
     reader: AnyReader,
     others: dict[str, AnyReader],
+    observer: str | None,
     turns: _Turns,
     settings: Settings,
     fdr: float,
@@ -236,7 +243,9 @@ def _audited(
     from enaction.cli.journal import Journal
     from enaction.endpoint import EndpointReader
 
-    journal = Journal(out, SCHEMA, _made_from(reader, others, turns, settings, loaded) if out is not None else {})
+    journal = Journal(
+        out, SCHEMA, _made_from(reader, others, observer, turns, settings, loaded) if out is not None else {}
+    )
     so_far = Audit(settings) if journal.state is None else Audit.at(settings, journal.state)
     tally = Tally(rows)
     for row in journal.rows():
@@ -246,7 +255,7 @@ def _audited(
     with progress_bar() as bar:
         task = bar.add_task(f"auditing with {reader.name}", total=turns.source.limit, completed=so_far.n_turns)
         try:
-            for turn in audit(reader, remaining, so_far, others):
+            for turn in audit(reader, remaining, so_far, others, observer=observer):
                 row = row_of(so_far.n_turns, turn)
                 tally.add(row)
                 journal.add(row, so_far.state)
@@ -269,6 +278,7 @@ def _audited(
         could_see(tally.information, tally.n_tokens, so_far.settings),
         otherwise.n,
         list(others),
+        observer,
         unknown=(*reader.narrowed, *reader.doubts) if isinstance(reader, EndpointReader) else (),
     )
     return summary, journal
@@ -291,6 +301,7 @@ class _Otherwise:
 def _made_from(
     reader: AnyReader,
     others: dict[str, AnyReader],
+    observer: str | None,
     turns: _Turns,
     settings: Settings,
     loaded: tuple[str, Path | None],
@@ -306,6 +317,7 @@ def _made_from(
     return resuming.settings_of(reader, *loaded, data) | {
         "settings": repr(settings),
         "versus": [resuming.settings_of(other, name, None, [])["model"] for name, other in others.items()],
+        "observer": observer,
         "columns": [dict(source.columns), dict(source.options)],
         "limit": source.limit,
     }
