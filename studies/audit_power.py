@@ -1,12 +1,13 @@
 """How often an audit finds text that is not the model's, beside the scores that others compute, on the same passages.
 
     python -m studies.audit_power run runs/audit-power            # sources, reader by reader; goes on where it was
+    python -m studies.audit_power resampled runs/audit-power      # ranks among answers that are sampled again
     python -m studies.audit_power temperatures runs/audit-power   # growth on streams beside the Neyman-Pearson rate
     python -m studies.audit_power tables runs/audit-power         # Markdown, from whatever is there
 
 A score is compared at 1 % false positives: its threshold is what 1 % of the reader's own passages exceed. Each of the
 others is taken one-sided and two-sided, and the better of the two is printed for each source, which favours them. Only
-the audit has a level without own passages to calibrate it on.
+the audit has a level without own passages to calibrate it on; `--resample` makes such passages, for each prompt.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from enaction import Reader, sample, zoo
 from enaction.audit import Settings
 from enaction.audit.binoculars import binoculars
 from enaction.audit.reading import NO_TEMPLATE, Read, read_turns
-from enaction.framing import frame_prompt
+from enaction.audit.resampling import two_sided
+from enaction.framing import frame, frame_prompt
 from enaction.passages import Passage, Prompt
 from enaction.stats.evidence import Bets, Stream, bets_on, passage_path
 from enaction.world.passages import world_passages
@@ -34,6 +36,8 @@ from studies.audit_validity import ALPHAS, NOISE, by_passage, curvatures, header
 READERS = ("ash-rl", "ash-sft")
 BASE = "ash-base"
 OWN, FOREIGN = 5, 1
+# Answers to each request that a turn is ranked among, and requests that are answered together.
+ANSWERS, TOGETHER = 199, 18
 LONGEST, SEED = 110, 4700
 TEMPERATURES = (0.7, 0.9, 1.1, 1.3)
 EDITS = (1, 2, 4, 8)
@@ -180,6 +184,40 @@ def measured(
     return found | {"length": np.array(lengths)}
 
 
+def run_resampled(folder: Path) -> None:
+    """Two-sided p-values [P, 2] of log-probability and curvature among answers to the same request, by source."""
+    base = Reader.load(f"zoo:{BASE}")
+    for model in READERS:
+        reader = Reader.load(f"zoo:{model}")
+        pools: dict[str, list[tuple[float, float]]] = {}
+        wanted = [(name, make) for name, make in sources(model, reader, base)]
+        wanted = [(name, make) for name, make in wanted if not (folder / f"resampled-{model}-{name}.npz").exists()]
+        for start in range(0, len(prompts()) if wanted else 0, TOGETHER):
+            asked = prompts()[start : start + TOGETHER]
+            answers = sample(reader, asked, n=ANSWERS, max_new_tokens=LONGEST, seed=SEED + 3 + start, batch_size=512)
+            for answer, found in zip(answers, _statistics(reader, answers), strict=True):
+                pools.setdefault(answer.prompt_id, []).append(found)
+        for name, make in wanted:
+            passages = make()
+            p_P2 = [
+                [two_sided(own[i], [other[i] for other in pools[passage.prompt_id]], ANSWERS) for i in (0, 1)]
+                for passage, own in zip(passages, _statistics(reader, passages), strict=True)
+            ]
+            np.savez_compressed(folder / f"resampled-{model}-{name}.npz", p=np.array(p_P2))
+            print("resampled", model, name, (np.array(p_P2) <= 0.05).mean(0), flush=True)
+
+
+def _statistics(reader: Reader, passages: Sequence[Passage]) -> list[tuple[float, float]]:
+    """Mean log-probability and curvature of each passage, as `--resample` compares them."""
+    framed = [frame(reader.tokenizer, passage, "assistant") for passage in passages]
+    found = []
+    for stats in reader.score(framed, token_budget=16384):
+        off = float((stats.entropy - stats.surprisal).astype(float).sum())
+        variance = float(stats.varentropy.astype(float).sum())
+        found.append((-float(stats.surprisal.mean()), off / math.sqrt(variance) if variance > 0 else math.nan))
+    return found
+
+
 def streamed(pieces: Sequence[Bets]) -> list[float]:
     """Median number of tokens after which a stream reaches 20, of three shuffles (inf: never); its growth a token."""
     crossed, growth = [], 0.0
@@ -237,7 +275,9 @@ OTHERS = (
 )
 
 
-def tables_of(model: str, found: Mapping[str, Mapping[str, np.ndarray]], names: Sequence[str]) -> None:
+def tables_of(
+    model: str, found: Mapping[str, Mapping[str, np.ndarray]], names: Sequence[str], ranked: Sequence[Path] = ()
+) -> None:
     """Power of one reader on these sources, and tokens to a verdict."""
     own, names = found["own"], [name for name in names if name != "own"]
     print(f"\nReader {model}, {len(own['length'])} own passages, at 1 % false positives:\n")
@@ -262,6 +302,12 @@ def tables_of(model: str, found: Mapping[str, Mapping[str, np.ndarray]], names: 
     for name in ["own", *names]:
         data = own if name == "own" else found[name]
         row(name, *(f"{(data[f'audit_{v}_{c}'] >= -math.log(a)).mean():.3f}" for v, c in AUDITS for a in ALPHAS))
+    ranks = {path.stem.removeprefix(f"resampled-{model}-"): np.load(path)["p"] for path in ranked}
+    if ranks:
+        print(f"\nReader {model}, share at a level of ranks among {ANSWERS} answers to the same request:\n")
+        header("source", *(f"{what}, at {a:g}" for what in ("log-probability", "curvature") for a in ALPHAS))
+        for name in [name for name in ("own", *names) if name in ranks]:
+            row(name, *(f"{(ranks[name][:, i] <= a).mean():.3f}" for i in (0, 1) for a in ALPHAS))
     print(f"\nReader {model}, tokens of a stream until E >= 20 (median of three orders), growth in nats a token:\n")
     header("source", "tokens at hand", *audits)
     for name in ["own", *names]:
@@ -278,7 +324,8 @@ def tables(folder: Path) -> None:
         if "own" not in found:
             continue
         base, reader = Reader.load(f"zoo:{BASE}"), Reader.load(f"zoo:{model}")
-        tables_of(model, found, [name for name, _ in sources(model, reader, base) if name in found])
+        ranked = sorted(folder.glob(f"resampled-{model}-*.npz"))
+        tables_of(model, found, [name for name, _ in sources(model, reader, base) if name in found], ranked)
     print("\nTemperature faults on a stream, share of the Neyman-Pearson rate:\n")
     header("reader", "T", "tokens", "KL a token", *(f"noise {c:g}: of KL, of realised" for c in NOISE), "leading bets")
     for path in sorted(folder.glob("temperature-*.npz")):
@@ -298,5 +345,7 @@ if __name__ == "__main__":
         run(where, sys.argv[3:] or READERS)
     elif what == "temperatures":
         run_temperatures(where)
+    elif what == "resampled":
+        run_resampled(where)
     else:
         tables(where)

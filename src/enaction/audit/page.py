@@ -142,7 +142,13 @@ def _count(k: int, n: int) -> str:
 def _would_be_seen(seen: tuple[float, float] | None, temperature: float) -> str:
     if seen is None:
         return "so few tokens would have shown no other temperature"
-    return f"a temperature of {temperature * seen[0]:.2g} or {temperature * seen[1]:.2g} would have been seen"
+    below, above = (_temperature(temperature * s) for s in seen)
+    return f"a temperature of {below} or {above} would have been seen"
+
+
+def _temperature(value: float) -> str:
+    """Two digits behind the point, so that one near 1 is not called 1."""
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
 def cautions(summary: Summary) -> list[str]:
@@ -176,6 +182,7 @@ _HOW_TO_READ = (
     "seen: nearest temperatures that the turn would have shown. `Reported` is by e-BH over all turns, `foreign` by the "
     "turn alone."
 )
+_WAYS = ("below", "above")
 _HEADER = (
     *("turn", "id", "tokens", "verdict", "log10 e", "greatest", "after", "at least"),
     *("seen", "curvature", "log-prob", "log-rank"),
@@ -206,7 +213,7 @@ def _cells(row: Row, summary: Summary, is_reported: bool) -> list[Cell | str]:
         _number(row["log10_e_greatest"], 2),
         NONE if row["crossing"] is None else str(row["crossing"]),
         str(row["at_least"]) if row["at_least"] else NONE,
-        NONE if row["seen_below"] is None else f"{at * row['seen_below']:.2g}, {at * row['seen_above']:.2g}",
+        NONE if row["seen_below"] is None else ", ".join(_temperature(at * row[f"seen_{way}"]) for way in _WAYS),
         _number(row["curvature"], 2),
         _number(-row["surprisal"], 2),
         _number(row["log_rank"], 2),
