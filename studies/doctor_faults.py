@@ -28,7 +28,8 @@ import torch
 from torch import Tensor
 
 from enaction.doctor.batch import batch_of
-from enaction.doctor.diagnosis import Diagnosis, diagnosis_of
+from enaction.doctor.diagnosis import diagnosis_of
+from enaction.doctor.faults import Diagnosis
 from enaction.doctor.readings import Readings, read
 from enaction.doctor.settings import Settings, sampled
 from enaction.framing import frame_prompt

@@ -220,7 +220,9 @@ def test_rollouts_are_read_by_the_ids_of_their_sampler_and_only_where_the_mask_s
 
 
 def test_rows_of_any_number_take_no_memory_but_for_the_worst() -> None:
-    turn = Turn("a", "i", 3, "no evidence", 0.0, 0.0, None, 0, None, 0, 1.0, None, 1.0, 1.0, 0.0, 0.0, {}, math.nan, np.zeros(3))
+    turn = Turn(
+        "a", "i", 3, "no evidence", 0.0, 0.0, None, 0, None, 0, 1.0, None, 1.0, 1.0, 0.0, 0.0, {}, math.nan, np.zeros(3)
+    )
     rng, tally = np.random.default_rng(0), Tally(5)
     greatest = rng.random(2000)
     for number, value in enumerate(greatest, start=1):

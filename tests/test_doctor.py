@@ -16,9 +16,10 @@ from command import enaction
 
 from enaction.doctor import Settings, diagnose
 from enaction.doctor.batch import batch_of
-from enaction.doctor.diagnosis import Diagnosis, diagnosis_of
+from enaction.doctor.diagnosis import diagnosis_of
 from enaction.doctor.divergence import divergence, e_value
 from enaction.doctor.entropies import logged_mean
+from enaction.doctor.faults import Diagnosis
 from enaction.doctor.hypotheses import Hypothesis, of_columns
 from enaction.doctor.naming import name_fault
 from enaction.doctor.page import page_of

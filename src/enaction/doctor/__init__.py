@@ -2,8 +2,9 @@
 
 `batch` lays rollouts out as columns, `settings` says how they were sampled, `contexts` and `readings` are what a model
 is asked, `hypotheses` and `modelled` what each fault predicts, `naming` the rule, `divergence` how far two columns are
-apart, `structure` what shows in the numbers themselves, `entropies` logged entropies and means, `spans` which weights
-wrote what, `foreign` tokens that nobody sampled, `diagnosis` puts these together and `page` shows them.
+apart, `pairs` what two columns show without a model, `structure` what shows in the numbers themselves, `entropies`
+logged entropies, `logged` logged means, `spans` which weights wrote what, `foreign` tokens that nobody sampled;
+`diagnosis` puts these together into `faults`, and `page` shows them.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from typing import TYPE_CHECKING
 from enaction.lazy import lazily
 
 if TYPE_CHECKING:  # type checkers do not follow `_HOMES`
-    from enaction.doctor.diagnosis import Diagnosis as Diagnosis
-    from enaction.doctor.diagnosis import Fault as Fault
     from enaction.doctor.diagnosis import diagnose as diagnose
+    from enaction.doctor.faults import Diagnosis as Diagnosis
+    from enaction.doctor.faults import Fault as Fault
     from enaction.doctor.settings import Settings as Settings
 
 # Public name -> where it is defined.
-_HOMES = {"Diagnosis": "diagnosis", "Fault": "diagnosis", "diagnose": "diagnosis", "Settings": "settings"}
+_HOMES = {"Diagnosis": "faults", "Fault": "faults", "diagnose": "diagnosis", "Settings": "settings"}
 
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 

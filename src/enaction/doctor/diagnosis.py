@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from enaction.doctor.batch import COLUMNS, Batch, batch_of
 from enaction.doctor.divergence import Divergence, divergence, e_value
-from enaction.doctor.entropies import Around, Identity, Logged, identity, logged_mean, shifted_identity
+from enaction.doctor.entropies import Identity, identity, shifted_identity
+from enaction.doctor.faults import Diagnosis, Fault
 from enaction.doctor.foreign import Foreign, foreign
 from enaction.doctor.hypotheses import LEAST_GAIN, Hypothesis, in_part, of_columns
-from enaction.doctor.modelled import flat_entropies, of_entropies, of_model, sound_logprobs
-from enaction.doctor.naming import LEAST_TOKENS, Named, limit_of, name_fault
+from enaction.doctor.logged import fault_of, logged_means
+from enaction.doctor.modelled import of_entropies, of_model, sound_logprobs
+from enaction.doctor.naming import LEAST_TOKENS, Named, name_fault
+from enaction.doctor.pairs import gap
 from enaction.doctor.readings import Progress, Readings, read
 from enaction.doctor.settings import Sampled, Settings, sampled
 from enaction.doctor.spans import Version, by_version
@@ -28,75 +30,10 @@ from enaction.rollouts import Rollout
 if TYPE_CHECKING:
     from enaction.reader import Reader
 
-# Names of logged means that the tokens' own values can be averaged for.
-_ENTROPIES = ("entropy", "mean_entropy")
-_KLS = ("kl", "approx_kl", "ppo_kl", "rollout_kl", "k3_kl", "logprob_diff_mean")
 # Faults that leave tokens without numbers, or with those of padding.
 _OTHER_LENGTHS = ("rows re-ordered", "re-tokenised")
 # Evidence of the tokens themselves for one setting against another that is worth a word, log10.
 _TELLING = 1.0
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something that is wrong with the batch.
-
-    Attributes:
-        name: a few words, the same for the same fault.
-        column: sampler, trainer, both, entropy, mask, ids, logged or tokens.
-        says: what is so, a sentence without its full stop.
-        remedy: what to do about it, likewise; "" for nothing known.
-        sure: nats or log10 by which it is preferred, in words.
-    """
-
-    name: str
-    column: str
-    says: str
-    remedy: str = ""
-    sure: str = ""
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """What fits a batch.
-
-    Attributes:
-        n_rollouts, n_clusters, n_tokens, n_trained: of the batch.
-        taken: how it was sampled.
-        settings: of the diagnosis.
-        model: name; "" without.
-        faults: what is wrong, the surest first; empty if nothing is.
-        named: column (`sampler`, `trainer`, `entropy`; `pair` without a model) -> what was named.
-        divergences: who against whom -> how far they are apart.
-        flaws: what shows in the numbers themselves.
-        identity: entropies against surprisals.
-        logged: means that were logged.
-        versions: which weights fit which spans.
-        foreign: trained tokens that the model did not write.
-        notes: what could not be looked at, and what was taken for given.
-    """
-
-    n_rollouts: int
-    n_clusters: int
-    n_tokens: int
-    n_trained: int
-    taken: Sampled
-    settings: Settings
-    model: str
-    faults: tuple[Fault, ...]
-    named: Mapping[str, Named] = field(default_factory=dict)
-    divergences: Mapping[str, Divergence] = field(default_factory=dict)
-    flaws: tuple[Flaw, ...] = ()
-    identity: Identity | None = None
-    logged: tuple[Logged, ...] = ()
-    versions: tuple[Version, ...] = ()
-    foreign: Foreign | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether no fault was found; that there is none is never shown."""
-        return not self.faults
 
 
 def diagnose(
@@ -159,10 +96,21 @@ class _Examination:
         self.faults = [*shown, *self.faults]
         divergences = self._divergences()
         if self.readings is None and "pair" in named and "sampler against trainer" in divergences:
-            self._gap(named["pair"], divergences["sampler against trainer"])
+            d_N = self._given("sampler") - self._given("trainer")
+            self._add(
+                gap(
+                    named["pair"],
+                    divergences["sampler against trainer"],
+                    d_N[np.isfinite(d_N)],
+                    self.taken.top_p,
+                    self.settings.noise,
+                )
+            )
         versions = self._versions(named)
         of_identity = self._entropies(named)
-        logged = self._logged()
+        logged = logged_means(batch, self.readings, self.settings.noise)
+        for one in logged:
+            self._add(fault_of(one))
         found = self._foreign(named)
         self._remarks()
         return Diagnosis(
@@ -183,6 +131,10 @@ class _Examination:
             foreign=found,
             notes=tuple(self.notes),
         )
+
+    def _add(self, fault: Fault | None) -> None:
+        if fault is not None:
+            self.faults.append(fault)
 
     def _is_explained(self, flaw: Flaw, named: Mapping[str, Named]) -> bool:
         """Whether numbers are missing because the column has those of rollouts with other lengths."""
@@ -309,45 +261,6 @@ class _Examination:
                 )
         return {who: one for who, one in found.items() if one is not None}
 
-    def _gap(self, named: Named, apart: Divergence) -> None:
-        """Without a model: a gap between the columns that no algebra explains, and what it looks like."""
-        noise, limit = self.settings.noise, limit_of(self.settings.noise)
-        d_N = (self._given("sampler") - self._given("trainer"))[self.counts_N]
-        d_N = d_N[np.isfinite(d_N)]
-        if named.outcome == "fault":
-            return
-        if self.taken.top_p < 1 and _looks_cut(d_N, self.taken.top_p, noise):
-            self.faults.append(
-                Fault(
-                    "truncation not accounted for",
-                    "trainer",
-                    f"the sampler's numbers lie above the trainer's, by at most log 1/{self.taken.top_p:g}, "
-                    f"as the kept probability of this top-p makes them: the mean ratio p/q is {apart.mean_ratio:.3f}",
-                    "renormalise over the kept tokens (vLLM can return them), or sample with top-p 1",
-                    f"{apart.n_tokens} tokens",
-                )
-            )
-            return
-        crossed = [name for name, e in (("q/p", apart.matches), ("p/q", apart.reported)) if e.crossed]
-        if named.outcome == "other" or crossed:
-            whose = ""
-            if apart.reported.crossed and not apart.matches.crossed:
-                whose = ", and the tokens were drawn from the trainer's distribution rather than the sampler's"
-            log10 = max(apart.matches.log10_max, apart.reported.log10_max)
-            evidence = (
-                f"log10 e = {log10:.1f}" if crossed else f"{named.best.rms:.2f} nats, and noise makes {limit:.2f}"
-            )
-            self.faults.append(
-                Fault(
-                    "gap beyond noise",
-                    "both",
-                    f"sampler and trainer differ by more than a noise of {noise:g} makes ({evidence}){whose}; two "
-                    "columns alone do not tell why",
-                    "give --model: temperature, truncation, template and weights are told apart by its readings",
-                    f"{apart.n_tokens} tokens",
-                )
-            )
-
     def _versions(self, named: Mapping[str, Named]) -> tuple[Version, ...]:
         """Which weights fit which spans, where versions are stated or other weights were given."""
         if self.readings is None or "sampler" not in named:
@@ -443,44 +356,6 @@ class _Examination:
             remedy = "give --model to learn which: wrong tokens, another temperature, or tokens that were not sampled"
             self.faults.append(Fault("entropies do not fit", "entropy", says, remedy, f"{found.n_tokens} tokens"))
 
-    def _logged(self) -> tuple[Logged, ...]:
-        """Which average each logged mean is."""
-        names = list(dict.fromkeys(name for r in self.batch.rollouts for name in r.logged or {}))
-        found = []
-        for name in names:
-            one = self._logged_one(name)
-            if one is None:
-                continue
-            found.append(one)
-            if one.is_right:
-                continue
-            got = f"{np.mean(one.values):.3f}"
-            right = f"over the trained tokens it is {one.right:.3f}"
-            if one.best:
-                says = f"the logged {name} ({got}) is the mean over {one.best}; {right}"
-                self.faults.append(
-                    Fault(
-                        "mean over the wrong tokens", "logged", says, "average under the loss mask, aligned with labels"
-                    )
-                )
-            else:
-                says = f"the logged {name} ({got}) is no average that was tried; {right}"
-                self.faults.append(Fault("unexplained mean", "logged", says))
-        return tuple(found)
-
-    def _logged_one(self, name: str) -> Logged | None:
-        if name in _ENTROPIES:
-            if self.batch.has("entropy") and self.readings is None:
-                return logged_mean(name, self.batch, self.batch.entropy, self.settings.noise)
-            if self.readings is not None:
-                around = Around(self.readings.prompts, self.readings.after)
-                return logged_mean(name, self.batch, flat_entropies(self.readings), self.settings.noise, around)
-        if name in _KLS and len(self.columns) == 2:
-            d_N = self.batch.sampler - self.batch.trainer
-            values_N = np.exp(np.clip(-d_N, -50, 50)) - 1 + d_N if name == "k3_kl" else d_N
-            return logged_mean(name, self.batch, values_N, self.settings.noise)
-        return None
-
     def _foreign(self, named: Mapping[str, Named]) -> Foreign | None:
         """Trained tokens that the model did not write, if the model is the right one."""
         column = next((c for c in COLUMNS if c in named), None)
@@ -524,14 +399,3 @@ class _Examination:
 def _surety(one: Named) -> str:
     """By how much the named hypothesis is preferred."""
     return f"residual {one.best.rms:.3f}, of a sound column {one.best.rms_sound:.3f}; {one.best.gain:.0f} nats"
-
-
-def _looks_cut(d_N: np.ndarray, top_p: float, noise: float) -> bool:
-    """Whether log q - log p lies between 0 and the log of what truncation keeps at least, and above 0 on average."""
-    if len(d_N) < LEAST_TOKENS:
-        return False
-    # Each of the two columns has the noise.
-    room = 3 * math.sqrt(2) * noise
-    inside = float(((d_N > -room) & (d_N < -math.log(top_p) + room)).mean())
-    above = float(d_N.mean()) > max(0.5 * noise, 4 * noise / math.sqrt(len(d_N)))
-    return inside > 0.99 and above

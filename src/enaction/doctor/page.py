@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from enaction.doctor.diagnosis import Diagnosis, Fault
 from enaction.doctor.divergence import Divergence, EValue
+from enaction.doctor.faults import Diagnosis, Fault
 from enaction.doctor.naming import Fit, Named
 from enaction.page import Cell, Grid, Page, Section, Statement
 from enaction.stats.resampling import Estimate
