@@ -290,6 +290,7 @@ def _with_observations(p: Pool, rollouts: list[Rollout], rng: np.random.Generato
             replace(
                 r,
                 token_ids=(*answer, *words),
+                mask=None,
                 sampler_logprobs=np.append(noisy(rng, values[: len(answer)], NOISE), np.zeros(12)),
                 trainer_logprobs=noisy(rng, values, NOISE),
             )
@@ -313,7 +314,7 @@ def _padded(p: Pool, rollouts: list[Rollout], rng: np.random.Generator) -> list[
         prompt, answer = _ids(r)
         ids = (*answer, *[pad] * (longest - len(answer)))
         values = noisy(rng, logprobs_of(p.reader, prompt, ids), NOISE)
-        made.append(replace(r, token_ids=ids, sampler_logprobs=values, trainer_logprobs=values))
+        made.append(replace(r, token_ids=ids, mask=None, sampler_logprobs=values, trainer_logprobs=values))
     return made
 
 
