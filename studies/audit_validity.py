@@ -2,7 +2,7 @@
 
     python studies/audit_validity.py run runs/audit-validity        # own passages, round by round (or those named)
     python studies/audit_validity.py noise runs/audit-validity      # sampler and reader at other precisions
-    python studies/audit_validity.py prefill runs/audit-validity    # foreign beginnings that the reader goes on from
+    python studies/audit_validity.py prefill runs/audit-validity    # foreign beginnings that the reader continues
     python studies/audit_validity.py tables runs/audit-validity     # Markdown, from whatever is there
 
 Each goes on where it was. Every passage is sampled anew and read once, so that passages are independent given their
@@ -242,7 +242,7 @@ BEGUN = (4, 8, 16, 32)
 
 
 def run_prefill(folder: Path, rounds: Iterable[int]) -> None:
-    """Passages that begin with the first k tokens of a foreign one, and that the reader then goes on with."""
+    """Passages that begin with the first k tokens of a foreign one, which the reader then continues."""
     for round_number in rounds:
         for author, model in PREFILLED:
             target = folder / f"prefill-{round_number}-{author}-{model}.npz"
@@ -387,7 +387,7 @@ def prefill_tables(folder: Path) -> None:
         author_model = path.stem.removeprefix("prefill-").split("-", 1)[1]
         author, model = "-".join(author_model.split("-")[:2]), "-".join(author_model.split("-")[2:])
         groups.setdefault("in all", []).append(found)
-        groups.setdefault(f"{author} begins, {model} goes on", []).append(found)
+        groups.setdefault(f"{author} begins, {model} continues", []).append(found)
         for k in BEGUN:
             of_P = found["k"] == k
             groups.setdefault(f"k = {k}", []).append({name: values[of_P] for name, values in found.items()})

@@ -144,6 +144,10 @@ def test_binoculars_is_surprisal_over_cross_entropy(reader: Reader) -> None:
     assert cold.binoculars == pytest.approx(turn.binoculars)
     (plain,) = audit(reader, [passage], None, {"other": other})
     assert math.isnan(plain.binoculars)
+    # A clone as observer would have said the model's own words: surprisal over entropy.
+    clone = Reader(reader.model, reader.tokenizer, name="clone")
+    (cloned,) = audit(reader, [passage], None, {"clone": clone}, observer="clone")
+    assert cloned.binoculars == pytest.approx(cloned.surprisal / cloned.entropy, rel=1e-5)
 
 
 def test_own_ids_are_read_and_not_the_text_again(reader: Reader) -> None:

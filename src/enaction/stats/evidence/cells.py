@@ -1,6 +1,6 @@
 """The cells that two readers have in common: tokens that both of them list, and all others together.
 
-On them a bet on the other reader is exact, and so is its variance, at the price of telling the others apart.
+On them both a bet on the other reader and its variance are exact. The price: the tokens of the rest are not told apart.
 """
 
 # ruff: noqa: N815  # fields carry their axes, by the house convention
